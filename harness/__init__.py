@@ -1,0 +1,1 @@
+"""The laboratory: specs, data, training, scoring, scheduling and analysis of GAN trials."""

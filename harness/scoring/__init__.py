@@ -1,0 +1,1 @@
+"""Scores: feature extractors, torch-fidelity for the final ones, torchmetrics for the curve in training."""

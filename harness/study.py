@@ -1,0 +1,170 @@
+"""A question about GANs as a table: baselines × factors × seeds, with what is asked declared beforehand.
+
+A study expands to cells (arm, seed, TrialSpec); cells whose specs are equal are one trial.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from harness.errors import UserError, unknown_name
+from harness.spec import TrialSpec
+
+Value: TypeAlias = float | int | str
+Changes: TypeAlias = Mapping[str, Value]
+Fingerprint: TypeAlias = Callable[[str, int, int], str]
+"""(dataset, resolution, channels) -> fingerprint of the prepared pixels; see harness.data.fingerprint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One value of a factor: what it is called in tables, and the spec fields it sets."""
+
+    label: str
+    changes: Changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """What varies in a question. `levels` are in their natural order, the baseline's own among them."""
+
+    label: str  # with its symbol and unit, as on an axis
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of_field(cls, field: str, values: Sequence[Value], *, label: str) -> "Factor":
+        """The usual factor: one spec field, one level a value."""
+        return cls(label=label, levels=tuple(Level(label=f"{v:g}" if isinstance(v, float) else str(v), changes={field: v}) for v in values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked, declared before running: one factor, applied to one baseline.
+
+    `kind` says which answer is looked for: a contrast of every level with the baseline, a trend along
+    the ordered levels, or a sweet spot inside them.
+    """
+
+    key: str  # names files and headings: letters, digits, hyphens
+    text: str  # the question in words
+    hypothesis: str  # what is expected, and why
+    baseline: str  # a key of Study.baselines
+    factor: Factor
+    kind: Literal["contrast", "trend", "sweet-spot"]
+    primary: Literal["fid", "kid"] = "fid"  # the metric that decides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How much to spend: data, budget, seeds and scoring, the same for every arm of a study."""
+
+    name: str  # smoke, laptop, paper
+    description: str
+    changes: Changes  # spec fields set for every baseline: dataset, resolution, channels, kimg, ...
+    seeds: int  # replicates an arm
+    num_generated: int  # samples a trial is scored on; the reference has at most as many
+    extractor: str = "classifier"
+    core_seconds_per_trial: float  # a rough guess for `plan`, until the store holds trials to go by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One place in a study's table: an arm at a seed, and the trial that fills it."""
+
+    arm: str
+    seed: int
+    spec: TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Baselines, the questions asked of them, and the profiles they can be asked at.
+
+    Raises:
+        UserError: two questions with one key, a baseline that is not there, or a question whose levels do
+            not hold the baseline's own value (found by `expand`).
+    """
+
+    name: str
+    title: str
+    baselines: Mapping[str, Changes]  # every spec field but data_fingerprint, seed and what profiles set
+    questions: tuple[Question, ...]
+    profiles: tuple[Profile, ...]
+
+    def __post_init__(self) -> None:
+        keys = [q.key for q in self.questions]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise UserError(f"study {self.name!r} has two questions with key {key!r}; keys must differ")
+        for question in self.questions:
+            if question.baseline not in self.baselines:
+                raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name; an unknown one raises UserError and lists those there are."""
+        for profile in self.profiles:
+            if profile.name == name:
+                return profile
+        raise unknown_name("profile", name, [p.name for p in self.profiles])
+
+    def question(self, key: str) -> Question:
+        """The question of that key; an unknown one raises UserError and lists those there are."""
+        for question in self.questions:
+            if question.key == key:
+                return question
+        raise unknown_name("question", key, [q.key for q in self.questions])
+
+    def arm_name(self, question: Question, level: Level) -> str:
+        """The arm that this level of the question is: the bare baseline where the level changes nothing."""
+        base = self.baselines[question.baseline]
+        changed = {k: v for k, v in level.changes.items() if base.get(k, _SPEC_DEFAULTS.get(k)) != v}
+        if not changed:
+            return question.baseline
+        return f"{question.baseline} " + ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items())
+
+    def arms(self, question: Question) -> dict[str, str]:
+        """Level label -> arm name, in the factor's order. The baseline's own level maps to the bare baseline."""
+        arms = {level.label: self.arm_name(question, level) for level in question.factor.levels}
+        if question.baseline not in arms.values():
+            raise UserError(
+                f"question {question.key!r} of study {self.name!r} has no level that is its baseline "
+                f"{question.baseline!r}; add the baseline's own value to the factor's levels"
+            )
+        return arms
+
+    def expand(self, profile: Profile, seeds: int | None, fingerprint: Fingerprint) -> list[Cell]:
+        """Every (arm, seed) of the study, each once, seed by seed so that an unfinished run is balanced.
+
+        Args:
+            profile: The profile to spend.
+            seeds: Replicates an arm; None for the profile's own number. Seeds are 0 .. seeds-1.
+            fingerprint: Tells the content of a data set, so that the spec names pixels and not a path.
+
+        Raises:
+            UserError: seeds below 1, or a spec that is refused.
+        """
+        seeds = profile.seeds if seeds is None else seeds
+        if seeds < 1:
+            raise UserError(f"seeds={seeds} is out of range; allowed: at least 1")
+        arms: dict[str, dict[str, Value]] = {}
+        for name, base in self.baselines.items():
+            arms[name] = {**base, **profile.changes}
+        for question in self.questions:
+            self.arms(question)  # refuses a question without its baseline
+            base = {**self.baselines[question.baseline], **profile.changes}
+            for level in question.factor.levels:
+                arms.setdefault(self.arm_name(question, level), {**base, **level.changes})
+        for values in arms.values():
+            values["data_fingerprint"] = fingerprint(
+                str(values["dataset"]), int(values["resolution"]), int(values["channels"])
+            )
+        return [
+            Cell(arm=arm, seed=seed, spec=TrialSpec.from_dict({**_SPEC_DEFAULTS, **values, "seed": seed}))
+            for seed in range(seeds)
+            for arm, values in arms.items()
+        ]
+
+
+_SPEC_DEFAULTS: dict[str, Value] = {
+    name: f.default for name, f in TrialSpec.__dataclass_fields__.items() if isinstance(f.default, int | float | str)
+}

@@ -1,0 +1,5 @@
+"""The studies, one file each, and the program that runs them."""
+
+from studies.catalog import STUDIES
+
+__all__ = ["STUDIES"]

@@ -1,0 +1,41 @@
+"""The two networks that studies start from. Every value is explicit: a baseline is what it says, whatever defaults become."""
+
+from harness.study import Changes
+
+DC: Changes = {
+    "architecture": "dc",
+    "latent_dim": 64,
+    "generator_depth": 2,
+    "generator_width": 16,
+    "generator_norm": "batch",
+    "generator_dropout": 0.0,
+    "discriminator_depth": 3,
+    "discriminator_width": 16,
+    "discriminator_dropout": 0.0,
+    "loss": "nonsaturating",
+    "batch_size": 64,
+    "generator_lr": 1e-3,
+    "discriminator_lr": 1e-3,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.999,
+    "ema_kimg": 2.0,
+}
+
+FC: Changes = {
+    "architecture": "fc",
+    "latent_dim": 64,
+    "generator_depth": 3,
+    "generator_width": 128,
+    "generator_norm": "batch",
+    "generator_dropout": 0.0,
+    "discriminator_depth": 2,
+    "discriminator_width": 128,
+    "discriminator_dropout": 0.3,
+    "loss": "nonsaturating",
+    "batch_size": 64,
+    "generator_lr": 1e-3,
+    "discriminator_lr": 1e-3,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.999,
+    "ema_kimg": 2.0,
+}

@@ -70,7 +70,7 @@ class Store:
         marker = self.root / "store.json"
         try:
             found = json.loads(marker.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if not create:
                 raise UserError(f"no store at {self.root}; name another with --store, or run a study to make one") from None
             self._make(marker)

@@ -81,8 +81,8 @@ class Study:
     """Baselines, the questions asked of them, and the profiles they can be asked at.
 
     Raises:
-        UserError: two questions with one key, a baseline that is not there, or a question whose levels do
-            not hold the baseline's own value (found by `expand`).
+        UserError: two questions with one key, a baseline or a spec field that is not there, or a question
+            whose levels do not hold the baseline's own value (found by `expand`).
     """
 
     name: str
@@ -99,6 +99,9 @@ class Study:
         for question in self.questions:
             if question.baseline not in self.baselines:
                 raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
+            for field in (field for level in question.factor.levels for field in level.changes):
+                if field not in TrialSpec.__dataclass_fields__:
+                    raise unknown_name(f"spec field in question {question.key!r}:", field, TrialSpec.__dataclass_fields__)
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are."""

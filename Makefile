@@ -1,0 +1,59 @@
+# Targets for people. `make help` lists them.
+PROFILE ?= laptop
+STORE ?= runs
+SEEDS ?=
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m studies
+OPTIONS = --profile $(PROFILE) --store $(STORE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup list plan-% study-% report-% test test-slow test-gpu lint format smoke benchmark clean
+
+help: ## list the targets
+	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo "  with PROFILE=smoke|laptop (now $(PROFILE)), SEEDS=n, STORE=folder (now $(STORE)), PYTHON=interpreter"
+
+setup: $(VENV)/.installed ## make the virtual environment with pinned dependencies
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+list: setup ## list the studies and their questions
+	@$(RUN) list
+
+plan-%: setup ## say what study-% would do, and run nothing
+	@$(RUN) plan $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
+
+study-%: setup ## run a study (study-noise, ...) and write its report
+	@$(RUN) run $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
+
+report-%: setup ## write a study's report again from the store
+	@$(RUN) report $* $(OPTIONS)
+
+smoke: ## the noise study in two minutes, through every code path
+	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke
+
+test: setup ## run the tests
+	@$(VENV)/bin/python -m pytest
+
+test-slow: setup ## run the tests that take minutes
+	@$(VENV)/bin/python -m pytest -m slow
+
+test-gpu: setup ## run the tests that need a GPU
+	@$(VENV)/bin/python -m pytest -m gpu
+
+lint: setup ## check style and types
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
+
+format: setup ## put the code into style
+	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+benchmark: setup ## compare training with a bare PyTorch loop
+	@$(VENV)/bin/python benchmarks/training.py
+
+clean: ## remove the environment and caches; stores are left alone
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

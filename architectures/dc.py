@@ -1,0 +1,123 @@
+"""The convolutional family (after DCGAN, Radford et al. 2015).
+
+Generator depth is the number of transposed-convolution blocks. As many as the resolution needs have stride 2 and
+come last; the others have stride 1 and come first. By example, at width 32 (the reference: depth 5 at 96×96×3):
+
+    96, depth 4:  z →   6×6×64 → 12×256 → 24×128 → 48×64 → 96×32 → 1×1 → pixels
+    96, depth 5:  z →   6×6×64 → 6×512 → 12×256 → 24×128 → 48×64 → 96×32 → 1×1 → pixels
+    28, depth 2:  z →   7×7×64 → 14×64 → 28×32 → 1×1 → pixels
+    28, depth 3:  z →   7×7×64 → 7×128 → 14×64 → 28×32 → 1×1 → pixels
+
+The base size is the resolution halved while it stays even and at least 4: 96 → 6, 64 → 4, 32 → 4, 28 → 7. A block
+is a 5×5 'same' transposed convolution without bias, batch norm, ReLU, and dropout in all but the last three blocks
+(in the reference: in the first two). The founding document gives no dropout rate: 0.3 is ours.
+
+Discriminator depth is the number of 4×4 stride-2 'same' convolutions without bias, with width, width, 2·width,
+4·width, ... channels, batch norm in all but the first, LeakyReLU; then one dense logit. 'Same' as in Keras: the
+output is half the input, rounded up. By default as many as leave at least 4×4:
+
+    96, depth 4:  pixels → 48×64 → 24×64 → 12×128 → 6×256 → logit      (the reference)
+    28, depth 3:  pixels → 14×64 → 7×64 → 4×128 → logit
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from architectures.contract import GanPair, require
+from architectures.layers import LEAKY_SLOPE, initialised
+
+SMALLEST_MAP = 4
+PLAIN_BLOCKS = 3
+"""So many blocks at the generator's end have no dropout."""
+
+
+def defaults(resolution: int) -> dict[str, int | float | str]:
+    """The reference network's choices, carried to this resolution."""
+    depth, size = 0, resolution
+    while -(-size // 2) >= SMALLEST_MAP:
+        depth, size = depth + 1, -(-size // 2)
+    return {
+        "generator_depth": _base_size(resolution)[1] + 1,
+        "generator_width": 32,
+        "generator_norm": "batch",
+        "generator_dropout": 0.3,
+        "discriminator_depth": min(depth, 4),
+        "discriminator_width": 64,
+        "discriminator_dropout": 0.0,
+    }
+
+
+def build(
+    *,
+    resolution: int,
+    channels: int,
+    latent_dim: int,
+    generator_depth: int,
+    generator_width: int,
+    generator_norm: str,
+    generator_dropout: float,
+    discriminator_depth: int,
+    discriminator_width: int,
+    discriminator_dropout: float,
+) -> GanPair:
+    """The pair; arguments as in `architectures.build`."""
+    base, doublings = _base_size(resolution)
+    require(
+        generator_depth >= doublings,
+        "generator_depth",
+        generator_depth,
+        f"at least {doublings} for dc at resolution {resolution}, the stride-2 blocks from {base}×{base}",
+    )
+    require(
+        resolution > 2 ** (discriminator_depth - 1),
+        "discriminator_depth",
+        discriminator_depth,
+        f"at most {(resolution - 1).bit_length()} for dc at resolution {resolution}, where 1×1 is reached",
+    )
+
+    size = 2 * generator_width
+    layers: list[nn.Module] = [nn.Linear(latent_dim, size * base * base), nn.Unflatten(1, (size, base, base))]
+    for i in reversed(range(generator_depth)):
+        wide, stride = generator_width * 2**i, 2 if i < doublings else 1
+        layers.append(nn.ConvTranspose2d(size, wide, 5, stride, padding=2, output_padding=stride - 1, bias=False))
+        if generator_norm == "batch":
+            layers.append(nn.BatchNorm2d(wide))
+        layers.append(nn.ReLU(inplace=True))
+        if generator_dropout and i >= PLAIN_BLOCKS:
+            layers.append(nn.Dropout(generator_dropout))
+        size = wide
+    generator = nn.Sequential(*layers, nn.Conv2d(size, channels, 1), nn.Tanh())
+
+    layers, size, side = [], channels, resolution
+    for i in range(discriminator_depth):
+        wide = discriminator_width * 2 ** max(0, i - 1)
+        layers.append(_same_convolution(size, wide, side))
+        if i > 0:
+            layers.append(nn.BatchNorm2d(wide))
+        layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
+        if discriminator_dropout:
+            layers.append(nn.Dropout(discriminator_dropout))
+        size, side = wide, -(-side // 2)
+    discriminator = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * side * side, 1))
+    return GanPair(initialised(generator), initialised(discriminator))
+
+
+class _OddConvolution(nn.Conv2d):
+    """A 4×4 stride-2 convolution of an odd map, padded as Keras pads: one more at the bottom and right."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(pad(input, (1, 2, 1, 2)))
+
+
+def _same_convolution(channels: int, wide: int, side: int) -> nn.Conv2d:
+    if side % 2:
+        return _OddConvolution(channels, wide, 4, 2, padding=0, bias=False)
+    return nn.Conv2d(channels, wide, 4, 2, padding=1, bias=False)
+
+
+def _base_size(resolution: int) -> tuple[int, int]:
+    """(side of the first map, how often it is doubled to reach the resolution)."""
+    doublings = 0
+    while resolution % 2 == 0 and resolution // 2 >= SMALLEST_MAP:
+        resolution, doublings = resolution // 2, doublings + 1
+    return resolution, doublings

@@ -1,0 +1,48 @@
+"""What the families share: how weights start, and how sizes are counted."""
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+LEAKY_SLOPE = 0.2
+"""Slope of LeakyReLU below zero (Radford et al. 2015); the founding document does not give one."""
+
+
+def initialised(network: nn.Module) -> nn.Module:
+    """Glorot-uniform weights and zero biases in every dense and convolution layer, in module order.
+
+    The default of Keras, which the founding document used (Glorot & Bengio 2010, eq. 16). Draws from torch's
+    global generator; the caller seeds it. With zero biases an untrained D is undecided: logits near 0.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def count_parameters(module: nn.Module, *, with_statistics: bool = False) -> int:
+    """Trainable parameters; with batch norm's running means and variances where asked, as Keras counts."""
+    count = sum(p.numel() for p in module.parameters())
+    if with_statistics:
+        count += sum(b.numel() for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return count
+
+
+def flops_per_image(module: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Floating-point operations of one forward pass of one image, by torch's own counter (matmuls, convolutions).
+
+    Args:
+        module: A generator or a discriminator; left in the mode it was in.
+        input_shape: Shape of one input without the batch: (Z,) or (C, H, W).
+    """
+    was_training = module.training
+    device = next(module.parameters()).device
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad():
+            module.eval()(torch.zeros(1, *input_shape, device=device))
+    finally:
+        module.train(was_training)
+    return counter.get_total_flops()

@@ -1,0 +1,106 @@
+"""What the harness costs: its training loop against a bare PyTorch loop, and a trial's time outside training.
+
+    python benchmarks/training.py [--kimg 5] [--rounds 5]
+
+Both loops train the same networks from the same weights on the same digits, in one process and in turns, so that
+their ratio means something on a busy machine too. The bare loop is what a tutorial would write: no moving average,
+no curves, no reports.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from harness.data import prepare
+from harness.scheduling.provenance import cpu_name, provenance
+from harness.scheduling.trial import TrialContext, run_trial
+from harness.scoring.extractors import prepare_extractor
+from harness.scoring.fidelity import make_protocol, prepare_reference
+from harness.spec import TrialSpec
+from harness.training.loop import build_networks, train
+from studies.noise import NOISE
+
+
+def bare_loop(spec: TrialSpec, images: torch.Tensor) -> float:
+    """Train for the spec's budget the plain way; images a second."""
+    gan = build_networks(spec)
+    generator, discriminator = gan.generator.train(), gan.discriminator.train()
+    betas = (spec.adam_beta1, spec.adam_beta2)
+    g_optimizer = torch.optim.Adam(generator.parameters(), lr=spec.generator_lr, betas=betas)
+    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=spec.discriminator_lr, betas=betas)
+    real_label, fake_label = torch.ones(spec.batch_size, 1), torch.zeros(spec.batch_size, 1)
+    started = time.perf_counter()
+    for _ in range(spec.num_steps):
+        real = images[torch.randint(len(images), (spec.batch_size,))].float() / 127.5 - 1
+        fake = generator(torch.randn(spec.batch_size, spec.latent_dim))
+        d_optimizer.zero_grad()
+        d_loss = bce(discriminator(real), real_label) + bce(discriminator(fake.detach()), fake_label)
+        d_loss.backward()
+        d_optimizer.step()
+        g_optimizer.zero_grad()
+        bce(discriminator(fake), real_label).backward()
+        g_optimizer.step()
+    return spec.num_steps * spec.batch_size / (time.perf_counter() - started)
+
+
+def harness_loop(spec: TrialSpec, images: torch.Tensor) -> float:
+    """Train for the spec's budget with the harness; images a second, everything that `train` does included."""
+    started = time.perf_counter()
+    train(spec, images)
+    return spec.num_steps * spec.batch_size / (time.perf_counter() - started)
+
+
+def whole_trial(spec: TrialSpec, context: TrialContext) -> tuple[dict[str, float], float, int]:
+    """(cost of the second of two trials in this process, seconds of the first, peak memory in bytes)."""
+    first = run_trial(spec, context).cost["seconds"]
+    second = dict(run_trial(spec, context).cost)
+    return second, first, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kimg", type=float, default=5.0, help="budget of each timed run, in thousand images")
+    parser.add_argument("--rounds", type=int, default=5, help="timed runs of each loop, in turns")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    where = provenance()
+    print(f"{cpu_name()}, 1 thread, torch {where['torch']}, commit {where['commit']}, {options.rounds} rounds of {options.kimg:g} kimg\n")
+    print("| network | harness img/s | bare loop img/s | ratio (each round) | outside training, s | of it scoring, s | peak memory, MiB |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = Path(scratch)
+        data = prepare("mnist-5k", resolution=28, channels=1, cache=cache)
+        extractor = prepare_extractor("classifier", data, cache)
+        protocol = make_protocol(extractor, data, num_generated=2000)
+        prepare_reference(protocol, extractor, data, cache)
+        context = TrialContext(data=data, extractor=extractor, protocol=protocol, cache=cache)
+        images = torch.from_numpy(data.images("train").copy())
+        profile = NOISE.profile("laptop")
+        for cell in NOISE.expand(profile, 1, lambda *_: data.fingerprint):
+            if cell.arm not in ("dc", "fc"):
+                continue
+            spec = TrialSpec.from_dict({**cell.spec.to_dict(), "kimg": options.kimg})
+            rounds = [(harness_loop(spec, images), bare_loop(spec, images)) for _ in range(options.rounds + 1)][1:]
+            ours, bare = (statistics.median(column) for column in zip(*rounds, strict=True))
+            ratios = [a / b for a, b in rounds]
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                cost, _, peak = pool.submit(whole_trial, spec, context).result()
+            print(
+                f"| {cell.arm} | {ours:,.0f} | {bare:,.0f} | {statistics.median(ratios):.2f} "
+                f"({min(ratios):.2f}–{max(ratios):.2f}) | {cost['seconds'] - cost['train_seconds']:.1f} | "
+                f"{cost['score_seconds']:.1f} | {peak / 2**20:,.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

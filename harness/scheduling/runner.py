@@ -1,0 +1,178 @@
+"""From a study to a filled store: plan, prepare what trials share, run what is missing."""
+
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from harness.data import prepare
+from harness.errors import UserError
+from harness.scheduling.progress import Progress, duration
+from harness.scheduling.provenance import provenance
+from harness.scheduling.trial import TrialContext
+from harness.scoring.extractors import prepare_extractor
+from harness.scoring.fidelity import make_protocol, prepare_reference
+from harness.spec import TrialSpec
+from harness.store import Store, iter_results
+from harness.study import Cell, Profile, Study
+from harness.training.loop import build_networks
+
+BYTES_PER_TRIAL = 8 * 2**20
+"""What a trial may take on disk, generously."""
+
+Say = Callable[[str], None]
+"""Tells the person at the terminal one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do; made without running anything."""
+
+    study: Study
+    profile: Profile
+    cells: list[Cell]
+    done: set[str]  # trial_ids that the store already holds
+    core_seconds_per_trial: float
+    measured: bool  # whether that comes from trials in the store, rather than from the profile's guess
+
+    @property
+    def specs(self) -> dict[str, TrialSpec]:
+        """trial_id -> spec, each trial once, in running order."""
+        return {cell.spec.trial_id: cell.spec for cell in self.cells}
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms, in the study's order."""
+        return list(dict.fromkeys(cell.arm for cell in self.cells))
+
+    def pending(self) -> list[TrialSpec]:
+        """The specs that are still to be run."""
+        return [spec for trial_id, spec in self.specs.items() if trial_id not in self.done]
+
+    def seconds_left(self, workers: int) -> float:
+        """A rough guess at the wall-clock time of what is pending."""
+        return len(self.pending()) * self.core_seconds_per_trial / workers
+
+
+def default_workers() -> int:
+    """Trials at once: one a GPU where there are any, else one a core that this process may use."""
+    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+
+
+def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store | None) -> Plan:
+    """Expand the study and look up what the store holds. Refuses every arm that could not be run.
+
+    Raises:
+        UserError: an unknown profile, data that cannot be had, or a spec or network that is refused.
+    """
+    profile = study.profile(profile_name)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = store.cache if store is not None else Path(scratch)
+
+        def fingerprint(dataset: str, resolution: int, channels: int) -> str:
+            return prepare(dataset, resolution=resolution, channels=channels, cache=cache).fingerprint
+
+        cells = study.expand(profile, seeds, fingerprint)
+    done = set()
+    if store is not None:
+        done = {c.spec.trial_id for c in cells if store.status(c.spec.trial_id) in ("ok", "diverged")}
+    seconds = _seconds_of_like_trials(store, cells)
+    return Plan(
+        study=study,
+        profile=profile,
+        cells=cells,
+        done=done,
+        core_seconds_per_trial=seconds or profile.core_seconds_per_trial,
+        measured=seconds is not None,
+    )
+
+
+def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, workers: int, say: Say) -> bool:
+    """Run what the store lacks of the study. True if no trial failed.
+
+    Raises:
+        UserError: something is refused before work starts, or the store cannot be written.
+        KeyboardInterrupt: finished trials stay; the same call goes on from there.
+    """
+    if workers < 1:
+        raise UserError(f"workers={workers} is out of range; allowed: at least 1")
+    store.sweep()
+    plan = make_plan(study, profile_name, seeds, store)
+    _refuse_unbuildable(plan)
+    store.require_free(len(plan.pending()) * BYTES_PER_TRIAL)
+    context = _prepare_scoring(plan, store, say)
+    protocol_id = context.protocol.protocol_id
+    pending = [s for trial_id, s in plan.specs.items() if not store.is_done(trial_id, protocol_id)]
+    store.write_plan(
+        study.name,
+        profile_name,
+        {
+            "study": study.name,
+            "profile": profile_name,
+            "protocol_id": protocol_id,
+            "cells": [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.cells],
+        },
+    )
+    if not pending:
+        say(f"all {len(plan.specs)} trials of {study.name} ({profile_name}) are done")
+        return True
+    from harness.scheduling.tune import run_trials  # ray is slow to import, and a finished study does not need it
+
+    already = len(plan.specs) - len(pending)
+    say(
+        f"{study.name} ({profile_name}): {len(pending)} of {len(plan.specs)} trials to run, {workers} at once, "
+        f"roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
+    )
+    arms = {c.spec.trial_id: (c.arm, c.seed) for c in reversed(plan.cells)}
+    with Progress(
+        title=f"{study.name} ({profile_name})",
+        total=len(plan.specs),
+        already_done=already,
+        arms=dict(reversed(arms.items())),
+        workers=workers,
+    ) as progress:
+        run_trials(pending, context, store, progress, workers)
+    if progress.failed:
+        say(f"{progress.failed} trials failed; they are tried again by the next run")
+    return progress.failed == 0
+
+
+def _prepare_scoring(plan: Plan, store: Store, say: Say) -> TrialContext:
+    """What all trials share: data, extractor, protocol, reference features. Once, before the first trial."""
+    spec = plan.cells[0].spec
+    data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache)
+    extractor = prepare_extractor(plan.profile.extractor, data, store.cache)
+    protocol = make_protocol(extractor, data, num_generated=plan.profile.num_generated)
+    if not store.read_reference(protocol.protocol_id):
+        say(f"scoring the real images of {spec.dataset} (once a protocol)")
+        store.write_reference(protocol, prepare_reference(protocol, extractor, data, store.cache))
+    return TrialContext(data=data, extractor=extractor, protocol=protocol, cache=store.cache, provenance=provenance())
+
+
+def _refuse_unbuildable(plan: Plan) -> None:
+    """Build every arm's networks once without memory, so that a bad one is refused before work starts."""
+    for cell in plan.cells:
+        if cell.seed == 0:
+            try:
+                with torch.device("meta"):
+                    build_networks(cell.spec)
+            except ValueError as error:
+                raise UserError(f"arm {cell.arm!r} cannot be built: {error}") from None
+
+
+def _seconds_of_like_trials(store: Store | None, cells: list[Cell]) -> float | None:
+    """Median seconds of stored trials of this study's architectures and budget; None without any."""
+    if store is None:
+        return None
+    like = {(c.spec.architecture, c.spec.kimg, c.spec.resolution) for c in cells}
+    seconds = []
+    for trial_id, result in iter_results(store):
+        if result["status"] == "ok":
+            spec = store.read_spec(trial_id)
+            if (spec.architecture, spec.kimg, spec.resolution) in like:
+                seconds.append(result["cost"]["seconds"])
+    return statistics.median(seconds) if seconds else None

@@ -1,0 +1,179 @@
+"""One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
+
+import io
+import resource
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import architectures
+from harness.data import PreparedData
+from harness.scheduling.provenance import cpu_name
+from harness.scoring.extractors import Extractor
+from harness.scoring.fidelity import NonFiniteSamples, score_generator
+from harness.scoring.online import OnlineFid
+from harness.spec import ScoreProtocol, TrialSpec
+from harness.store import TrialResult
+from harness.training.loop import REPORT_POINTS, Diverged, Observe, build_networks, train
+from harness.training.snapshot import Snapshot, stream
+
+ONLINE_FID_EVERY = REPORT_POINTS // 4
+"""Report points between two values of the cheap FID in the curves."""
+
+GRID = 8
+"""Samples along each side of the stored picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What all trials of a study share: prepared once, before the first one starts. Small and picklable."""
+
+    data: PreparedData
+    extractor: Extractor
+    protocol: ScoreProtocol
+    cache: Path
+    provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
+
+
+def run_trial(spec: TrialSpec, context: TrialContext) -> TrialResult:
+    """Train and score one GAN.
+
+    A loss, a weight or a sample that is not finite ends the trial with status `diverged`: an outcome.
+    Anything else that goes wrong is raised.
+    """
+    started = time.perf_counter()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _same_everywhere(device)
+    cost: dict[str, float] = {"kimg": spec.kimg, "d_steps": spec.num_steps, "g_steps": spec.num_steps, **_sizes(spec)}
+    provenance = {**context.provenance, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_hardware(device)}
+    outcome: dict[str, Any] = {"status": "ok"}
+    try:
+        images = _shared_images(context.data, "train")
+        snapshot = train(spec, images, _online_fid(spec, context), device=device)
+        outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
+        cost["train_seconds"] = snapshot.train_seconds
+        generator = build_networks(spec).generator.to(device)
+        generator.load_state_dict(snapshot.generator_ema if context.protocol.weights == "ema" else snapshot.generator)
+        outcome["samples_png"] = _sample_grid(generator, spec, device)
+        scoring_started = time.perf_counter()
+        outcome["scores"] = score_generator(
+            generator,
+            latent_dim=spec.latent_dim,
+            latent_std=spec.latent_std,
+            protocol=context.protocol,
+            extractor=context.extractor,
+            data=context.data,
+            cache=context.cache,
+            device=device,
+        )
+        cost["score_seconds"] = time.perf_counter() - scoring_started
+    except (Diverged, NonFiniteSamples) as error:
+        outcome |= {"status": "diverged", "error": str(error)}
+    cost["seconds"] = time.perf_counter() - started
+    cost["peak_memory_bytes"] = _peak_memory(device)
+    return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
+
+
+def _same_everywhere(device: str) -> None:
+    """Put what a process carries from one trial to the next into a known state, so that reuse changes nothing."""
+    if device == "cpu":
+        torch.set_num_threads(1)  # trials are parallel, not their operators
+    else:
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.cuda.reset_peak_memory_stats()
+    torch.manual_seed(0)  # nothing may draw from it unforked; if something does, it at least repeats
+
+
+@lru_cache(maxsize=4)
+def _shared_images(data: PreparedData, part: str) -> Tensor:
+    """(N, C, H, W) uint8, backed by the file itself: all trials on a machine share the same pages."""
+    # Opened copy-on-write, because torch wants a writable array; nothing ever writes, so no page is copied.
+    return torch.from_numpy(np.load(data.path(part), mmap_mode="c"))
+
+
+def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
+    online = OnlineFid(
+        context.extractor,
+        _shared_images(context.data, "reference"),
+        latent_dim=spec.latent_dim,
+        latent_std=spec.latent_std,
+    )
+
+    def observe(point: int, generator: nn.Module) -> dict[str, float]:
+        return {"fid_online": online(generator)} if point % ONLINE_FID_EVERY == 0 else {}
+
+    return observe
+
+
+def _curves(snapshot: Snapshot) -> pd.DataFrame:
+    columns = ["step", "kimg", "seconds", "d_loss", "g_loss", "d_real", "d_fake", "fid_online"]
+    return pd.DataFrame(snapshot.curves, columns=columns).astype({"step": "int64"})
+
+
+def _weights(snapshot: Snapshot) -> bytes:
+    networks = {"generator": snapshot.generator, "ema": snapshot.generator_ema, "discriminator": snapshot.discriminator}
+    return safetensors.torch.save({f"{net}.{name}": value for net, state in networks.items() for name, value in state.items()})
+
+
+def sample_latents(latent_dim: int, num: int = GRID * GRID) -> Tensor:
+    """The latents of every stored picture: (num, latent_dim), N(0, 1), the same for all arms and seeds."""
+    return torch.randn(num, latent_dim, generator=stream(0, "samples"))
+
+
+def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:
+    generator.eval()
+    with torch.no_grad():
+        images = generator(sample_latents(spec.latent_dim).to(device) * spec.latent_std)
+    if not torch.isfinite(images).all():
+        raise NonFiniteSamples("the generator's samples are not finite")
+    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
+    size, gap = spec.resolution, 2
+    sheet = np.zeros((GRID * (size + gap) - gap, GRID * (size + gap) - gap, spec.channels), dtype=np.uint8)
+    for i, pixel in enumerate(pixels):
+        top, left = i // GRID * (size + gap), i % GRID * (size + gap)
+        sheet[top : top + size, left : left + size] = pixel.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.squeeze(-1) if spec.channels == 1 else sheet).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=256)
+def _sizes_of(key: TrialSpec) -> dict[str, float]:
+    gan = build_networks(key)
+    shape = (key.channels, key.resolution, key.resolution)
+    return {
+        "generator_parameters": architectures.count_parameters(gan.generator),
+        "discriminator_parameters": architectures.count_parameters(gan.discriminator),
+        "generator_flops_per_image": architectures.flops_per_image(gan.generator, (key.latent_dim,)),
+        "discriminator_flops_per_image": architectures.flops_per_image(gan.discriminator, shape),
+    }
+
+
+def _sizes(spec: TrialSpec) -> dict[str, float]:
+    """Parameters and FLOPs per image: the same for every seed of an arm."""
+    return _sizes_of(TrialSpec.from_dict({**spec.to_dict(), "seed": 0}))
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    return {
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _peak_memory(device: str) -> float:
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024  # of the process, over all its trials

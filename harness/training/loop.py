@@ -1,0 +1,190 @@
+"""The training loop: one GAN, top to bottom. Knows nothing of scores; whoever wants to watch hands in `observe`."""
+
+import copy
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+import architectures
+from architectures import GanPair
+from harness.errors import UserError
+from harness.spec import TrialSpec
+from harness.training.losses import LOSSES
+from harness.training.snapshot import Snapshot, stream
+
+REPORT_POINTS = 64
+"""Curve rows a trial, evenly spaced; the only points where the loop waits for the device."""
+
+EMA_RAMP = 0.05
+"""The moving average's half-life is at most this share of what was seen so far (Karras et al. 2022, EDM)."""
+
+RECALIBRATION_BATCHES = 20
+"""Batches of latents over which the averaged generator's batch-norm statistics are re-estimated."""
+
+Observe = Callable[[int, nn.Module], Mapping[str, float]]
+"""(report point 1 .. REPORT_POINTS, averaged generator) -> further columns of that curve row."""
+
+
+class Diverged(FloatingPointError):
+    """A loss stopped being finite. An outcome of the trial, not an error of the program."""
+
+
+def build_networks(spec: TrialSpec) -> GanPair:
+    """The spec's networks, initialised from the spec's own stream; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(spec.seed, "init").initial_seed())
+        return architectures.build(
+            spec.architecture,
+            resolution=spec.resolution,
+            channels=spec.channels,
+            latent_dim=spec.latent_dim,
+            generator_depth=spec.generator_depth,
+            generator_width=spec.generator_width,
+            generator_norm=spec.generator_norm,
+            generator_dropout=spec.generator_dropout,
+            discriminator_depth=spec.discriminator_depth,
+            discriminator_width=spec.discriminator_width,
+            discriminator_dropout=spec.discriminator_dropout,
+        )
+
+
+def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, device: str = "cpu") -> Snapshot:
+    """Train the spec's GAN on `images` for its whole budget.
+
+    One step draws one batch and one latent batch, computes both losses in one pass through the networks,
+    and updates D and G with an optimizer each: both gradients are taken at the same weights, as in the
+    founding document. Draws from torch's global generator only for dropout, inside a fork.
+
+    Args:
+        spec: What to train. All randomness comes from its seed.
+        images: (N, C, H, W) uint8, indexed in place and never written to.
+        observe: Called at every report point; its time is not counted as training.
+        device: Where to train, "cpu" or "cuda".
+
+    Raises:
+        Diverged: a loss was not finite at a report point.
+        UserError: fewer images than one batch.
+    """
+    if len(images) < spec.batch_size:
+        raise UserError(f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images")
+    gan = build_networks(spec)
+    generator, discriminator = gan.generator.to(device).train(), gan.discriminator.to(device).train()
+    generator_ema = copy.deepcopy(generator).requires_grad_(False)
+    g_params, d_params, ema_params = (list(m.parameters()) for m in (generator, discriminator, generator_ema))
+    betas = (spec.adam_beta1, spec.adam_beta2)
+    g_optimizer = torch.optim.Adam(g_params, lr=spec.generator_lr, betas=betas, fused=True)
+    d_optimizer = torch.optim.Adam(d_params, lr=spec.discriminator_lr, betas=betas, fused=True)
+    loss = LOSSES[spec.loss]
+    batches = _batches(images.to(device), spec.batch_size, stream(spec.seed, "data"))
+    latents, noise = stream(spec.seed, "latents", device), stream(spec.seed, "instance noise", device)
+
+    curves: list[dict[str, float]] = []
+    report_steps = {math.ceil(spec.num_steps * i / REPORT_POINTS): i for i in range(1, REPORT_POINTS + 1)}
+    sums, since_report = torch.zeros(4, device=device), 0
+    train_seconds, resumed = 0.0, time.perf_counter()
+
+    with torch.random.fork_rng():
+        torch.manual_seed(stream(spec.seed, "dropout").initial_seed())
+        for step in range(1, spec.num_steps + 1):
+            # Both losses at the same weights. With noise the same draw serves both players.
+            real = _noisy(next(batches), spec.instance_noise, noise)
+            z = torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device).mul_(spec.latent_std)
+            fake = generator(z)
+            real_logits, fake_logits = discriminator(real), discriminator(_noisy(fake, spec.instance_noise, noise))
+            d_loss, g_loss = loss.discriminator(real_logits, fake_logits), loss.generator(fake_logits)
+
+            # Update D and G. Asking for just these gradients keeps D's weights out of G's backward pass.
+            g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
+            d_grads = torch.autograd.grad(d_loss, d_params)
+            _update(d_optimizer, d_params, d_grads)
+            _update(g_optimizer, g_params, g_grads)
+
+            # Update the moving average of G.
+            seen_kimg = step * spec.batch_size / 1000
+            half_life = min(spec.ema_kimg, seen_kimg * EMA_RAMP)
+            decay = 0.5 ** (spec.batch_size / 1000 / half_life)
+            with torch.no_grad():
+                get_ema_multi_avg_fn(decay)(ema_params, g_params, 0)
+                sums += torch.stack([d_loss, g_loss, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()])
+            since_report += 1
+
+            # Report: the means since the last point.
+            if step in report_steps:
+                row = dict(zip(("d_loss", "g_loss", "d_real", "d_fake"), (sums / since_report).tolist(), strict=True))
+                train_seconds += time.perf_counter() - resumed
+                if not all(map(math.isfinite, row.values())):
+                    raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
+                row |= {"step": step, "kimg": seen_kimg, "seconds": train_seconds}
+                if observe is not None:
+                    recalibrate_batch_norm(generator_ema, spec)
+                    row |= observe(report_steps[step], generator_ema)
+                curves.append(row)
+                sums.zero_()
+                since_report = 0
+                resumed = time.perf_counter()
+
+    recalibrate_batch_norm(generator_ema, spec)
+    return Snapshot(
+        step=spec.num_steps,
+        generator=_on_cpu(generator),
+        generator_ema=_on_cpu(generator_ema),
+        discriminator=_on_cpu(discriminator),
+        curves=curves,
+        train_seconds=train_seconds,
+    )
+
+
+def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
+    """Re-estimate batch-norm statistics as plain means over fresh latents, in place; no-op without batch norm.
+
+    The running statistics belong to the raw weights, not to their average; used with it they spoil the
+    samples. The latents are the same at every call.
+    """
+    norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    device = next(generator.parameters()).device
+    latents = stream(spec.seed, "recalibration", device)
+    momenta, was_training = [m.momentum for m in norms], generator.training
+    generator.eval()  # dropout off: only the norms see batches here
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative mean instead of an exponential one
+        norm.train()
+    with torch.no_grad():
+        for _ in range(RECALIBRATION_BATCHES):
+            z = torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device)
+            generator(z.mul_(spec.latent_std))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    generator.train(was_training)
+
+
+def _batches(images: Tensor, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
+    """Endless batches in [-1, 1], a new order each epoch; the incomplete batch at an epoch's end is left out."""
+    for _ in itertools.count():
+        for index in torch.randperm(len(images), generator=order).split(batch_size):
+            if len(index) == batch_size:
+                yield images[index.to(images.device)].float().div_(127.5).sub_(1)
+
+
+def _noisy(images: Tensor, std: float, noise: torch.Generator) -> Tensor:
+    """Instance noise: images + N(0, std²); the images themselves at std 0, and nothing is drawn."""
+    if std == 0:
+        return images
+    return images + torch.randn(images.shape, generator=noise, device=images.device).mul_(std)
+
+
+def _update(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], grads: tuple[Tensor, ...]) -> None:
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = grad
+    optimizer.step()
+
+
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

@@ -1,0 +1,140 @@
+"""The program: `python -m studies list | plan | run | report`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UserError, unknown_name
+from harness.store import Store
+from harness.study import Study
+from studies.catalog import STUDIES
+
+DEFAULT_STORE = Path("runs")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Declare a question about GANs as a table; get back an answer that would survive a reviewer.",
+)
+
+Name = Annotated[str, typer.Argument(help="The study: one of " + ", ".join(STUDIES) + ".", show_default=False)]
+ProfileName = Annotated[str, typer.Option("--profile", help="How much to spend: smoke, laptop, ...")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
+StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
+
+
+@app.command("list")
+def list_studies() -> None:
+    """Name every study, its profiles and its questions."""
+    for study in STUDIES.values():
+        typer.echo(f"{study.name}: {study.title}")
+        for profile in study.profiles:
+            typer.echo(f"  profile {profile.name}: {profile.description}")
+        for question in study.questions:
+            typer.echo(f"  question {question.key}: {question.text}")
+
+
+@app.command()
+def plan(
+    name: Name,
+    profile: ProfileName = "laptop",
+    seeds: Seeds = None,
+    store: StorePath = DEFAULT_STORE,
+    workers: Workers = None,
+) -> None:
+    """Say what `run` would do, and run nothing."""
+    from harness.scheduling.progress import duration
+    from harness.scheduling.runner import default_workers, make_plan
+
+    study = _study(name)
+    study.profile(profile)
+    workers = workers or default_workers()
+    made = make_plan(study, profile, seeds, _existing(store))
+    num_seeds = len({cell.seed for cell in made.cells})
+    images = sum(spec.kimg for spec in made.pending())
+    typer.echo(f"{study.name} ({profile}): {study.title}")
+    typer.echo(f"  {len(made.arms)} arms × {num_seeds} seeds = {len(made.specs)} trials, {len(made.done)} of them done")
+    typer.echo(f"  {images:,.0f} kimg to train on, {made.profile.num_generated:,} images scored a trial")
+    source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
+    typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
+    width = max(map(len, made.arms))
+    for arm in made.arms:
+        cells = [cell for cell in made.cells if cell.arm == arm]
+        finished = sum(cell.spec.trial_id in made.done for cell in cells)
+        typer.echo(f"  {arm:<{width}}  {finished}/{len(cells)} done, {cells[0].spec.kimg:g} kimg each")
+
+
+@app.command()
+def run(
+    name: Name,
+    profile: ProfileName = "laptop",
+    seeds: Seeds = None,
+    store: StorePath = DEFAULT_STORE,
+    workers: Workers = None,
+) -> None:
+    """Run the trials that the store lacks, then write and print the report."""
+    study = _study(name)
+    study.profile(profile)
+    opened = Store(store, create=True)
+    from harness.scheduling.runner import default_workers, run_study
+
+    try:
+        complete = run_study(study, profile, seeds, opened, default_workers() if workers is None else workers, _say)
+    except KeyboardInterrupt:
+        _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
+        raise typer.Exit(130) from None
+    _report(study, profile, opened)
+    if not complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(name: Name, profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE) -> None:
+    """Write the report from the store alone, and print its table."""
+    study = _study(name)
+    study.profile(profile)
+    _report(study, profile, Store(store))
+
+
+def _report(study: Study, profile: str, store: Store) -> None:
+    from harness.analysis.report import render
+    from harness.analysis.tables import summary_table
+
+    _say("writing the report")
+    paths = render(study, profile, store)
+    typer.echo(summary_table(study, profile, store))
+    typer.echo("")
+    for path in paths:
+        typer.echo(f"wrote {_short(path)}")
+
+
+def _study(name: str) -> Study:
+    if name not in STUDIES:
+        raise unknown_name("study", name, STUDIES)
+    return STUDIES[name]
+
+
+def _existing(path: Path) -> Store | None:
+    """The store at `path`; None where nothing is there yet."""
+    return Store(path) if path.exists() else None
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def main() -> None:
+    """Run the program; errors meant for the user are one line and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

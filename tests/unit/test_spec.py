@@ -1,0 +1,136 @@
+import dataclasses
+
+import pytest
+
+from harness.errors import UserError
+from harness.spec import ScoreProtocol, TrialSpec
+from studies.baselines import DC
+
+VALUES = {
+    **DC,
+    "dataset": "mnist-5k",
+    "data_fingerprint": "0" * 16,
+    "resolution": 28,
+    "channels": 1,
+    "kimg": 50.0,
+    "latent_std": 1.0,
+    "instance_noise": 0.0,
+    "seed": 0,
+    "world_size": 1,
+}
+OTHER = {  # another allowed value of every field
+    "dataset": "folder:somewhere",
+    "data_fingerprint": "1" * 16,
+    "resolution": 32,
+    "channels": 3,
+    "architecture": "fc",
+    "latent_dim": 65,
+    "generator_depth": 4,
+    "generator_width": 17,
+    "generator_norm": "none",
+    "generator_dropout": 0.1,
+    "discriminator_depth": 2,
+    "discriminator_width": 17,
+    "discriminator_dropout": 0.1,
+    "batch_size": 32,
+    "kimg": 51.0,
+    "generator_lr": 2e-3,
+    "discriminator_lr": 2e-3,
+    "adam_beta1": 0.0,
+    "adam_beta2": 0.99,
+    "ema_kimg": 3.0,
+    "latent_std": 0.5,
+    "instance_noise": 0.1,
+    "seed": 1,
+    "world_size": 2,
+}
+
+
+def test_every_field_is_part_of_the_identity() -> None:
+    base = TrialSpec(**VALUES)
+    fields = {f.name for f in dataclasses.fields(TrialSpec)}
+    assert fields - OTHER.keys() == {"loss"}, "give each new field another value here"  # loss: one choice so far
+    ids = {TrialSpec(**{**VALUES, name: value}).trial_id for name, value in OTHER.items()}
+    assert len(ids | {base.trial_id}) == len(OTHER) + 1
+
+
+def test_identity_is_golden() -> None:
+    """A change here is a change of identity: deliberate, and with RESULT_VERSION raised."""
+    assert TrialSpec(**VALUES).trial_id == "0fb59406ccce891e"
+
+
+def test_identity_does_not_depend_on_how_a_number_is_written() -> None:
+    assert TrialSpec(**{**VALUES, "kimg": 50}).trial_id == TrialSpec(**VALUES).trial_id
+
+
+def test_round_trip() -> None:
+    spec = TrialSpec(**VALUES)
+    assert TrialSpec.from_dict(spec.to_dict()) == spec
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("latent_dim", 0),
+        ("latent_dim", 1.5),
+        ("latent_dim", True),
+        ("latent_std", 0.0),
+        ("latent_std", float("nan")),
+        ("latent_std", float("inf")),
+        ("instance_noise", -0.1),
+        ("discriminator_dropout", 1.0),
+        ("generator_dropout", -0.1),
+        ("batch_size", 1),
+        ("kimg", -1.0),
+        ("kimg", float("inf")),
+        ("generator_lr", 0.0),
+        ("channels", 2),
+        ("resolution", 0),
+        ("seed", -1),
+        ("world_size", 3),
+        ("architecture", "dcc"),
+        ("generator_norm", "layer"),
+        ("loss", "hinge"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(field: str, value: object) -> None:
+    with pytest.raises(UserError) as caught:
+        TrialSpec(**{**VALUES, field: value})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert (field in message or field == "world_size") and str(value) in message
+
+
+def test_an_unknown_field_names_the_meant_one() -> None:
+    with pytest.raises(UserError, match="did you mean 'latent_dim'"):
+        TrialSpec.from_dict({**VALUES, "latent_dims": 3})
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(UserError, match="seed"):
+        TrialSpec.from_dict({k: v for k, v in VALUES.items() if k != "seed"})
+
+
+PROTOCOL = {
+    "extractor": "classifier",
+    "extractor_hash": "a" * 16,
+    "reference": "mnist-5k/reference",
+    "reference_hash": "b" * 16,
+    "num_reference": 2000,
+    "num_generated": 2000,
+    "resolution": 28,
+    "channels": 1,
+    "versions": (("torch", "2.14.1"),),
+}
+
+
+def test_protocol_identity_and_round_trip() -> None:
+    protocol = ScoreProtocol(**PROTOCOL)
+    assert ScoreProtocol.from_dict(protocol.to_dict()) == protocol
+    changed = [{"extractor_hash": "c" * 16}, {"num_generated": 1000}, {"weights": "raw"}, {"versions": (("torch", "3"),)}]
+    assert len({ScoreProtocol(**{**PROTOCOL, **c}).protocol_id for c in changed} | {protocol.protocol_id}) == 5
+
+
+def test_protocol_refuses_fewer_images_than_a_kid_subset() -> None:
+    with pytest.raises(UserError, match="num_generated=500"):
+        ScoreProtocol(**{**PROTOCOL, "num_generated": 500})

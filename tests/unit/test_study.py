@@ -1,0 +1,80 @@
+import pytest
+
+from harness.errors import UserError
+from harness.study import Factor, Question, Study
+from studies import STUDIES
+from studies.noise import NOISE
+
+
+def expand(study: Study, profile: str = "laptop", seeds: int | None = None):
+    return study.expand(study.profile(profile), seeds, lambda *_: "0" * 16)
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_every_study_expands_at_every_profile(study: Study) -> None:
+    for profile in study.profiles:
+        cells = expand(study, profile.name)
+        assert len({(c.arm, c.seed) for c in cells}) == len(cells)
+        assert len({c.spec.trial_id for c in cells}) == len(cells), "two arms of a study are the same trial"
+        for question in study.questions:
+            assert set(study.arms(question).values()) <= {c.arm for c in cells}
+            assert 4 <= len(question.factor.levels) <= 5
+
+
+def test_arms_run_the_same_seeds_and_seeds_are_blocks() -> None:
+    cells = expand(NOISE, seeds=3)
+    arms = list(dict.fromkeys(c.arm for c in cells))
+    assert [(c.arm, c.seed) for c in cells] == [(arm, seed) for seed in range(3) for arm in arms]
+
+
+def test_an_arm_differs_from_its_baseline_in_its_level_alone() -> None:
+    cells = {c.arm: c.spec.to_dict() for c in expand(NOISE, seeds=1)}
+    for question in NOISE.questions:
+        base = cells[question.baseline]
+        for level in question.factor.levels:
+            arm = cells[NOISE.arm_name(question, level)]
+            assert {k: v for k, v in arm.items() if v != base[k]} == {
+                k: v for k, v in level.changes.items() if v != base[k]
+            }
+
+
+def test_more_seeds_keep_the_trials_there_are() -> None:
+    few, many = expand(NOISE, seeds=2), expand(NOISE, seeds=3)
+    assert {c.spec.trial_id for c in few} < {c.spec.trial_id for c in many}
+
+
+def test_the_baseline_is_shared_between_questions() -> None:
+    dc_questions = [q for q in NOISE.questions if q.baseline == "dc"]
+    assert len(dc_questions) > 1
+    assert sum(c.arm == "dc" for c in expand(NOISE, seeds=1)) == 1
+
+
+def question(**changes) -> Question:
+    values = {
+        "key": "k",
+        "text": "?",
+        "hypothesis": "!",
+        "baseline": "dc",
+        "factor": Factor.of_field("latent_std", (0.5, 1.0), label="σ"),
+        "kind": "trend",
+    }
+    return Question(**{**values, **changes})
+
+
+def study(*questions: Question) -> Study:
+    return Study(name="s", title="t", baselines=NOISE.baselines, questions=questions, profiles=NOISE.profiles)
+
+
+def test_bad_declarations_are_refused() -> None:
+    with pytest.raises(UserError, match="two questions with key 'k'"):
+        study(question(), question())
+    with pytest.raises(UserError, match="unknown baseline of question 'k' 'cd'; valid: dc, fc"):
+        study(question(baseline="cd"))
+    with pytest.raises(UserError, match="no level that is its baseline"):
+        expand(study(question(factor=Factor.of_field("latent_std", (0.5, 2.0), label="σ"))))
+    with pytest.raises(UserError, match="unknown spec field in question 'k': 'latent_sd'.*did you mean 'latent_std'"):
+        expand(study(question(factor=Factor.of_field("latent_sd", (0.5, 1.0), label="σ"))))
+    with pytest.raises(UserError, match="unknown profile 'lapto'.*did you mean 'laptop'"):
+        NOISE.profile("lapto")
+    with pytest.raises(UserError, match="seeds=0"):
+        expand(NOISE, seeds=0)

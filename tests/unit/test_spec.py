@@ -120,6 +120,7 @@ PROTOCOL = {
     "num_generated": 2000,
     "resolution": 28,
     "channels": 1,
+    "kid_gamma": 0.01,
     "versions": (("torch", "2.14.1"),),
 }
 

@@ -33,7 +33,7 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)  # arm -> lowest FID so far
     scored: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # arm -> finished seeds
     _live: Live | None = None
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = 0.0  # when the first trial started; Ray's own start is not part of the pace
 
     def __enter__(self) -> "Progress":
         if self.stream.isatty():
@@ -48,6 +48,7 @@ class Progress:
     def started(self, trial_id: str) -> None:
         """A trial began, or began again after its worker died."""
         self.running[trial_id] = time.monotonic()
+        self._began = self._began or time.monotonic()
 
     def finished(self, trial_id: str, status: str, fid: float | None, seconds: float, error: str = "") -> None:
         """A trial ended, however it did."""
@@ -60,7 +61,7 @@ class Progress:
             self.best[arm] = min(fid, self.best.get(arm, fid))
             self.scored[arm] += 1
         if self._live is None:
-            outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error}"
+            outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error[:160]}"
             ended = self.done + self.diverged + self.failed
             print(
                 f"[{ended + self.already_done}/{self.total}] {arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}",

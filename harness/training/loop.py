@@ -189,4 +189,5 @@ def _update(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], grads:
 
 
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    plain = torch.contiguous_format
+    return {name: value.detach().cpu().clone(memory_format=plain) for name, value in module.state_dict().items()}

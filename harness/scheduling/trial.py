@@ -23,7 +23,7 @@ from harness.scoring.fidelity import NonFiniteSamples, score_generator
 from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.store import TrialResult
-from harness.training.loop import REPORT_POINTS, Diverged, Observe, build_networks, train
+from harness.training.loop import REPORT_POINTS, Diverged, Observe, build_networks, recalibrate_batch_norm, train
 from harness.training.snapshot import Snapshot, stream
 
 ONLINE_FID_EVERY = REPORT_POINTS // 4
@@ -111,7 +111,10 @@ def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
     )
 
     def observe(point: int, generator: nn.Module) -> dict[str, float]:
-        return {"fid_online": online(generator)} if point % ONLINE_FID_EVERY == 0 else {}
+        if point % ONLINE_FID_EVERY:
+            return {}
+        recalibrate_batch_norm(generator, spec)
+        return {"fid_online": online(generator)}
 
     return observe
 

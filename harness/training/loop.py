@@ -27,7 +27,9 @@ RECALIBRATION_BATCHES = 20
 """Batches of latents over which the averaged generator's batch-norm statistics are re-estimated."""
 
 Observe = Callable[[int, nn.Module], Mapping[str, float]]
-"""(report point 1 .. REPORT_POINTS, averaged generator) -> further columns of that curve row."""
+"""(report point 1 .. REPORT_POINTS, averaged generator) -> further columns of that curve row.
+
+The generator's batch-norm statistics are stale: an observer that samples from it recalibrates them first."""
 
 
 class Diverged(FloatingPointError):
@@ -123,7 +125,6 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
                     raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
                 row |= {"step": step, "kimg": seen_kimg, "seconds": train_seconds}
                 if observe is not None:
-                    recalibrate_batch_norm(generator_ema, spec)
                     row |= observe(report_steps[step], generator_ema)
                 curves.append(row)
                 sums.zero_()

@@ -1,0 +1,155 @@
+"""A store of made-up results: no number in it is a measurement."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from harness.spec import ScoreProtocol
+from harness.store import Store, TrialResult
+from harness.study import Study
+from studies import STUDIES
+
+SEEDS = 6
+PROFILE = "laptop"
+DIVERGED, FAILED, SINGLE, EMPTY = "fc latent_std=10", "dc instance_noise=0.5", "dc latent_dim=2", "dc latent_dim=256"
+
+
+def make_protocol(num_generated: int = 2000) -> ScoreProtocol:
+    return ScoreProtocol(
+        extractor="classifier",
+        extractor_hash="5e17a11c5e17a11c",
+        reference="mnist-5k/reference",
+        reference_hash="0ddba110ddba1100",
+        num_reference=2000,
+        num_generated=num_generated,
+        resolution=28,
+        channels=1,
+        kid_subset_size=500,
+        kid_gamma=0.01,
+        versions=(("torch-fidelity", "0.4.0"),),
+    )
+
+
+def made_up_scores(rng: np.random.Generator, level: int, seed: int) -> dict[str, float]:
+    fid = (20 + 6 * abs(level % 5 - 2) ** 1.5 + 1.5 * seed) * rng.lognormal(0, 0.08)
+    return {
+        "fid": fid,
+        "is_mean": 8 - 0.05 * fid * rng.lognormal(0, 0.02),
+        "is_std": 0.1,
+        "kid": 0.02 * fid * rng.lognormal(0, 0.1),
+        "kid_std": 0.05,
+        "precision": float(np.clip(0.9 - 0.004 * fid + rng.normal(0, 0.01), 0, 1)),
+        "recall": float(np.clip(0.8 - 0.01 * fid + rng.normal(0, 0.02), 0, 1)),
+    }
+
+
+def made_up_curves(rng: np.random.Generator, kimg: float, fid: float) -> pd.DataFrame:
+    x = np.linspace(0.25, kimg, 64)
+    wobble = rng.normal(0, 0.03, (4, 64))
+    online = np.full(64, np.nan)
+    online[::16] = fid * (1 + 4 * np.exp(-x[::16] / 8))
+    return pd.DataFrame(
+        {
+            "step": np.ceil(x * 1000 / 64).astype(np.int64),
+            "kimg": x,
+            "seconds": x / 3,
+            "d_loss": 1.2 - 0.3 * (1 - np.exp(-x / 10)) + wobble[0],
+            "g_loss": 0.8 + 0.5 * (1 - np.exp(-x / 10)) + wobble[1],
+            "d_real": 0.6 + 0.1 * (1 - np.exp(-x / 10)) + wobble[2],
+            "d_fake": 0.4 - 0.1 * (1 - np.exp(-x / 10)) + wobble[3],
+            "fid_online": online,
+        }
+    )
+
+
+def made_up_grid(rng: np.random.Generator, level: int) -> bytes:
+    """An 8 × 8 sheet of rings: plainly no digits, a little different at every level."""
+    y, x = np.mgrid[-1:1:28j, -1:1:28j]
+    sheet = np.zeros((238, 238), dtype=np.uint8)
+    for i in range(64):
+        radius = rng.uniform(0.3, 0.8)
+        ring = np.exp(-(((np.hypot(x, y) - radius) * (4 + level)) ** 2)) + rng.normal(0, 0.02 * level, (28, 28))
+        top, left = i // 8 * 30, i % 8 * 30
+        sheet[top : top + 28, left : left + 28] = (255 * np.clip(ring, 0, 1)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProtocol | None = None) -> None:
+    """Write made-up results of the study; one arm has a diverged trial, one a failed one, one a single seed, one none."""
+    protocol = protocol or make_protocol()
+    cells = study.expand(study.profile(profile), SEEDS, lambda *_: "0" * 16)
+    arms = list(dict.fromkeys(c.arm for c in cells))
+    for cell in cells:
+        if cell.arm == EMPTY or (cell.arm == SINGLE and cell.seed > 0):
+            continue
+        level = arms.index(cell.arm)
+        rng = np.random.default_rng([level, cell.seed])
+        diverged = cell.arm == DIVERGED and cell.seed == 3
+        failed = cell.arm == FAILED and cell.seed == 5
+        scores = made_up_scores(rng, level, cell.seed)
+        store.write(
+            TrialResult(
+                spec=cell.spec,
+                status="diverged" if diverged else "failed" if failed else "ok",
+                error="d_loss is nan at step 120" if diverged else "worker lost" if failed else "",
+                protocol=protocol,
+                scores={} if diverged or failed else scores,
+                cost={
+                    "kimg": cell.spec.kimg,
+                    "seconds": 21 + float(rng.uniform(0, 3)),
+                    "train_seconds": 18.0,
+                    "score_seconds": 3.0,
+                    "generator_parameters": 123_456 + level,
+                    "discriminator_parameters": 65_432,
+                    "generator_flops_per_image": 2.5e6,
+                    "discriminator_flops_per_image": 1.5e6,
+                    "peak_memory_bytes": 4e8,
+                },
+                provenance={
+                    "commit": "0123456789ab",
+                    "date": f"2000-01-01T00:{cell.seed:02d}:00Z",
+                    "python": "3.11.0",
+                    "torch": "2.14.1",
+                    "ray": "2.60.0",
+                    "torch_fidelity": "0.4.0",
+                    "torchmetrics": "1.9.0",
+                    "numpy": "2.3.0",
+                    "platform": "Made-up-OS 1.0",
+                    "cpu": "Imaginary CPU",
+                    "gpu": "",
+                    "threads": 1,
+                },
+                curves=None if failed else made_up_curves(rng, cell.spec.kimg, scores["fid"]),
+                samples_png=b"" if diverged or failed else made_up_grid(rng, level % 5),
+            )
+        )
+    store.write_reference(protocol, {"fid": 1.25, "is_mean": 7.7, "kid": -0.01, "precision": 0.91, "recall": 0.92})
+    store.write_plan(
+        study.name,
+        profile,
+        {
+            "study": study.name,
+            "profile": profile,
+            "protocol_id": protocol.protocol_id,
+            "cells": [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in cells],
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def study() -> Study:
+    return STUDIES["noise"]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, study: Study) -> Store:
+    """Filled once; tests read it only, but for its reports."""
+    store = Store(Path(tmp_path_factory.mktemp("store")), create=True)
+    fill(store, study)
+    return store

@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from architectures import dc, fc
 from architectures.contract import GanPair, require, require_choice
@@ -14,13 +14,13 @@ __all__ = ["ARCHITECTURES", "GanPair", "build", "count_parameters", "defaults", 
 class Defaults(Protocol):
     """resolution -> the reference network's choices at that resolution."""
 
-    def __call__(self, resolution: int) -> dict[str, int | float | str]: ...  # noqa: D102
+    def __call__(self, resolution: int) -> dict[str, Any]: ...
 
 
 class Builder(Protocol):
     """Every choice spelled out -> the pair."""
 
-    def __call__(  # noqa: D102
+    def __call__(
         self,
         *,
         resolution: int,
@@ -53,7 +53,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 NORMS = ("none", "batch")
 
 
-def defaults(name: str, *, resolution: int) -> dict[str, int | float | str]:
+def defaults(name: str, *, resolution: int) -> dict[str, Any]:
     """What `build` takes for the arguments left out: the reference network at this resolution."""
     return _family(name).defaults(resolution)
 
@@ -112,7 +112,12 @@ def build(
     for player in ("generator", "discriminator"):
         require(chosen[f"{player}_depth"] >= 0, f"{player}_depth", chosen[f"{player}_depth"], "at least 0")
         require(chosen[f"{player}_width"] >= 1, f"{player}_width", chosen[f"{player}_width"], "at least 1")
-        require(0 <= chosen[f"{player}_dropout"] < 1, f"{player}_dropout", chosen[f"{player}_dropout"], "in [0, 1)")
+        require(
+            0 <= chosen[f"{player}_dropout"] < 1,
+            f"{player}_dropout",
+            chosen[f"{player}_dropout"],
+            "in [0, 1)",
+        )
     require_choice("generator_norm", chosen["generator_norm"], NORMS)
     return family.build(resolution=resolution, channels=channels, latent_dim=latent_dim, **chosen)
 

@@ -20,6 +20,8 @@ output is half the input, rounded up. By default as many as leave at least 4×4:
     28, depth 3:  pixels → 14×64 → 7×64 → 4×128 → logit
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -31,7 +33,7 @@ PLAIN_BLOCKS = 3
 """So many blocks at the generator's end have no dropout."""
 
 
-def defaults(resolution: int) -> dict[str, int | float | str]:
+def defaults(resolution: int) -> dict[str, Any]:
     """The reference network's choices, carried to this resolution."""
     depth, size = 0, resolution
     while -(-size // 2) >= SMALLEST_MAP:

@@ -14,6 +14,7 @@ normalises where norm is "batch". The founding document gives no dropout rate: 0
 """
 
 from math import prod
+from typing import Any
 
 from torch import nn
 
@@ -21,7 +22,7 @@ from architectures.contract import GanPair
 from architectures.layers import LEAKY_SLOPE, initialised
 
 
-def defaults(resolution: int) -> dict[str, int | float | str]:
+def defaults(resolution: int) -> dict[str, Any]:
     """The reference network's choices; the same at every resolution."""
     return {
         "generator_depth": 3,

@@ -73,8 +73,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     where = provenance()
-    print(f"{cpu_name()}, 1 thread, torch {where['torch']}, commit {where['commit']}, {options.rounds} rounds of {options.kimg:g} kimg\n")
-    print("| network | harness img/s | bare loop img/s | ratio (each round) | outside training, s | of it scoring, s | peak memory, MiB |")
+    print(f"{cpu_name()}, 1 thread, torch {where['torch']}, commit {where['commit']}")
+    print(f"{options.rounds} rounds of {options.kimg:g} kimg, medians; costs of a process's second trial\n")
+    print("| network | harness, img/s | bare loop, img/s | ratio (range) | outside training, s | scoring, s | MiB |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch)

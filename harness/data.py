@@ -119,7 +119,11 @@ def _write(raw: Raw, folder: Path, resolution: int, channels: int) -> None:
             digest.update(part.encode() + images[index].tobytes() + labels[index].tobytes())
             np.save(staging / f"{part}.npy", images[index])
             np.save(staging / f"{part}_labels.npy", labels[index])
-        meta = {"fingerprint": digest.hexdigest()[:16], "num_classes": raw.num_classes, "skipped": raw.skipped}
+        meta = {
+            "fingerprint": digest.hexdigest()[:16],
+            "num_classes": raw.num_classes,
+            "skipped": raw.skipped,
+        }
         (staging / "meta.json").write_text(json.dumps(meta))
         staging.rename(folder)
     finally:

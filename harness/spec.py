@@ -101,7 +101,11 @@ class TrialSpec:
         require("instance_noise", 0 <= self.instance_noise < math.inf, "at least 0 and finite")
         require("seed", 0 <= self.seed < 2**31, "from 0 to 2147483647")
         require("world_size", self.world_size >= 1, "at least 1")
-        require("batch_size", self.batch_size % self.world_size == 0, f"a multiple of world_size={self.world_size}")
+        require(
+            "batch_size",
+            self.batch_size % self.world_size == 0,
+            f"a multiple of world_size={self.world_size}",
+        )
 
     def _require(self, name: str, ok: bool, allowed: str) -> None:
         if not ok:
@@ -167,7 +171,9 @@ class ScoreProtocol:
         for name in ("num_reference", "num_generated"):
             value = getattr(self, name)
             if value < self.kid_subset_size:
-                raise UserError(f"{name}={value} is out of range; allowed: at least kid_subset_size={self.kid_subset_size}")
+                raise UserError(
+                    f"{name}={value} is out of range; allowed: at least kid_subset_size={self.kid_subset_size}"
+                )
 
     @cached_property
     def protocol_id(self) -> str:

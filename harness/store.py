@@ -72,7 +72,9 @@ class Store:
             found = json.loads(marker.read_text())
         except (FileNotFoundError, NotADirectoryError):
             if not create:
-                raise UserError(f"no store at {self.root}; name another with --store, or run a study to make one") from None
+                raise UserError(
+                    f"no store at {self.root}; name another with --store, or run a study to make one"
+                ) from None
             self._make(marker)
             return
         except (OSError, ValueError) as error:
@@ -81,7 +83,7 @@ class Store:
         if (version, layout) != (RESULT_VERSION, FORMAT):
             raise UserError(
                 f"the store {self.root} was written by another version of the code (result version {version}, format "
-                f"{layout}; this code writes {RESULT_VERSION} and {FORMAT}); name another with --store, it is left as it is"
+                f"{layout}; this code writes {RESULT_VERSION} and {FORMAT}); name another with --store"
             )
         if create:
             self._refuse_unwritable()
@@ -93,7 +95,9 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             self._write_json(marker, {"format": FORMAT, "result_version": RESULT_VERSION})
         except OSError as error:
-            raise UserError(f"cannot make a store at {self.root}: {error.strerror}; name another with --store") from None
+            raise UserError(
+                f"cannot make a store at {self.root}: {error.strerror}; name another with --store"
+            ) from None
 
     def _refuse_unwritable(self) -> None:
         probe = self.root / f".probe-{uuid.uuid4().hex}"
@@ -101,7 +105,9 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UserError(f"the store {self.root} is not writable: {error.strerror}; name another with --store") from None
+            raise UserError(
+                f"the store {self.root} is not writable: {error.strerror}; name another with --store"
+            ) from None
 
     # ---- places ----
 

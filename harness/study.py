@@ -34,7 +34,10 @@ class Factor:
     @classmethod
     def of_field(cls, field: str, values: Sequence[Value], *, label: str) -> "Factor":
         """The usual factor: one spec field, one level a value."""
-        return cls(label=label, levels=tuple(Level(label=f"{v:g}" if isinstance(v, float) else str(v), changes={field: v}) for v in values))
+        return cls(
+            label=label,
+            levels=tuple(Level(label=f"{v:g}" if isinstance(v, float) else str(v), changes={field: v}) for v in values),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,9 @@ class Study:
                 raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
             for field in (field for level in question.factor.levels for field in level.changes):
                 if field not in TrialSpec.__dataclass_fields__:
-                    raise unknown_name(f"spec field in question {question.key!r}:", field, TrialSpec.__dataclass_fields__)
+                    raise unknown_name(
+                        f"spec field in question {question.key!r}:", field, TrialSpec.__dataclass_fields__
+                    )
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are."""
@@ -123,7 +128,9 @@ class Study:
         changed = {k: v for k, v in level.changes.items() if base.get(k, _SPEC_DEFAULTS.get(k)) != v}
         if not changed:
             return question.baseline
-        return f"{question.baseline} " + ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items())
+        return f"{question.baseline} " + ", ".join(
+            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items()
+        )
 
     def arms(self, question: Question) -> dict[str, str]:
         """Level label -> arm name, in the factor's order. The baseline's own level maps to the bare baseline."""

@@ -15,7 +15,7 @@ NOISE = Study(
         Question(
             key="latent-std-dc",
             text="Does the scale of the latent noise matter to a DC GAN?",
-            hypothesis="No: batch norm right after the first layer can cancel the scale, so every level gives the same FID.",
+            hypothesis="No: batch norm after the first layers can cancel the scale, so all levels give the same FID.",
             baseline="dc",
             factor=LATENT_STD,
             kind="sweet-spot",

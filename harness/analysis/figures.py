@@ -28,7 +28,7 @@ STYLE = {
     "grid.color": "0.9",
     "axes.edgecolor": "0.4",
 }
-DARK, LIGHT, ACCENT = "0.15", "0.6", "#0072B2"  # the accent is Okabe & Ito's blue
+DARK, LIGHT, ACCENT, ALARM = "0.15", "0.6", "#0072B2", "#B34E00"  # Okabe & Ito's blue and, darker, their vermilion
 
 
 def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[str, float]) -> Figure | None:
@@ -38,7 +38,8 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
     """
     arms = study.arms(question)
     values = {
-        label: rows[(rows.arm == arm) & (rows.status == "ok")].set_index("seed").fid for label, arm in arms.items()
+        label: rows[(rows.arm == arm) & (rows.status == "ok")].set_index("seed").fid.dropna()
+        for label, arm in arms.items()
     }
     if not any(len(v) for v in values.values()):
         return None
@@ -52,19 +53,37 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
             if estimate.n:
                 span = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if estimate.n > 1 else None
                 axes.errorbar(
-                    x + 0.12, estimate.mean, yerr=span, fmt="D", ms=6, capsize=4, lw=1.6, color=ACCENT, zorder=3
+                    x + 0.12,
+                    estimate.mean,
+                    yerr=span,
+                    fmt="D",
+                    ms=6,
+                    capsize=4,
+                    lw=1.6,
+                    color=ACCENT,
+                    zorder=3,
                 )
             diverged = int(((rows.arm == arms[label]) & (rows.status == "diverged")).sum())
             if diverged:
                 axes.annotate(
-                    f"{diverged} diverged", (x, 1), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=9
-                )
+                    f"✕ {diverged} diverged", (x, 0.99), xycoords=("data", "axes fraction"), ha="center", va="top",
+                    fontsize=10, color=ALARM,
+                )  # fmt: skip
+            if not estimate.n:
+                axes.text(
+                    x, 0.5, "no finished trial", transform=axes.get_xaxis_transform(), rotation=90, ha="center",
+                    va="center", fontsize=10, color="0.4",
+                )  # fmt: skip
         everything = pd.concat([v for v in values.values() if len(v)])
         if everything.max() > 8 * everything.min():
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda y, _: f"{y:,.0f}" if y >= 1 else f"{y:g}"))
+            # An interval may reach below 0, which this axis cannot show: it then runs off the lower edge.
+            lowest = min(v for v in (everything.min(), floor.get("fid", math.inf)) if v > 0)
+            _log(axes, lowest / 1.5, axes.get_ylim()[1])
         else:
             axes.set_ylim(bottom=0)
+        if (rows.arm.isin(arms.values()) & (rows.status == "diverged")).any():
+            low, high = axes.get_ylim()  # room above the data for what is written there
+            axes.set_ylim(low, high * (high / low) ** 0.1 if axes.get_yscale() == "log" else high + 0.1 * (high - low))
         if floor:
             axes.axhline(floor["fid"], color=DARK, ls="--", lw=1, zorder=1)
             axes.annotate(
@@ -85,22 +104,30 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
 def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) -> Figure | None:
     """Samples at each level, side by side: the same seed everywhere, the lowest that most levels have."""
     arms = study.arms(question)
-    finished = rows[(rows.status == "ok") & rows.arm.isin(arms.values())]
+    stored = [(store.trial_folder(trial_id) / "samples.png").exists() for trial_id in rows.trial_id]
+    finished = rows[(rows.status == "ok") & rows.arm.isin(arms.values()) & pd.Series(stored, rows.index, dtype=bool)]
     if finished.empty:
         return None
     seed = finished.groupby("seed").size().sort_index(kind="stable").idxmax()
     with mpl.rc_context(STYLE):
-        figure, grid = plt.subplots(1, len(arms), figsize=(2.6 * len(arms), 3.1), layout="constrained", squeeze=False)
-        for axes, (label, arm) in zip(grid[0], arms.items(), strict=True):
-            found = finished[(finished.arm == arm) & (finished.seed == seed)]
+        columns = min(3, len(arms))  # more would be too small to judge
+        lines = math.ceil(len(arms) / columns)
+        figure, grid = plt.subplots(
+            lines, columns, figsize=(2.5 * columns, 3.0 * lines + 0.4), layout="constrained", squeeze=False
+        )
+        for axes in grid.flat:
             axes.set_axis_off()
+        for axes, (label, arm) in zip(grid.flat, arms.items(), strict=False):
+            found = finished[(finished.arm == arm) & (finished.seed == seed)]
             if found.empty:
-                axes.set_title(f"{label}\nno finished trial", fontsize=10)
+                axes.set_box_aspect(1)
+                axes.set_title(f"{_tick(label, arm == question.baseline, ' ')}\nno samples", fontsize=10)
                 continue
             trial = found.iloc[0]
             with Image.open(store.trial_folder(trial.trial_id) / "samples.png") as picture:
                 axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_title(f"{_tick(label, arm == question.baseline, ' ')}\nFID {trial.fid:.0f}", fontsize=10)
+            axes.set_title(f"{_tick(label, arm == question.baseline, ' ')}\nFID {trial.fid:.1f}", fontsize=10)
+        figure.get_layout_engine().set(h_pad=0.1)  # else the title touches the captions
         figure.suptitle(f"{question.factor.label}: samples of seed {seed}", fontsize=11)
     return _finished(figure)
 
@@ -138,14 +165,19 @@ def curves(study: Study, question: Question, rows: pd.DataFrame, store: Store) -
             axes.xaxis.set_tick_params(labelbottom=True)
             if column in ("d_real", "d_fake"):
                 axes.set_ylim(0, 1)
-            if column == "fid_online":
-                axes.set_yscale("log")
+            if column == "fid_online" and (shown[column] > 0).any():
+                positive = shown.loc[shown[column] > 0, column]
+                _log(axes, positive.min() / 1.2, positive.max() * 1.2)
         handles, labels = flat[0].get_legend_handles_labels()
         if flat[0].get_legend():
             flat[0].get_legend().remove()
         flat[5].set_axis_off()
         flat[5].legend(
-            handles, labels, title=f"{question.factor.label}\n(mean; band: ± 1 SD over seeds)", frameon=False, loc="center"
+            handles,
+            labels,
+            title=f"{question.factor.label}\n(mean; band: ± 1 SD over seeds)",
+            frameon=False,
+            loc="center",
         )
     return _finished(figure)
 
@@ -159,6 +191,16 @@ def as_png(figure: Figure) -> bytes:
 
 def _tick(label: str, is_baseline: bool, joint: str = "\n") -> str:
     return f"{label}{joint}(baseline)" if is_baseline else label
+
+
+def _log(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis with plain numbers at 1, 2, 5, 10, ..."""
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda y, _: f"{y:,.0f}" if y >= 1 else f"{y:g}"))
+    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
 def _finished(figure: Figure) -> Figure:

@@ -1,21 +1,26 @@
 """From a store to a report: executes the study's notebook, exports it, and writes the tables beside it."""
 
+import base64
+import html
 import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Image, Markdown, display
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from harness.analysis import figures, results, tables
 from harness.errors import UserError
 from harness.store import Store
-from harness.study import Question, Study
+from harness.study import Study
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 
@@ -62,9 +67,14 @@ class Page:
             + _pairing_note(table)
         )
         name = f"{question.text} "
-        _figure(figures.levels(self.study, question, self.rows, self.floor), f"{name} FID at each level, every seed shown")
-        _figure(figures.samples(self.study, question, self.rows, self.store), f"{name} Generated samples at each level")
-        _figure(figures.curves(self.study, question, self.rows, self.store), f"{name} Losses and D's answers over training")
+        levels = figures.levels(self.study, question, self.rows, self.floor)
+        _figure(levels, f"{key}-fid", f"{name} FID at each level, every seed shown")
+        samples = figures.samples(self.study, question, self.rows, self.store)
+        _figure(samples, f"{key}-samples", f"{name} Generated samples at each level")
+        curves = figures.curves(self.study, question, self.rows, self.store)
+        _figure(curves, f"{key}-curves", f"{name} Losses and D's answers over training")
+        if levels is None:
+            _text("*No trial of this question has finished, so there is no figure of it yet.*")
 
     def overview(self) -> None:
         """Every arm of the study in one table."""
@@ -83,27 +93,33 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     """Execute the study's notebook and write HTML, Markdown, the executed notebook and CSV tables.
 
     Args:
-        study: Whose report; its notebook is reports/<name>.ipynb.
+        study: Whose report; its notebook is reports/<name>.ipynb, or the generic study.ipynb, for which it must be in
+            `studies.STUDIES`.
         profile: Which of its profiles.
         store: Where its results are.
-        out: The folder to write; the store's report folder if left out. Replaced as a whole.
+        out: The folder to write; the store's report folder if left out. An earlier report there is replaced as a whole.
 
     Returns:
         What was written: HTML first.
 
     Raises:
-        UserError: the study never ran here, or has no notebook.
+        UserError: the study never ran here, its notebook fails, or `out` holds something else or cannot be written.
     """
-    source = NOTEBOOKS / f"{study.name}.ipynb"
-    if not source.exists():
-        raise UserError(f"study {study.name!r} has no notebook; make {source.name} in the folder reports")
+    own = NOTEBOOKS / f"{study.name}.ipynb"
+    source = own if own.exists() else NOTEBOOKS / "study.ipynb"
     page = Page(study, profile, store)
     out = store.report_folder(study.name, profile) if out is None else out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    out = out.resolve()
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / f"{study.name}.html").exists())):
+        raise UserError(f"{out} holds something other than a report of {study.name}; name an empty or new folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"cannot write a report to {out.parent}: {error.strerror}; name another folder") from None
     try:
         staging.chmod(0o777 & ~_umask())
-        notebook = _execute(source, staging / f"{study.name}.ipynb", profile, store)
+        notebook = _execute(source, staging / f"{study.name}.ipynb", study, profile, store)
         _export(notebook, staging, study)
         for question in study.questions:
             table = tables.question_table(study, question, page.rows)
@@ -120,45 +136,85 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     return first + sorted(out.glob("*.csv"))
 
 
-def _execute(source: Path, target: Path, profile: str, store: Store) -> Path:
-    """Run the notebook in this interpreter's own kernel."""
-    os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # otherwise jupyter warns about its own folders
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # likewise its debugger
-    with warnings.catch_warnings():
-        # The libraries below warn about each other; nothing of ours runs inside this block.
-        warnings.simplefilter("ignore")
+def _execute(source: Path, target: Path, study: Study, profile: str, store: Store) -> Path:
+    """Run the notebook in a kernel of this very interpreter, whatever kernels are installed on the machine."""
+    with _quiet(), tempfile.TemporaryDirectory(prefix="report-") as scratch:
+        import nbformat
         import papermill
+        from jupyter_client.kernelspec import KernelSpec
+        from jupyter_client.manager import AsyncKernelManager
+        from papermill.exceptions import PapermillExecutionError
 
-        logging.getLogger("papermill").setLevel(logging.ERROR)
-        papermill.execute_notebook(
-            source,
-            target,
-            parameters={"store": str(store.root), "profile": profile},
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=False,
-            cwd=str(target.parent),
+        places = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")
+        spec = KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+            metadata={"supported_encryption": "curve"},
+            env={
+                **dict.fromkeys(places, scratch),  # Jupyter's own files are thrown away, not left in the user's home
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else its debugger remarks on every start
+            },
         )
+
+        class OwnKernel(AsyncKernelManager):
+            @property
+            def kernel_spec(self) -> KernelSpec:
+                return spec
+
+        try:
+            notebook = papermill.execute_notebook(
+                source,
+                None,
+                parameters={"study": study.name, "profile": profile, "store": str(store.root)},
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                kernel_manager_class=OwnKernel,
+                resources={"metadata": {"path": str(source.parent)}},
+            )
+        except PapermillExecutionError as error:
+            raise UserError(f"the notebook {source.name} failed: {error.ename}: {error.evalue}") from None
+        for name in ("input_path", "output_path"):  # a report says nothing of the machine's folders
+            notebook.metadata.papermill.pop(name, None)
+        nbformat.write(notebook, target)
     return target
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Jupyter's libraries say about themselves and each other; errors still come through."""
+    logger = logging.getLogger("papermill")
+    level = logger.level
+    with warnings.catch_warnings():
+        for module in ("jupyter", "nbclient", "nbconvert", "papermill", "traitlets", "zmq", "tornado"):
+            for category in (DeprecationWarning, ResourceWarning, RuntimeWarning):
+                warnings.filterwarnings("ignore", category=category, module=rf"{module}.*")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _export(notebook: Path, folder: Path, study: Study) -> None:
     """The notebook as one stand-alone HTML file, and as Markdown with its pictures."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
+    with _quiet():
         import nbformat
         from nbconvert import HTMLExporter, MarkdownExporter
 
         content = nbformat.read(notebook, as_version=4)
-        body, _ = HTMLExporter(template_name="basic", exclude_input=True).from_notebook_node(content)
-        markdown, resources = MarkdownExporter(exclude_input=True).from_notebook_node(
+        body, _ = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True).from_notebook_node(
+            content
+        )
+        markdown, resources = MarkdownExporter(exclude_input=True, raw_template=MARKDOWN).from_notebook_node(
             content, {"output_files_dir": "pictures", "unique_key": study.name}
         )
-    # A table wider than the window scrolls inside its own box.
-    body = re.sub(r"(<table.*?</table>)", r'<div class="scroll">\1</div>', body, flags=re.DOTALL)
-    html = HTML.replace("{title}", f"{study.title}").replace("{body}", body)
-    (folder / f"{study.name}.html").write_text(html)
-    (folder / f"{study.name}.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown).strip() + "\n")
+    # A table or figure wider than the window scrolls inside its own box.
+    body = re.sub(r"(<table.*?</table>|<img.*?>)", r'<div class="scroll">\1</div>', body, flags=re.DOTALL)
+    page = HTML.replace("{title}", html.escape(study.title)).replace("{body}", body)
+    (folder / f"{study.name}.html").write_text(page, encoding="utf-8")
+    (folder / f"{study.name}.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown).strip() + "\n", encoding="utf-8")
     (folder / "pictures").mkdir()
     for name, picture in resources["outputs"].items():
         (folder / name).write_bytes(picture)
@@ -168,15 +224,19 @@ def _text(markdown: str) -> None:
     display(Markdown(markdown))
 
 
-def _figure(figure: Figure | None, alt: str) -> None:
+def _figure(figure: Figure | None, name: str, alt: str) -> None:
     if figure is not None:
-        display(Image(figures.as_png(figure), metadata={"alt": alt}))
+        metadata = {"filename": f"{name}.png", "image/png": {"alt": alt}}
+        picture = base64.b64encode(figures.as_png(figure)).decode()
+        display({"image/png": picture, "text/plain": alt}, metadata=metadata, raw=True)
 
 
 def _pairing_note(table: pd.DataFrame) -> str:
     if "seed_correlation" not in table or table.seed_correlation.dropna().empty:
         return ""
-    shown = ", ".join(f"{r.level}: {r.seed_correlation:+.2f}" for r in table.dropna(subset="seed_correlation").itertuples())
+    shown = ", ".join(
+        f"{r.level}: {r.seed_correlation:+.2f}" for r in table.dropna(subset="seed_correlation").itertuples()
+    )
     return (
         f"\n\n*Correlation over seeds with the baseline: {shown.replace('-', '−')} "
         f"(above 0, pairing by seed narrowed the interval).*"
@@ -193,6 +253,12 @@ def _umask() -> int:
     return mask
 
 
+MARKDOWN = """{%- extends 'markdown/index.md.j2' -%}
+{% block data_png %}
+![{{ output | get_metadata('alt', 'image/png') }}]({{ output.metadata.filenames['image/png'] | path2url }})
+{% endblock data_png %}
+"""  # nbconvert's own, but that pictures keep their alt text
+
 HTML = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -200,18 +266,19 @@ HTML = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; color: #1a1a1a;
-  background: #fff; max-width: 1080px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif;
+  color: #1a1a1a; background: #fff; max-width: 1220px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+p, li, blockquote { max-width: 50rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 1rem 0; }
 h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1rem; border-top: 1px solid #ddd; }
-.anchor-link { display: none; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
+th, td { padding: .35rem .5rem; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 2px solid #888; }
-.provenance td { white-space: normal; }
+th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
 blockquote { margin: 1rem 0; padding: .2rem 1rem; border-left: 4px solid #d55e00; background: #fdf3ec; }
-img { max-width: 100%; height: auto; display: block; margin: 1rem auto; }
+img { max-width: min(100%, 56rem); height: auto; display: block; margin: 0 auto; }
+@media (max-width: 40rem) { img { max-width: none; width: 34rem; } }
 code { background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }
 @media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } img, .scroll { break-inside: avoid; } }
 </style>

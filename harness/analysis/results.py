@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.errors import UserError
+from harness.errors import UserError, unknown_name
 from harness.store import Store
 
 SCORES = ("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall")
@@ -12,7 +12,11 @@ FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds")
 
 
 def load(
-    store: Store | str | Path, *, study: str | None = None, profile: str | None = None, protocol_id: str | None = None
+    store: Store | str | Path,
+    *,
+    study: str | None = None,
+    profile: str | None = None,
+    protocol_id: str | None = None,
 ) -> pd.DataFrame:
     """The results table: one row a trial.
 
@@ -28,8 +32,10 @@ def load(
         protocol_id: Which scores to take where trials were scored under several protocols.
 
     Raises:
-        UserError: the study never ran here, or scores of several protocols would be mixed.
+        UserError: the study never ran here, no trial has scores of that protocol, or scores of several would be mixed.
     """
+    if profile is not None and study is None:
+        raise UserError(f"profile={profile!r} needs a study to belong to; name it with study")
     store = store if isinstance(store, Store) else Store(store)
     plans = [
         plan
@@ -47,12 +53,13 @@ def load(
         for cell in plan["cells"]:
             places.setdefault(cell["trial_id"], []).append((plan["study"], cell["arm"]))
 
-    rows, protocols = [], set()
+    rows, protocols, known = [], set(), {plan["protocol_id"] for plan in plans}
     for trial_id in store.trial_ids():
         if study is not None and trial_id not in places:
             continue
         result, spec = store.read_result(trial_id), store.read_spec(trial_id)
         scored = store.read_scores(trial_id)
+        known |= scored.keys()
         if protocol_id is not None:
             scored = {k: v for k, v in scored.items() if k == protocol_id}
         protocols |= scored.keys()
@@ -80,6 +87,8 @@ def load(
                 "date": result["provenance"].get("date", ""),
             }
         )
+    if protocol_id is not None and protocol_id not in known:
+        raise unknown_name("protocol_id", protocol_id, sorted(known))
     return pd.DataFrame(rows, columns=None if rows else list(FIRST))
 
 

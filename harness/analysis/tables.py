@@ -1,6 +1,7 @@
 """The tables of a report: numbers as data frames (for CSV), and the same formatted for people."""
 
 import math
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -34,13 +35,14 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None) -> dict[str, flo
         baseline: The arm to pair with; None for none.
     """
     mine = rows[rows.arm == arm]
-    finished = mine[mine.status == "ok"].set_index("seed").sort_index()
+    finished = scored(mine).set_index("seed").sort_index()
     ended = int((mine.status != "failed").sum())
     diverged = int((mine.status == "diverged").sum())
     rate = failure_rate(diverged, ended)
     row: dict[str, float | int | str] = {
         "arm": arm,
         "n": len(finished),
+        "ended": ended,
         "diverged": diverged,
         "diverged_low": rate.low,
         "diverged_high": rate.high,
@@ -53,13 +55,18 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None) -> dict[str, flo
         if cost in finished:
             row[cost] = float(finished[cost].iloc[0]) if len(finished) else math.nan
     if baseline is not None and baseline != arm:
-        theirs = rows[(rows.arm == baseline) & (rows.status == "ok")].set_index("seed")
+        theirs = scored(rows[rows.arm == baseline]).set_index("seed")
         pairs = finished.index.intersection(theirs.index).sort_values()
         a, b = finished.loc[pairs, "fid"], theirs.loc[pairs, "fid"]
         row["pairs"] = len(pairs)
         row |= _columns("fid_difference", paired_difference(a, b)) | _columns("fid_ratio", paired_ratio(a, b))
         row["seed_correlation"] = seed_correlation(a, b)
     return row
+
+
+def scored(rows: pd.DataFrame) -> pd.DataFrame:
+    """The trials that finished and have scores: not diverged, not failed, not still to be scored."""
+    return rows[(rows.status == "ok") & rows.fid.notna()]
 
 
 def question_table(study: Study, question: Question, rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +92,7 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
     else:
         shown["arm"] = table.arm
     shown["seeds"] = table.n.astype(str)
-    shown["diverged"] = [f"{r.diverged} of {r.n + r.diverged}" for r in table.itertuples()]
+    shown["diverged [95%]"] = [_failures(r) for r in table.itertuples()]
     if table.failed.any():
         shown["failed"] = table.failed.astype(str)
     shown["FID ↓ [95%]"] = [_mean_and_interval(r, "fid") for r in table.itertuples()]
@@ -97,6 +104,9 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
     shown["precision ↑"] = [_plus_minus(r, "precision") for r in table.itertuples()]
     shown["recall ↑"] = [_plus_minus(r, "recall") for r in table.itertuples()]
     shown["s/trial"] = [_number(s) for s in table.seconds]
+    if not questions and "generator_parameters" in table:
+        shown["G parameters"] = [_number(p, 0) for p in table.generator_parameters]
+        shown["G MFLOPs/image"] = [_number(f / 1e6) for f in table.generator_flops_per_image]
     return shown
 
 
@@ -117,7 +127,7 @@ def summary_table(study: Study, profile: str, store: Store) -> str:
     parts = []
     for question in study.questions:
         table = formatted(question_table(study, question, rows))
-        short = table[["level", "seeds", "diverged", "FID ↓ [95%]", "ΔFID [95%]", "IS ↑", "s/trial"]]
+        short = table[["level", "seeds", "diverged [95%]", "FID ↓ [95%]", "ΔFID [95%]", "IS ↑", "s/trial"]]
         align = ("left",) + ("right",) * (short.shape[1] - 1)
         text = tabulate(short.values.tolist(), list(short.columns), "simple", disable_numparse=True, colalign=align)
         parts.append(f"{question.text}\n{question.factor.label}, baseline arm {question.baseline}\n{text}")
@@ -130,24 +140,33 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     plan = results.planned(store, study.name, profile)
     found = []
     seeds = plan.seed.nunique()
+    why = f"No claim can rest on fewer than {FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
+    counts = scored(rows).groupby("arm").size().reindex(plan.arm.unique(), fill_value=0)
+    few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if seeds < FEWEST_FOR_A_CLAIM:
+        found.append(f"Exploratory: {_count(seeds, 'seed')} an arm. {why}")
+    elif len(few):
         found.append(
-            f"Exploratory: {seeds} seed{'s' if seeds != 1 else ''} an arm. No claim can rest on fewer than "
-            f"{FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
+            f"Exploratory where few seeds are scored: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
         )
     missing = len(set(plan.trial_id) - set(rows.trial_id))
     if missing:
         found.append(f"{missing} of {len(plan)} planned trials have not been run yet; the same command runs them.")
     failed = int((rows.status == "failed").sum())
     if failed:
-        found.append(f"{failed} trials failed for reasons outside the model and are not in the means; run again to retry.")
+        found.append(
+            f"{_count(failed, 'trial')} failed for reasons outside the model, not in the means; run again to retry."
+        )
     diverged = int((rows.status == "diverged").sum())
     if diverged:
         found.append(
-            f"{diverged} trials diverged. They have no score, so the means are over the surviving seeds and flatter "
-            f"their arms: read them beside the column 'diverged'."
+            f"{_count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
+            "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
         )
-    if not (rows.status == "ok").any():
+    unscored = int((rows.status == "ok").sum()) - len(scored(rows))
+    if unscored:
+        found.append(f"{_count(unscored, 'trial')} finished but not scored under this protocol; run again to score.")
+    if scored(rows).empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
 
@@ -177,10 +196,16 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
             else "not computed",
         ),
         ("commit", distinct("commit") + " (+ marks a changed working tree)"),
-        ("dates", f"{min((p['date'] for p in made if p.get('date')), default='–')} to "
-                  f"{max((p['date'] for p in made if p.get('date')), default='–')}"),
+        (
+            "dates",
+            f"{min((p['date'] for p in made if p.get('date')), default='–')} to "
+            f"{max((p['date'] for p in made if p.get('date')), default='–')}",
+        ),
         ("hardware", f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial"),
-        ("software", ", ".join(f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray"))),
+        (
+            "software",
+            ", ".join(f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")),
+        ),
         ("compute", f"{rows.seconds.sum() / 3600:.2f} hours of trials"),
     ]
     return tabulate(lines, headers=["", ""], tablefmt="pipe", disable_numparse=True)
@@ -198,6 +223,16 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float]:
     return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _failures(row: object) -> str:
+    if row.ended == 0:
+        return "–"
+    return f"{row.diverged} of {row.ended} [{100 * row.diverged_low:.0f}, {100 * row.diverged_high:.0f}%]"
+
+
 def _number(x: float, decimals: int | None = None) -> str:
     """About three digits: 1,234 · 123 · 12.3 · 1.23; a dash for nothing."""
     if math.isnan(x):
@@ -207,7 +242,7 @@ def _number(x: float, decimals: int | None = None) -> str:
     return f"{x:,.{decimals}f}".replace("-", "−")
 
 
-def _mean_and_interval(row: object, name: str) -> str:
+def _mean_and_interval(row: Any, name: str) -> str:
     mean, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
     if math.isnan(low):
         return _number(mean)
@@ -215,15 +250,15 @@ def _mean_and_interval(row: object, name: str) -> str:
     return f"{_number(mean, decimals)} [{_number(low, decimals)}, {_number(high, decimals)}]"
 
 
-def _plus_minus(row: object, name: str, scale: float = 1) -> str:
+def _plus_minus(row: Any, name: str, scale: float = 1) -> str:
     mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
-    decimals = 0 if abs(mean) >= 100 else 1 if abs(mean) >= 10 else 2
+    decimals = 0 if abs(mean) >= 100 else 1 if abs(mean) >= 10 else 2 if abs(mean) >= 1 else 3
     if math.isnan(low):
         return _number(mean, None if math.isnan(mean) else decimals)
     return f"{_number(mean, decimals)} ± {_number((high - low) / 2, decimals)}"
 
 
-def _difference(row: object) -> str:
+def _difference(row: Any) -> str:
     if row.is_baseline:
         return ""
     mean, low, high = row.fid_difference, row.fid_difference_low, row.fid_difference_high
@@ -231,7 +266,7 @@ def _difference(row: object) -> str:
     return "–" if math.isnan(mean) else signed[0] if math.isnan(low) else f"{signed[0]} [{signed[1]}, {signed[2]}]"
 
 
-def _ratio(row: object) -> str:
+def _ratio(row: Any) -> str:
     if row.is_baseline:
         return "1"
     if math.isnan(row.fid_ratio):

@@ -63,11 +63,8 @@ class Progress:
         if self._live is None:
             outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error[:160]}"
             ended = self.done + self.diverged + self.failed
-            print(
-                f"[{ended + self.already_done}/{self.total}] {arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}",
-                file=self.stream,
-                flush=True,
-            )
+            place = f"[{ended + self.already_done}/{self.total}]"
+            print(f"{place} {arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}", file=self.stream, flush=True)
 
     def eta(self) -> str:
         """The time left, from the pace so far."""
@@ -96,8 +93,16 @@ class Progress:
             if arm in self.best:
                 table.add_row(arm, str(self.scored[arm]), f"{self.best[arm]:.1f}")
         now = time.monotonic()
-        running = Text("  ".join(f"{self.arms[t][0]}#{self.arms[t][1]} {now - at:.0f}s" for t, at in self.running.items()), style="dim")
-        return Group(Text(f"{self.title}: {counts}; {self.eta()}"), ProgressBar(total=self.total, completed=ended, width=60), running, table)
+        running = Text(
+            "  ".join(f"{self.arms[t][0]}#{self.arms[t][1]} {now - at:.0f}s" for t, at in self.running.items()),
+            style="dim",
+        )
+        return Group(
+            Text(f"{self.title}: {counts}; {self.eta()}"),
+            ProgressBar(total=self.total, completed=ended, width=60),
+            running,
+            table,
+        )
 
 
 def duration(seconds: float) -> str:

@@ -17,13 +17,20 @@ def provenance() -> dict[str, str]:
             versions[package] = version(package.replace("_", "-"))
         except PackageNotFoundError:
             versions[package] = "absent"
-    return {"commit": _commit(), "python": platform.python_version(), "platform": platform.platform(), **versions}
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **versions,
+    }
 
 
 def _commit() -> str:
     def git(*words: str) -> str:
         root = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")

@@ -120,7 +120,9 @@ def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, 
     if not pending:
         say(f"all {len(plan.specs)} trials of {study.name} ({profile_name}) are done")
         return True
-    from harness.scheduling.tune import run_trials  # ray is slow to import, and a finished study does not need it
+    from harness.scheduling.tune import (
+        run_trials,
+    )  # ray is slow to import, and a finished study does not need it
 
     already = len(plan.specs) - len(pending)
     say(

@@ -23,7 +23,14 @@ from harness.scoring.fidelity import NonFiniteSamples, score_generator
 from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.store import TrialResult
-from harness.training.loop import REPORT_POINTS, Diverged, Observe, build_networks, recalibrate_batch_norm, train
+from harness.training.loop import (
+    REPORT_POINTS,
+    Diverged,
+    Observe,
+    build_networks,
+    recalibrate_batch_norm,
+    train,
+)
 from harness.training.snapshot import Snapshot, stream
 
 ONLINE_FID_EVERY = REPORT_POINTS // 4
@@ -53,8 +60,17 @@ def run_trial(spec: TrialSpec, context: TrialContext) -> TrialResult:
     started = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _same_everywhere(device)
-    cost: dict[str, float] = {"kimg": spec.kimg, "d_steps": spec.num_steps, "g_steps": spec.num_steps, **_sizes(spec)}
-    provenance = {**context.provenance, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_hardware(device)}
+    cost: dict[str, float] = {
+        "kimg": spec.kimg,
+        "d_steps": spec.num_steps,
+        "g_steps": spec.num_steps,
+        **_sizes(spec),
+    }
+    provenance = {
+        **context.provenance,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **_hardware(device),
+    }
     outcome: dict[str, Any] = {"status": "ok"}
     try:
         images = _shared_images(context.data, "train")
@@ -125,8 +141,14 @@ def _curves(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def _weights(snapshot: Snapshot) -> bytes:
-    networks = {"generator": snapshot.generator, "ema": snapshot.generator_ema, "discriminator": snapshot.discriminator}
-    return safetensors.torch.save({f"{net}.{name}": value for net, state in networks.items() for name, value in state.items()})
+    networks = {
+        "generator": snapshot.generator,
+        "ema": snapshot.generator_ema,
+        "discriminator": snapshot.discriminator,
+    }
+    return safetensors.torch.save(
+        {f"{net}.{name}": value for net, state in networks.items() for name, value in state.items()}
+    )
 
 
 def sample_latents(latent_dim: int, num: int = GRID * GRID) -> Tensor:

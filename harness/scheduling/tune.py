@@ -4,6 +4,7 @@ The store is the only truth: a run is given the specs that the store lacks and s
 them. Tune's own checkpoints and restore are not used.
 """
 
+import logging
 import os
 import tempfile
 import traceback
@@ -20,7 +21,6 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",  # nothing is reported to anybody
     RAY_AIR_NEW_OUTPUT="0",  # with verbose=0: no tables of Ray's own
     RAY_CHDIR_TO_TRIAL_DIR="0",
-    RAY_TRAIN_V2_ENABLED=os.environ.get("RAY_TRAIN_V2_ENABLED", "1"),
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C reaches us as KeyboardInterrupt
@@ -29,14 +29,16 @@ os.environ.update(
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
 )
 
-import ray  # noqa: E402  (reads the settings above when imported)
-from ray import tune  # noqa: E402
+import ray
+from ray import tune
 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died."""
 
 
-def run_trials(specs: Iterable[TrialSpec], context: TrialContext, store: Store, progress: Progress, workers: int) -> None:
+def run_trials(
+    specs: Iterable[TrialSpec], context: TrialContext, store: Store, progress: Progress, workers: int
+) -> None:
     """Run every spec as a Tune trial, in order, `workers` at a time, and put each result into the store.
 
     Raises:
@@ -45,7 +47,8 @@ def run_trials(specs: Iterable[TrialSpec], context: TrialContext, store: Store, 
     """
     gpus = _gpus_per_trial()
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, context=context, store=store), {"cpu": 1, **({"gpu": gpus} if gpus else {})}
+        tune.with_parameters(_trainable, context=context, store=store),
+        {"cpu": 1, **({"gpu": gpus} if gpus else {})},
     )
     watcher = _Watcher(progress)
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
@@ -55,9 +58,8 @@ def run_trials(specs: Iterable[TrialSpec], context: TrialContext, store: Store, 
                 num_cpus=workers,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 object_store_memory=256 * 2**20,
-                configure_logging=True,
             )
             tune.Tuner(
                 trainable,
@@ -68,7 +70,6 @@ def run_trials(specs: Iterable[TrialSpec], context: TrialContext, store: Store, 
                     name="trials",
                     verbose=0,
                     callbacks=[watcher],
-                    stop=watcher.must_stop,
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                 ),
             ).fit()
@@ -114,14 +115,12 @@ class _Watcher(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {"progress": None, "store_error": ""}  # Tune pickles its callbacks; a terminal cannot be
 
-    def must_stop(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial may end: always, once it has reported."""
-        return True
-
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.progress.started(TrialSpec.from_dict(trial.config["spec"]).trial_id)
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         if result["store_error"]:
             self.store_error = result["store_error"]
             raise UserError(self.store_error)

@@ -122,7 +122,10 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path) -> Extractor:
 
 def _train_classifier(data: PreparedData) -> Classifier:
     """Train on the extractor's own part, with small shifts. Deterministic: one thread, its own random stream."""
-    images, labels = torch.from_numpy(np.array(data.images("extractor"))), torch.from_numpy(data.labels("extractor"))
+    images, labels = (
+        torch.from_numpy(np.array(data.images("extractor"))),
+        torch.from_numpy(data.labels("extractor")),
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -152,6 +155,9 @@ def _feature_rms(network: Classifier, data: PreparedData) -> float:
 
 
 def _accuracy(network: Classifier, data: PreparedData) -> float:
-    images, labels = torch.from_numpy(np.array(data.images("reference"))), torch.from_numpy(data.labels("reference"))
+    images, labels = (
+        torch.from_numpy(np.array(data.images("reference"))),
+        torch.from_numpy(data.labels("reference")),
+    )
     guesses = torch.cat([network(batch)[1].argmax(1) for batch in images.split(500)])
     return (guesses == labels).double().mean().item()

@@ -60,7 +60,9 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
     )
 
 
-def prepare_reference(protocol: ScoreProtocol, extractor: Extractor, data: PreparedData, cache: Path) -> dict[str, float]:
+def prepare_reference(
+    protocol: ScoreProtocol, extractor: Extractor, data: PreparedData, cache: Path
+) -> dict[str, float]:
     """The floor: scores of real training images against the reference; keeps the reference's features on the way.
 
     The same keys as `score_generator`, and `num_images`, how many real images there were to score.

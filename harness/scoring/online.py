@@ -16,7 +16,13 @@ class OnlineFid:
     """
 
     def __init__(
-        self, extractor: Extractor, reference: Tensor, *, latent_dim: int, latent_std: float, num_samples: int = 500
+        self,
+        extractor: Extractor,
+        reference: Tensor,
+        *,
+        latent_dim: int,
+        latent_std: float,
+        num_samples: int = 500,
     ) -> None:
         """Extract the reference's features.
 

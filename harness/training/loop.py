@@ -73,11 +73,13 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
         UserError: fewer images than one batch.
     """
     if len(images) < spec.batch_size:
-        raise UserError(f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images")
+        raise UserError(
+            f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images"
+        )
     gan = build_networks(spec)
     # Convolutions run about a quarter faster with channels last; dense layers do not notice.
-    generator = gan.generator.to(device, memory_format=torch.channels_last).train()
-    discriminator = gan.discriminator.to(device, memory_format=torch.channels_last).train()
+    generator = gan.generator.to(device).to(memory_format=torch.channels_last).train()
+    discriminator = gan.discriminator.to(device).to(memory_format=torch.channels_last).train()
     generator_ema = copy.deepcopy(generator).requires_grad_(False)
     g_params, d_params, ema_params = (list(m.parameters()) for m in (generator, discriminator, generator_ema))
     betas = (spec.adam_beta1, spec.adam_beta2)
@@ -99,7 +101,10 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
             real = _noisy(next(batches), spec.instance_noise, noise)
             z = torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device).mul_(spec.latent_std)
             fake = generator(z)
-            real_logits, fake_logits = discriminator(real), discriminator(_noisy(fake, spec.instance_noise, noise))
+            real_logits, fake_logits = (
+                discriminator(real),
+                discriminator(_noisy(fake, spec.instance_noise, noise)),
+            )
             d_loss, g_loss = loss.discriminator(real_logits, fake_logits), loss.generator(fake_logits)
 
             # Update D and G. Asking for just these gradients keeps D's weights out of G's backward pass.

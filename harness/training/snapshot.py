@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """The state of a trial after `step` updates: weights on the CPU, and one curve row a report point."""

@@ -128,7 +128,12 @@ PROTOCOL = {
 def test_protocol_identity_and_round_trip() -> None:
     protocol = ScoreProtocol(**PROTOCOL)
     assert ScoreProtocol.from_dict(protocol.to_dict()) == protocol
-    changed = [{"extractor_hash": "c" * 16}, {"num_generated": 1000}, {"weights": "raw"}, {"versions": (("torch", "3"),)}]
+    changed = [
+        {"extractor_hash": "c" * 16},
+        {"num_generated": 1000},
+        {"weights": "raw"},
+        {"versions": (("torch", "3"),)},
+    ]
     assert len({ScoreProtocol(**{**PROTOCOL, **c}).protocol_id for c in changed} | {protocol.protocol_id}) == 5
 
 

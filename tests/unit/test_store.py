@@ -150,7 +150,9 @@ def test_refusals_name_the_store_and_what_to_do(tmp_path: Path) -> None:
         Store(file, create=True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the read-only file system in tests/faults covers it")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="root may write anywhere; the read-only file system in tests/faults covers it"
+)
 def test_an_unwritable_store_is_refused(store: Store) -> None:
     store.root.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:

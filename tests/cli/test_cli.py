@@ -1,0 +1,63 @@
+"""The program as a person meets it: real processes, exit codes, one line an error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def studies(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "studies", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+
+
+def test_list_names_studies_profiles_and_questions(tmp_path: Path) -> None:
+    done = studies("list", cwd=tmp_path)
+    assert done.returncode == 0
+    for word in ("noise:", "profile smoke", "profile laptop", "question latent-std-dc"):
+        assert word in done.stdout
+
+
+def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = studies("plan", "noise", "--profile", "smoke", "--seeds", "3", "--store", "s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "18 arms × 3 seeds = 54 trials, 0 of them done" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "nose"], "unknown study 'nose' (did you mean 'noise'?); valid: noise"),
+        (["plan", "noise", "--profile", "huge"], "unknown profile 'huge'; valid: smoke, laptop"),
+        (["report", "noise", "--store", "absent"], "no store at"),
+        (["run", "noise", "--profile", "smoke", "--seeds", "0"], "seeds=0 is out of range"),
+        (["run", "noise", "--profile", "smoke", "--workers", "0"], "workers=0 is out of range"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:
+    done = studies(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+    assert "Traceback" not in done.stderr
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and "trials" in p.parts]
+    assert not left
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("precious")
+    done = studies("run", "noise", "--profile", "smoke", "--store", "thesis", cwd=tmp_path)
+    assert done.returncode == 2 and "exists and is not a store" in done.stderr
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_help_lists_every_target_with_one_line() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("study-%", "report-%", "plan-%", "test", "setup", "help", "smoke", "benchmark"):
+        assert f"make {target} " in done.stdout

@@ -150,7 +150,7 @@ def curves(study: Study, question: Question, rows: pd.DataFrame, store: Store) -
         ("fid_online", "online FID, 500 samples ↓"),
     )
     with mpl.rc_context(STYLE):
-        figure, grid = plt.subplots(2, 3, figsize=(11.5, 6.2), layout="constrained", sharex=True)
+        figure, grid = plt.subplots(3, 2, figsize=(7.5, 8.2), layout="constrained", sharex=True)
         flat: list[Axes] = list(grid.flat)
         for axes, (column, title) in zip(flat, panels, strict=False):
             shown = found.dropna(subset=[column])
@@ -159,9 +159,9 @@ def curves(study: Study, question: Question, rows: pd.DataFrame, store: Store) -
                 style_order=order, dashes=dashes, errorbar="sd", err_kws={"alpha": 0.15, "lw": 0}, lw=1.6, ax=axes,
                 legend=axes is flat[0],
             )  # fmt: skip
-            axes.set_title(title, fontsize=10, loc="left")
+            axes.set_title(title, fontsize=11, loc="left")
             axes.set_ylabel("")
-            axes.set_xlabel("kimg (thousand real images seen by D)")
+            axes.set_xlabel("kimg (1,000 real images seen by D)" if column in ("d_fake", "fid_online") else "")
             axes.xaxis.set_tick_params(labelbottom=True)
             if column in ("d_real", "d_fake"):
                 axes.set_ylim(0, 1)

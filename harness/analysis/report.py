@@ -147,7 +147,7 @@ def _execute(source: Path, target: Path, study: Study, profile: str, store: Stor
 
         places = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")
         spec = KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"],
+            argv=[sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"],
             display_name="Python 3",
             language="python",
             metadata={"supported_encryption": "curve"},
@@ -210,8 +210,8 @@ def _export(notebook: Path, folder: Path, study: Study) -> None:
         markdown, resources = MarkdownExporter(exclude_input=True, raw_template=MARKDOWN).from_notebook_node(
             content, {"output_files_dir": "pictures", "unique_key": study.name}
         )
-    # A table or figure wider than the window scrolls inside its own box.
-    body = re.sub(r"(<table.*?</table>|<img.*?>)", r'<div class="scroll">\1</div>', body, flags=re.DOTALL)
+    # A table wider than the window scrolls inside its own box.
+    body = re.sub(r"(<table.*?</table>)", r'<div class="scroll">\1</div>', body, flags=re.DOTALL)
     page = HTML.replace("{title}", html.escape(study.title)).replace("{body}", body)
     (folder / f"{study.name}.html").write_text(page, encoding="utf-8")
     (folder / f"{study.name}.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown).strip() + "\n", encoding="utf-8")
@@ -275,10 +275,10 @@ h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1rem; border-top: 1p
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .5rem; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 2px solid #888; }
+td:last-child:not([style*="right"]) { white-space: normal; min-width: 14rem; overflow-wrap: anywhere; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
 blockquote { margin: 1rem 0; padding: .2rem 1rem; border-left: 4px solid #d55e00; background: #fdf3ec; }
-img { max-width: min(100%, 56rem); height: auto; display: block; margin: 0 auto; }
-@media (max-width: 40rem) { img { max-width: none; width: 34rem; } }
+img { max-width: min(100%, 50rem); height: auto; display: block; }
 code { background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }
 @media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } img, .scroll { break-inside: avoid; } }
 </style>

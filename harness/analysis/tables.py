@@ -145,6 +145,8 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if seeds < FEWEST_FOR_A_CLAIM:
         found.append(f"Exploratory: {_count(seeds, 'seed')} an arm. {why}")
+    elif len(few) == len(counts):
+        found.append(f"Exploratory: at most {_count(int(few.max()), 'scored seed')} an arm. {why}")
     elif len(few):
         found.append(
             f"Exploratory where few seeds are scored: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
@@ -271,5 +273,7 @@ def _ratio(row: Any) -> str:
         return "1"
     if math.isnan(row.fid_ratio):
         return "–"
-    text = f"×{row.fid_ratio:.2f}"
-    return text if math.isnan(row.fid_ratio_low) else f"{text} [{row.fid_ratio_low:.2f}, {row.fid_ratio_high:.2f}]"
+    mean, low, high = (
+        f"{x:.2f}" if x < 1000 else f"{x:.1e}" for x in (row.fid_ratio, row.fid_ratio_low, row.fid_ratio_high)
+    )
+    return f"×{mean}" if math.isnan(row.fid_ratio_low) else f"×{mean} [{low}, {high}]"

@@ -81,7 +81,9 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
     generator = gan.generator.to(device).to(memory_format=torch.channels_last).train()
     discriminator = gan.discriminator.to(device).to(memory_format=torch.channels_last).train()
     generator_ema = copy.deepcopy(generator).requires_grad_(False)
-    g_params, d_params, ema_params = (list(m.parameters()) for m in (generator, discriminator, generator_ema))
+    g_params: list[Tensor] = list(generator.parameters())
+    d_params: list[Tensor] = list(discriminator.parameters())
+    ema_params: list[Tensor] = list(generator_ema.parameters())
     betas = (spec.adam_beta1, spec.adam_beta2)
     g_optimizer = torch.optim.Adam(g_params, lr=spec.generator_lr, betas=betas, fused=True)
     d_optimizer = torch.optim.Adam(d_params, lr=spec.discriminator_lr, betas=betas, fused=True)
@@ -188,7 +190,7 @@ def _noisy(images: Tensor, std: float, noise: torch.Generator) -> Tensor:
     return images + torch.randn(images.shape, generator=noise, device=images.device).mul_(std)
 
 
-def _update(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], grads: tuple[Tensor, ...]) -> None:
+def _update(optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple[Tensor, ...]) -> None:
     for param, grad in zip(params, grads, strict=True):
         param.grad = grad
     optimizer.step()

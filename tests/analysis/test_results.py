@@ -1,0 +1,101 @@
+"""From the store to rows: which trials, under which names, and never two protocols in one table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.analysis.results import load, load_curves, planned
+from harness.errors import UserError
+from harness.store import Store
+from harness.study import Study
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, fill, make_protocol
+
+
+def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
+    rows = load(store.root)
+    assert sorted(rows.trial_id) == store.trial_ids()
+    row = rows[(rows.arm == "dc") & (rows.seed == 2)].iloc[0]
+    ((protocol, scores),) = store.read_scores(row.trial_id).values()
+    assert {name: row[name] for name in ("fid", "is_mean", "kid", "precision", "recall")} == {
+        name: scores[name] for name in ("fid", "is_mean", "kid", "precision", "recall")
+    }
+    assert row.seconds == store.read_result(row.trial_id)["cost"]["seconds"]
+    assert (row.protocol_id, row.status, row.study) == (protocol.protocol_id, "ok", "noise")
+    spec = store.read_spec(row.trial_id).to_dict()
+    assert {name: row[name] for name in spec} == spec
+
+
+def test_failures_are_rows_without_scores(store: Store) -> None:
+    rows = load(store)
+    diverged, failed = rows[rows.status == "diverged"], rows[rows.status == "failed"]
+    assert diverged[["arm", "seed"]].values.tolist() == [[DIVERGED, 3]]
+    assert failed[["arm", "seed"]].values.tolist() == [[FAILED, 5]]
+    assert diverged.fid.isna().all() and failed.fid.isna().all()
+    assert diverged.error.item() == "d_loss is nan at step 120"
+
+
+def test_what_is_planned_and_lacking_can_be_counted(store: Store, study: Study) -> None:
+    plan = planned(store, study.name, PROFILE)
+    lacking = plan[~plan.trial_id.isin(load(store).trial_id)]
+    assert lacking.groupby("arm").size().to_dict() == {EMPTY: 6, SINGLE: 5}
+
+
+def test_a_trial_of_several_studies_is_one_row(tmp_path: Path, study: Study) -> None:
+    store = Store(tmp_path / "store", create=True)
+    fill(store, study)
+    plan = store.read_plan(study.name, PROFILE)
+    assert plan is not None
+    shared = [{**cell, "arm": "start"} for cell in plan["cells"] if cell["arm"] == "dc"]
+    store.write_plan("depth", PROFILE, {**plan, "study": "depth", "cells": shared})
+    rows = load(store)
+    assert rows.trial_id.is_unique and len(rows) == len(store.trial_ids())
+    both = rows[rows.study.str.contains("depth")]
+    assert len(both) == 6
+    assert set(both.study) == {"depth | noise"} and set(both.arm) == {"start | dc"}
+    assert set(load(store, study="depth").arm) == {"start"}
+    assert len(load(store, study="depth")) == 6
+
+
+def test_protocols_are_not_mixed(tmp_path: Path, study: Study) -> None:
+    store = Store(tmp_path / "store", create=True)
+    fill(store, study)
+    first, second = make_protocol(), make_protocol(num_generated=1000)
+    trial_id = load(store).query("status == 'ok'").trial_id.iloc[0]
+    store.add_scores(trial_id, second, {"fid": 99.0})
+    with pytest.raises(UserError, match="several protocols") as refusal:
+        load(store)
+    assert first.protocol_id in str(refusal.value) and second.protocol_id in str(refusal.value)
+    assert set(load(store, protocol_id=first.protocol_id).query("fid.notna()").protocol_id) == {first.protocol_id}
+    rescored = load(store, protocol_id=second.protocol_id).query("fid.notna()")
+    assert rescored[["trial_id", "fid"]].values.tolist() == [[trial_id, 99.0]]
+    assert 99.0 not in set(load(store, study=study.name, profile=PROFILE).fid)  # the plan names its protocol
+
+
+def test_what_is_not_there_is_refused_by_name(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"depth never ran in .*there: noise \(laptop\)"):
+        load(store, study="depth")
+    with pytest.raises(UserError, match=r"noise \(smoke\) never ran"):
+        load(store, study="noise", profile="smoke")
+    with pytest.raises(UserError, match="needs a study"):
+        load(store, profile="laptop")
+    with pytest.raises(UserError, match="unknown protocol_id 'nonsense'"):
+        load(store, protocol_id="nonsense")
+    with pytest.raises(UserError, match="no store at"):
+        load(tmp_path / "nowhere")
+
+
+def test_an_empty_store_has_an_empty_table_with_its_columns(tmp_path: Path) -> None:
+    rows = load(Store(tmp_path / "store", create=True))
+    assert rows.empty
+    assert {"trial_id", "study", "arm", "seed", "status", "fid", "seconds"} <= set(rows.columns)
+
+
+def test_curves_are_long_and_keep_their_gaps(store: Store) -> None:
+    rows = load(store, study="noise")
+    curves = load_curves(store, rows[rows.arm.isin(["dc", FAILED])])
+    assert curves.groupby(["arm", "seed"]).size().eq(64).all()
+    assert len(curves[["arm", "seed"]].drop_duplicates()) == 6 + 5  # the failed trial left none
+    assert {"kimg", "d_loss", "g_loss", "d_real", "d_fake", "fid_online"} <= set(curves.columns)
+    assert np.isfinite(curves.fid_online).sum() == 11 * 4
+    assert load_curves(store, rows.iloc[:0]).empty

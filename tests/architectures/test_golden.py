@@ -1,0 +1,200 @@
+"""The founding document's tables, layer by layer."""
+
+import pytest
+import torch
+from torch import nn
+
+import architectures
+from architectures import ARCHITECTURES, build, count_parameters, defaults, flops_per_image
+
+WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def table(network: nn.Module, example: torch.Tensor) -> list[tuple[str, tuple[int, ...], int]]:
+    """(kind, output shape without the batch, parameters with running statistics) of every layer with weights."""
+    rows, hooks = [], []
+    for module in network.modules():
+        if isinstance(module, WEIGHTED):
+            hooks.append(
+                module.register_forward_hook(
+                    lambda m, _, out: rows.append(
+                        (type(m).__mro__[0].__name__, tuple(out.shape[1:]), count_parameters(m, with_statistics=True))
+                    )
+                )
+            )
+    with torch.no_grad():
+        network.eval()(example)
+    for hook in hooks:
+        hook.remove()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def fc():
+    return build("fc", resolution=56, channels=1, latent_dim=100)
+
+
+@pytest.fixture(scope="module")
+def dc():
+    return build("dc", resolution=96, channels=3, latent_dim=128)
+
+
+def test_fc_generator(fc) -> None:
+    assert table(fc.generator, torch.zeros(1, 100)) == [
+        ("Linear", (256,), 25_856),
+        ("Linear", (512,), 131_584),
+        ("Linear", (1024,), 525_312),
+        ("Linear", (3136,), 3_214_400),
+    ]
+    assert count_parameters(fc.generator) == 3_897_152
+
+
+def test_fc_discriminator(fc) -> None:
+    assert table(fc.discriminator, torch.zeros(1, 1, 56, 56)) == [
+        ("Linear", (1024,), 3_212_288),
+        ("Linear", (512,), 524_800),
+        ("Linear", (256,), 131_328),
+        ("Linear", (1,), 257),
+    ]
+    assert count_parameters(fc.discriminator) == 3_868_673
+    assert sum(isinstance(m, nn.Dropout) for m in fc.discriminator) == 3
+
+
+def test_dc_generator(dc) -> None:
+    assert table(dc.generator, torch.zeros(1, 128)) == [
+        ("Linear", (2304,), 297_216),
+        ("ConvTranspose2d", (512, 6, 6), 819_200),
+        ("BatchNorm2d", (512, 6, 6), 2_048),
+        ("ConvTranspose2d", (256, 12, 12), 3_276_800),
+        ("BatchNorm2d", (256, 12, 12), 1_024),
+        ("ConvTranspose2d", (128, 24, 24), 819_200),
+        ("BatchNorm2d", (128, 24, 24), 512),
+        ("ConvTranspose2d", (64, 48, 48), 204_800),
+        ("BatchNorm2d", (64, 48, 48), 256),
+        ("ConvTranspose2d", (32, 96, 96), 51_200),
+        ("BatchNorm2d", (32, 96, 96), 128),
+        ("Conv2d", (3, 96, 96), 99),
+    ]
+    assert count_parameters(dc.generator, with_statistics=True) == 5_472_483
+    kinds = [type(m).__name__ for m in dc.generator]
+    assert kinds.count("Dropout") == 2 and kinds.index("Dropout") == 5, "dropout in the first two blocks"
+    assert kinds[1] == "Unflatten" and kinds[-1] == "Tanh"
+
+
+def test_dc_discriminator(dc) -> None:
+    rows = table(dc.discriminator, torch.zeros(1, 3, 96, 96))
+    assert rows == [
+        ("Conv2d", (64, 48, 48), 3_072),
+        ("Conv2d", (64, 24, 24), 65_536),
+        ("BatchNorm2d", (64, 24, 24), 256),
+        ("Conv2d", (128, 12, 12), 131_072),
+        ("BatchNorm2d", (128, 12, 12), 512),
+        ("Conv2d", (256, 6, 6), 524_288),
+        ("BatchNorm2d", (256, 6, 6), 1_024),
+        ("Linear", (1,), 9_217),
+    ]
+    assert count_parameters(dc.discriminator, with_statistics=True) == 734_977
+    assert count_parameters(dc.discriminator) == 734_081
+    assert count_parameters(dc.discriminator, with_statistics=True) - count_parameters(dc.discriminator) == 896
+
+
+@pytest.mark.parametrize(("name", "latent_dim"), [("fc", 100), ("dc", 128)])
+def test_an_untrained_discriminator_is_undecided_on_an_untrained_image(name, latent_dim, request) -> None:
+    pair = request.getfixturevalue(name)
+    latents = torch.randn(8, latent_dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        images = pair.generator.eval()(latents)
+        logits = pair.discriminator.eval()(images)
+    assert images.abs().max() <= 1
+    assert logits.shape == (8, 1) and logits.abs().max() < 0.5
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("resolution", [28, 32, 56, 64, 96])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_shapes_and_range(name: str, resolution: int, channels: int, norm: str) -> None:
+    depth = defaults(name, resolution=resolution)["generator_depth"]
+    for generator_depth in (depth, depth + 1):
+        pair = build(
+            name,
+            resolution=resolution,
+            channels=channels,
+            latent_dim=5,
+            generator_depth=generator_depth,
+            generator_width=2,
+            generator_norm=norm,
+            discriminator_width=2,
+        )
+        images = pair.generator(10 * torch.randn(2, 5))
+        assert images.shape == (2, channels, resolution, resolution)
+        assert images.abs().max() <= 1
+        assert pair.discriminator(images).shape == (2, 1)
+        has_norm = any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in pair.generator)
+        assert has_norm == (norm == "batch")
+
+
+def test_depth_is_what_the_docstrings_say() -> None:
+    def channels(depth: int, resolution: int) -> list[tuple[int, int]]:
+        network = build("dc", resolution=resolution, channels=1, latent_dim=2, generator_depth=depth).generator
+        return [(s[1], s[0]) for kind, s, _ in table(network, torch.zeros(1, 2)) if kind == "ConvTranspose2d"]
+
+    assert channels(4, 96) == [(12, 256), (24, 128), (48, 64), (96, 32)]
+    assert channels(5, 96) == [(6, 512), (12, 256), (24, 128), (48, 64), (96, 32)]
+    assert channels(2, 28) == [(14, 64), (28, 32)]
+    assert channels(3, 28) == [(7, 128), (14, 64), (28, 32)]
+    flat = build("fc", resolution=8, channels=1, latent_dim=3, generator_depth=0, discriminator_depth=0)
+    assert count_parameters(flat.generator) == 4 * 64 and count_parameters(flat.discriminator) == 65
+
+
+def test_same_padding_rounds_up() -> None:
+    network = build("dc", resolution=28, channels=1, latent_dim=2, discriminator_width=4).discriminator
+    sides = [s[1] for kind, s, _ in table(network, torch.zeros(1, 1, 28, 28)) if "Conv" in kind]
+    assert sides == [14, 7, 4]
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        pair = build("dc", resolution=28, channels=1, latent_dim=4, generator_width=2, discriminator_width=2)
+        return {**pair.generator.state_dict(), **{f"d{k}": v for k, v in pair.discriminator.state_dict().items()}}
+
+    with torch.random.fork_rng():
+        a, b, c = weights(0), weights(0), weights(1)
+    assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_flops_are_counted_and_the_mode_kept(fc) -> None:
+    fc.generator.train()
+    assert flops_per_image(fc.generator, (100,)) == 2 * (100 * 256 + 256 * 512 + 512 * 1024 + 1024 * 3136)
+    assert fc.generator.training
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "dcc"}, "unknown architecture 'dcc' (did you mean 'dc'?); valid: fc, dc"),
+        ({"generator_depth": 1}, "generator_depth=1 is not possible; allowed: at least 2 for dc at resolution 28"),
+        ({"discriminator_depth": 6}, "discriminator_depth=6 is not possible; allowed: at most 5 for dc at resolution 28"),
+        ({"generator_norm": "layer"}, "generator_norm='layer' is not possible; allowed: none, batch"),
+        ({"latent_dim": 0}, "latent_dim=0 is not possible; allowed: at least 1"),
+        ({"generator_width": 0}, "generator_width=0"),
+        ({"discriminator_depth": -1}, "discriminator_depth=-1"),
+        ({"generator_dropout": 1.0}, "generator_dropout=1.0 is not possible; allowed: in [0, 1)"),
+        ({"resolution": 3}, "resolution=3"),
+        ({"channels": 0}, "channels=0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(changes, message) -> None:
+    values = {"name": "dc", "resolution": 28, "channels": 1, "latent_dim": 4, **changes}
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        architectures.build(**values)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", range(6))
+def test_discriminator_depths_up_to_the_last_possible(depth: int) -> None:
+    network = build(
+        "dc", resolution=28, channels=1, latent_dim=4, discriminator_depth=depth, discriminator_width=2
+    ).discriminator
+    assert network(torch.randn(3, 1, 28, 28)).shape == (3, 1)

@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+
+from harness.data import PreparedData, prepare
+from harness.scoring.extractors import Extractor, prepare_extractor
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def digits(cache: Path) -> PreparedData:
+    return prepare("mnist-5k", resolution=28, channels=1, cache=cache)
+
+
+@pytest.fixture(scope="session")
+def extractor(digits: PreparedData, cache: Path) -> Extractor:
+    return prepare_extractor("classifier", digits, cache)

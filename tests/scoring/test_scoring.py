@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torch import nn
+
+import architectures
+from harness.data import PreparedData, prepare
+from harness.errors import UserError
+from harness.scoring import extractors, fidelity
+from harness.scoring.extractors import Extractor, prepare_extractor
+from harness.scoring.fidelity import NonFiniteSamples, make_protocol, prepare_reference, score_generator
+from harness.scoring.online import OnlineFid
+
+
+EIGENVALUE_ERROR = 1e-5
+"""The library takes roots of the eigenvalues of a product of covariances, some of them 0 up to 1e-13 either way."""
+
+
+class Fixed(nn.Module):
+    """Stands for a generator: gives the same images in the same order, whatever the latents."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        super().__init__()
+        self.images = torch.from_numpy(np.array(images)).float() / 127.5 - 1
+        self.weight = nn.Parameter(torch.zeros(1))  # torchmetrics' observer asks where the generator is
+        self.next = 0
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        found = self.images[self.next : self.next + len(latents)]
+        self.next += len(latents)
+        return found
+
+
+@pytest.fixture(scope="module")
+def protocol(digits, extractor):
+    return make_protocol(extractor, digits, num_generated=1000)
+
+
+@pytest.fixture
+def score(digits, extractor, protocol, cache):
+    def scored(generator: nn.Module, **changes) -> dict[str, float]:
+        values = {"latent_dim": 8, "latent_std": 1.0, "protocol": protocol, "extractor": extractor, "data": digits}
+        return score_generator(generator, **{**values, "cache": cache, **changes})
+
+    return scored
+
+
+def small_generator() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return architectures.build("dc", resolution=28, channels=1, latent_dim=8, generator_width=4).generator
+
+
+def features(extractor: Extractor, images: np.ndarray) -> np.ndarray:
+    return extractor.load()(torch.from_numpy(np.array(images)))[0].numpy()
+
+
+def fid_by_hand(a: np.ndarray, b: np.ndarray) -> float:
+    """Heusel et al. 2017, eq. 6, in doubles: tr (AB)^½ = tr (A^½ B A^½)^½, and both roots are of symmetric matrices."""
+    values, vectors = scipy.linalg.eigh(np.cov(a.T))
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    cross = np.sqrt(scipy.linalg.eigvalsh(root @ np.cov(b.T) @ root).clip(0)).sum()
+    difference = a.mean(0) - b.mean(0)
+    return float(difference @ difference + np.trace(np.cov(a.T) + np.cov(b.T)) - 2 * cross)
+
+
+def test_the_classifier_knows_digits_it_never_saw(extractor: Extractor, digits: PreparedData) -> None:
+    assert extractor.accuracy >= 0.93
+    guesses = extractor.load()(torch.from_numpy(np.array(digits.images("reference"))))[1].argmax(1).numpy()
+    assert (guesses == digits.labels("reference")).mean() == pytest.approx(extractor.accuracy)
+
+
+def test_its_training_is_a_function_of_the_data(extractor: Extractor, digits: PreparedData, tmp_path: Path) -> None:
+    torch.rand(5)
+    state = torch.get_rng_state()
+    again = prepare_extractor("classifier", digits, tmp_path)
+    assert again.weights_hash == extractor.weights_hash
+    assert torch.equal(torch.get_rng_state(), state)
+    assert again.feature_rms == extractor.feature_rms and 1 < again.feature_rms < 100
+
+
+def test_it_learns_from_its_own_part_alone(digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    images = PreparedData.images
+    monkeypatch.setattr(PreparedData, "images", lambda self, part: asked.append(part) or images(self, part))
+    monkeypatch.setattr(extractors, "EPOCHS", 1)
+    extractors._train_classifier(digits)
+    assert set(asked) == {"extractor"}
+
+
+def test_fid_is_exact(score, extractor, digits, protocol) -> None:
+    fakes = digits.images("train")[:1000]
+    by_hand = fid_by_hand(features(extractor, fakes), features(extractor, digits.images("reference")[:1000]))
+    assert score(Fixed(fakes))["fid"] == pytest.approx(by_hand, rel=EIGENVALUE_ERROR)
+    assert protocol.num_reference == 1000
+
+
+def test_the_real_floor_is_scored_like_a_generator(score, extractor, digits, protocol, cache) -> None:
+    floor = prepare_reference(protocol, extractor, digits, cache)
+    assert floor.pop("num_images") == 1000
+    scored = score(Fixed(digits.images("train")[:1000]))
+    assert floor == pytest.approx({k: scored[k] for k in floor}, rel=1e-9)
+    assert floor["fid"] < 10 and abs(floor["kid"]) < 0.02 and floor["precision"] > 0.8 and floor["is_mean"] > 8
+
+
+def test_more_noise_is_a_higher_fid_and_kid(score, digits) -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for std in (0, 0.1, 0.3, 0.5):
+        noisy = digits.images("train")[:1000] + rng.normal(0, 127.5 * std, (1000, 1, 28, 28))
+        found.append(score(Fixed(noisy.clip(0, 255).round().astype(np.uint8))))
+    for name, sign in (("fid", 1), ("kid", 1), ("recall", -1)):
+        assert (np.diff([sign * s[name] for s in found]) > 0).all(), name
+
+
+def test_online_fid_agrees_with_the_final_one(score, extractor, digits) -> None:
+    fakes = digits.images("train")[:1000]
+    reference = torch.from_numpy(np.array(digits.images("reference")[:1000]))
+    online = OnlineFid(extractor, reference, latent_dim=8, latent_std=1.0, num_samples=1000)
+    assert online(Fixed(fakes)) == pytest.approx(score(Fixed(fakes))["fid"], rel=1e-6)
+
+
+def test_latent_scale_is_part_of_what_is_scored(score) -> None:
+    generator = small_generator().eval()
+    one, three = score(generator), score(generator, latent_std=3.0)
+    assert one != three
+
+    class Scaled(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return generator(3 * z)
+
+    assert score(Scaled()) == three
+
+
+def test_scoring_repeats_and_leaves_no_trace(score, extractor, digits) -> None:
+    generator = small_generator().train()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    online = OnlineFid(extractor, torch.from_numpy(np.array(digits.images("reference"))), latent_dim=8, latent_std=1.0)
+    assert score(generator) == score(generator)
+    assert online(generator) == online(generator)
+    assert generator.training
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+
+
+def test_samples_that_are_not_finite_are_refused(score, extractor, digits) -> None:
+    generator = small_generator()
+    with torch.no_grad():
+        next(generator.parameters())[0, 0] = float("nan")
+    with pytest.raises(NonFiniteSamples, match="not finite"):
+        score(generator)
+    online = OnlineFid(extractor, torch.from_numpy(np.array(digits.images("reference"))), latent_dim=8, latent_std=1.0)
+    assert online(generator) == float("inf")
+    assert np.isfinite(online(small_generator())), "one bad call must not spoil the next"
+
+
+def test_other_data_never_meets_old_features(extractor, digits, cache, score, tmp_path: Path) -> None:
+    """The library caches by name; the name must follow the pixels."""
+    first = make_protocol(extractor, digits, num_generated=1000)
+    score(Fixed(digits.images("train")[:1000]))
+    coloured = prepare("mnist-5k", resolution=20, channels=1, cache=tmp_path)
+    other = make_protocol(extractor, coloured, num_generated=1000)
+    assert other.reference_hash != first.reference_hash and other.protocol_id != first.protocol_id
+    fakes = coloured.images("train")[:1000]
+    by_hand = fid_by_hand(features(extractor, fakes), features(extractor, coloured.images("reference")[:1000]))
+    found = score(Fixed(fakes), protocol=other, data=coloured)
+    assert found["fid"] == pytest.approx(by_hand, rel=EIGENVALUE_ERROR)
+
+
+def test_a_misspelt_option_would_be_noticed(score, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(fidelity.DEFAULTS, "kid_subset_size")
+    with pytest.raises(AssertionError, match="knows no kid_subset_size"):
+        score(small_generator())
+
+
+def test_bad_extractors_are_refused_in_one_line(digits, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown extractor 'clasifier' \\(did you mean 'classifier'"):
+        prepare_extractor("clasifier", digits, tmp_path)
+    from dataclasses import replace
+
+    with pytest.raises(UserError, match="has no labels"):
+        prepare_extractor("classifier", replace(digits, num_classes=None), tmp_path)

@@ -102,11 +102,17 @@ class Study:
         for question in self.questions:
             if question.baseline not in self.baselines:
                 raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
-            for field in (field for level in question.factor.levels for field in level.changes):
+            for field in {field for level in question.factor.levels for field in level.changes}:
                 if field not in TrialSpec.__dataclass_fields__:
                     raise unknown_name(
                         f"spec field in question {question.key!r}:", field, TrialSpec.__dataclass_fields__
                     )
+                for profile in self.profiles:
+                    if field in profile.changes:
+                        raise UserError(
+                            f"question {question.key!r} varies {field!r}, which profile {profile.name!r} sets for every "
+                            f"arm; take it out of the profiles and into the baselines"
+                        )
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are."""

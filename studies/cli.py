@@ -1,5 +1,6 @@
 """The program: `python -m studies list | plan | run | report`."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from harness.study import Study
 from studies.catalog import STUDIES
 
 DEFAULT_STORE = Path("runs")
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 app = typer.Typer(
     add_completion=False,
@@ -84,10 +86,10 @@ def run(
 
     try:
         complete = run_study(study, profile, seeds, opened, default_workers() if workers is None else workers, _say)
+        _report(study, profile, opened)
     except KeyboardInterrupt:
         _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
         raise typer.Exit(130) from None
-    _report(study, profile, opened)
     if not complete:
         raise typer.Exit(1)
 
@@ -137,4 +139,11 @@ def main() -> None:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            raise
+        typer.echo(
+            f"error: cannot write {error.filename or ''}: {error.strerror}; finished trials are intact", err=True
+        )
         sys.exit(2)

@@ -84,7 +84,7 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         if (rows.arm.isin(arms.values()) & (rows.status == "diverged")).any():
             low, high = axes.get_ylim()  # room above the data for what is written there
             axes.set_ylim(low, high * (high / low) ** 0.1 if axes.get_yscale() == "log" else high + 0.1 * (high - low))
-        if floor:
+        if axes.get_ylim()[0] <= floor.get("fid", -math.inf):  # a logarithmic axis cannot show one below 0
             axes.axhline(floor["fid"], color=DARK, ls="--", lw=1, zorder=1)
             axes.annotate(
                 f"real images {floor['fid']:.1f}", (1, floor["fid"]), xycoords=("axes fraction", "data"),

@@ -71,7 +71,7 @@ def test_samples_name_level_fid_and_seed(store: Store, study: Study, rows: pd.Da
     assert sum(bool(axes.images) for axes in figure.axes) == 3
 
 
-def test_a_lost_picture_is_said(tmp_path: object, store: Store, study: Study, rows: pd.DataFrame) -> None:
+def test_a_lost_picture_is_said(store: Store, study: Study, rows: pd.DataFrame) -> None:
     lost = rows.copy()
     lost.loc[lost.arm == "dc", "trial_id"] = "0" * 16
     figure = figures.samples(study, study.question("latent-std-dc"), lost, store)

@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.store import Store
 from harness.study import Study
 from studies import STUDIES
-from tests.analysis.conftest import DIVERGED, PROFILE, fill
+from tests.analysis.conftest import DIVERGED, PROFILE
 
 OLD = "left by an earlier report"
 
@@ -80,14 +80,12 @@ def test_markdown_shows_pictures_that_are_there(folder: Path) -> None:
 
 def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: Study) -> None:
     rows = load(store, study=study.name, profile=PROFILE)
+    page = (folder / "noise.html").read_text(encoding="utf-8")
     for question in study.questions:
         written = pd.read_csv(folder / f"{question.key}.csv", dtype={"level": str})
         pd.testing.assert_frame_equal(written, question_table(study, question, rows), check_dtype=False)
         for fid in written.fid.dropna():
-            assert (
-                f"{fid:.1f} [" in (folder / "noise.html").read_text()
-                or f"{fid:.1f}</td>" in (folder / "noise.html").read_text()
-            )
+            assert f">{fid:.1f} [" in page or f">{fid:.1f}</td>" in page
     overview = pd.read_csv(folder / "overview.csv")
     pd.testing.assert_frame_equal(overview, overview_table(rows, overview.arm.tolist()), check_dtype=False)
     results = pd.read_csv(folder / "results.csv")
@@ -155,10 +153,9 @@ def test_what_never_ran_is_refused(store: Store, study: Study) -> None:
         render(study, "nonsense", store)
 
 
-def test_a_page_of_nothing_is_sentences(tmp_path: Path, study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    full, empty = Store(tmp_path / "full", create=True), Store(tmp_path / "empty", create=True)
-    fill(full, study)
-    empty.write_plan(study.name, PROFILE, full.read_plan(study.name, PROFILE) or {})
+def test_a_page_of_nothing_is_sentences(store: Store, study: Study, tmp_path: Path) -> None:
+    empty = Store(tmp_path / "empty", create=True)
+    empty.write_plan(study.name, PROFILE, store.read_plan(study.name, PROFILE) or {})
     shown: list[str] = []
     page = Page(study, PROFILE, empty)
     with pytest.MonkeyPatch.context() as patch:

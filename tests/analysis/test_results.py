@@ -1,5 +1,6 @@
 """From the store to rows: which trials, under which names, and never two protocols in one table."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from harness.analysis.results import load, load_curves, planned
 from harness.errors import UserError
 from harness.store import Store
 from harness.study import Study
-from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, fill, make_protocol
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol
 
 
 def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
@@ -41,9 +42,8 @@ def test_what_is_planned_and_lacking_can_be_counted(store: Store, study: Study) 
     assert lacking.groupby("arm").size().to_dict() == {EMPTY: 6, SINGLE: 5}
 
 
-def test_a_trial_of_several_studies_is_one_row(tmp_path: Path, study: Study) -> None:
-    store = Store(tmp_path / "store", create=True)
-    fill(store, study)
+def test_a_trial_of_several_studies_is_one_row(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
     plan = store.read_plan(study.name, PROFILE)
     assert plan is not None
     shared = [{**cell, "arm": "start"} for cell in plan["cells"] if cell["arm"] == "dc"]
@@ -57,9 +57,8 @@ def test_a_trial_of_several_studies_is_one_row(tmp_path: Path, study: Study) -> 
     assert len(load(store, study="depth")) == 6
 
 
-def test_protocols_are_not_mixed(tmp_path: Path, study: Study) -> None:
-    store = Store(tmp_path / "store", create=True)
-    fill(store, study)
+def test_protocols_are_not_mixed(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
     first, second = make_protocol(), make_protocol(num_generated=1000)
     trial_id = load(store).query("status == 'ok'").trial_id.iloc[0]
     store.add_scores(trial_id, second, {"fid": 99.0})

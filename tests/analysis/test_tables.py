@@ -11,7 +11,7 @@ from harness.analysis.results import load
 from harness.analysis.tables import cautions, formatted, markdown, overview_table, question_table, summary_table
 from harness.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import DIVERGED, PROFILE, fill, make_protocol
+from tests.analysis.conftest import DIVERGED, PROFILE
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +125,13 @@ def test_overview_has_every_arm_with_its_cost(study: Study, rows: pd.DataFrame) 
 def test_summary_is_plain_text_for_a_terminal(store: Store, study: Study) -> None:
     text = summary_table(study, PROFILE, store)
     assert all(question.text in text for question in study.questions)
-    tables = [line for line in text.splitlines() if line.startswith(("level", "--", "0", "1", "3"))]
+    tables = [line for line in text.splitlines() if "  " in line]  # words have single spaces
+    assert len(tables) == 4 * 2 + 5 + 5 + 4 + 5
     assert max(map(len, tables)) <= 120
     assert "nan" not in text
 
 
-def test_nothing_finished_is_said_and_not_a_crash(tmp_path: Path, study: Study) -> None:
-    store = Store(tmp_path / "store", create=True)
-    fill(store, study)
+def test_nothing_finished_is_said_and_not_a_crash(store: Store, study: Study, tmp_path: Path) -> None:
     plan = store.read_plan(study.name, PROFILE)
     empty = Store(tmp_path / "empty", create=True)
     empty.write_plan(study.name, PROFILE, plan or {})
@@ -146,7 +145,3 @@ def test_kid_is_shown_in_thousandths(study: Study, rows: pd.DataFrame) -> None:
     table = question_table(study, question, rows)
     shown = formatted(table)["KID×10³ ↓"]
     assert [float(text.split(" ± ")[0]) for text in shown] == pytest.approx((1000 * table.kid).tolist(), abs=0.06)
-
-
-def test_the_protocol_of_the_fixture_is_one() -> None:
-    assert make_protocol().protocol_id != make_protocol(num_generated=1000).protocol_id

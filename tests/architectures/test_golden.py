@@ -175,7 +175,10 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
     [
         ({"name": "dcc"}, "unknown architecture 'dcc' (did you mean 'dc'?); valid: fc, dc"),
         ({"generator_depth": 1}, "generator_depth=1 is not possible; allowed: at least 2 for dc at resolution 28"),
-        ({"discriminator_depth": 6}, "discriminator_depth=6 is not possible; allowed: at most 5 for dc at resolution 28"),
+        (
+            {"discriminator_depth": 6},
+            "discriminator_depth=6 is not possible; allowed: at most 5 for dc at resolution 28",
+        ),
         ({"generator_norm": "layer"}, "generator_norm='layer' is not possible; allowed: none, batch"),
         ({"latent_dim": 0}, "latent_dim=0 is not possible; allowed: at least 1"),
         ({"generator_width": 0}, "generator_width=0"),
@@ -187,7 +190,7 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
 )
 def test_what_cannot_be_built_is_refused_in_one_line(changes, message) -> None:
     values = {"name": "dc", "resolution": 28, "channels": 1, "latent_dim": 4, **changes}
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         architectures.build(**values)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 

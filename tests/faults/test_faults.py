@@ -149,7 +149,9 @@ def test_a_reused_process_gives_what_a_fresh_one_gives(tmp_path: Path) -> None:
     weights = []
     for workers in ("1", "2"):
         place = tmp_path / workers
-        subprocess.run([*RUN, "--store", str(place), "--workers", workers], check=True, capture_output=True, timeout=240)
+        subprocess.run(
+            [*RUN, "--store", str(place), "--workers", workers], check=True, capture_output=True, timeout=240
+        )
         store = Store(place)
         assert all(isinstance(store.read_spec(i), TrialSpec) for i in store.trial_ids())
         weights.append(

@@ -14,7 +14,6 @@ from harness.scoring.extractors import Extractor, prepare_extractor
 from harness.scoring.fidelity import NonFiniteSamples, make_protocol, prepare_reference, score_generator
 from harness.scoring.online import OnlineFid
 
-
 EIGENVALUE_ERROR = 1e-5
 """The library takes roots of the eigenvalues of a product of covariances, some of them 0 up to 1e-13 either way."""
 

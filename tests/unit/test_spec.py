@@ -7,7 +7,10 @@ from harness.spec import ScoreProtocol, TrialSpec
 from studies.baselines import DC
 
 VALUES = {
-    **DC,
+    **DC,  # with what is tuned there pinned here
+    "batch_size": 64,
+    "generator_lr": 1e-3,
+    "discriminator_lr": 1e-3,
     "dataset": "mnist-5k",
     "data_fingerprint": "0" * 16,
     "resolution": 28,

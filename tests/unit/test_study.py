@@ -74,6 +74,8 @@ def test_bad_declarations_are_refused() -> None:
         expand(study(question(factor=Factor.of_field("latent_std", (0.5, 2.0), label="σ"))))
     with pytest.raises(UserError, match="unknown spec field in question 'k': 'latent_sd'.*did you mean 'latent_std'"):
         expand(study(question(factor=Factor.of_field("latent_sd", (0.5, 1.0), label="σ"))))
+    with pytest.raises(UserError, match="varies 'kimg', which profile 'smoke' sets"):
+        study(question(factor=Factor.of_field("kimg", (1.0, 2.0), label="kimg")))
     with pytest.raises(UserError, match="unknown profile 'lapto'.*did you mean 'laptop'"):
         NOISE.profile("lapto")
     with pytest.raises(UserError, match="seeds=0"):

@@ -1,0 +1,125 @@
+"""One trial end to end, in this process, on the real digits."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from harness.errors import UserError
+from harness.scheduling.runner import make_plan
+from harness.scheduling.trial import TrialContext, run_trial, sample_latents
+from harness.scoring.fidelity import make_protocol
+from harness.spec import TrialSpec
+from harness.store import Store
+from harness.study import Factor, Question, Study
+from harness.training.loop import build_networks
+from studies.baselines import DC, FC
+from studies.noise import NOISE
+from tests.unit.test_spec import VALUES
+
+
+@pytest.fixture(scope="module")
+def context(digits, extractor, cache) -> TrialContext:
+    protocol = make_protocol(extractor, digits, num_generated=500)
+    return TrialContext(data=digits, extractor=extractor, protocol=protocol, cache=cache, provenance={"commit": "abc"})
+
+
+def spec(base=FC, **changes) -> TrialSpec:
+    return TrialSpec(**{**VALUES, **base, "kimg": 0.3, "generator_width": 8, "discriminator_width": 8, **changes})
+
+
+def test_a_trial_leaves_all_it_should(context: TrialContext) -> None:
+    s = spec(DC)
+    result = run_trial(s, context)
+    assert result.status == "ok" and result.protocol == context.protocol
+    assert {"fid", "is_mean", "kid", "precision", "recall"} <= result.scores.keys()
+    assert result.cost["d_steps"] == s.num_steps == 10
+    assert result.cost["generator_parameters"] == sum(p.numel() for p in build_networks(s).generator.parameters())
+    assert 0 < result.cost["train_seconds"] < result.cost["seconds"]
+    assert result.provenance["commit"] == "abc" and result.provenance["cpu"] and result.provenance["threads"] == 1
+    assert list(result.curves.columns) == [
+        "step",
+        "kimg",
+        "seconds",
+        "d_loss",
+        "g_loss",
+        "d_real",
+        "d_fake",
+        "fid_online",
+    ]
+    assert result.curves.fid_online.notna().sum() == 4, "the online FID is taken four times, also in a short trial"
+    assert result.curves.fid_online.iloc[-1] > 0
+
+    weights = safetensors.torch.load(result.weights)
+    assert {name.split(".")[0] for name in weights} == {"generator", "ema", "discriminator"}
+    generator = build_networks(s).generator.eval()
+    generator.load_state_dict({k.removeprefix("ema."): v for k, v in weights.items() if k.startswith("ema.")})
+    picture = np.asarray(Image.open(io.BytesIO(result.samples_png)))
+    assert picture.shape == (8 * 30 - 2, 8 * 30 - 2)
+    with torch.no_grad():
+        first = generator(sample_latents(64))[0, 0]
+    expected = first.clamp(-1, 1).add(1).mul(127.5).round().numpy()
+    assert np.abs(picture[:28, :28] - expected).max() <= 1, "the picture is of the scored weights"
+
+
+def test_a_diverged_trial_is_an_outcome(context: TrialContext) -> None:
+    result = run_trial(spec(generator_lr=1e30, discriminator_lr=1e30), context)
+    assert result.status == "diverged" and "not finite" in result.error and not result.scores
+
+
+def test_what_came_before_in_the_process_does_not_matter(context: TrialContext) -> None:
+    first = run_trial(spec(), context)
+    run_trial(spec(DC, seed=3), context)
+    torch.set_num_threads(2)
+    again = run_trial(spec(), context)
+    assert first.weights == again.weights and first.scores == again.scores and first.samples_png == again.samples_png
+
+
+def one_question(**changes) -> Study:
+    factor = Factor.of_field(changes.pop("field"), changes.pop("values"), label="f")
+    question = Question(key="k", text="?", hypothesis="!", baseline="dc", factor=factor, kind="trend")
+    return Study(name="s", title="t", baselines={"dc": DC}, questions=(question,), profiles=NOISE.profiles)
+
+
+def on_data(dataset: str) -> Study:
+    study = one_question(field="latent_dim", values=(32, 64))
+    profile = study.profile("smoke")
+    return replace(study, profiles=(replace(profile, changes={**profile.changes, "dataset": dataset}),))
+
+
+def test_a_level_that_cannot_be_is_refused_before_work(tmp_path) -> None:
+    from harness.scheduling.runner import run_study
+
+    store = Store(tmp_path / "store", create=True)
+    for study, message in (
+        (
+            one_question(field="generator_depth", values=(1, 2)),
+            "arm 'dc generator_depth=1' cannot be built: generator_depth=1",
+        ),
+        (one_question(field="generator_norm", values=("batch", "layer")), "unknown generator_norm 'layer'"),
+        (on_data("mnist5k"), "unknown dataset 'mnist5k'"),
+        (on_data(f"folder:{tmp_path}"), "has no readable image"),
+        (one_question(field="latent_dim", values=(64, 0)), "latent_dim=0 is out of range"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run_study(study, "smoke", 1, store, 1, print)
+        assert message in str(caught.value)
+    assert store.trial_ids() == [] and not (store.root / "plans").exists()
+
+
+def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> None:
+    store = Store(tmp_path / "store", create=True)
+    plan = make_plan(NOISE, "smoke", 2, store)
+    assert len(plan.specs) == len(plan.pending()) == 36 and not plan.measured
+    from harness.store import TrialResult
+
+    done = plan.pending()[0]
+    store.write(TrialResult(spec=done, status="ok", cost={"seconds": 7.0}, provenance={}))
+    plan = make_plan(NOISE, "smoke", 2, store)
+    assert done.trial_id in plan.done and len(plan.pending()) == 35
+    assert plan.measured and plan.core_seconds_per_trial == 7.0
+    assert plan.seconds_left(workers=5) == 49.0

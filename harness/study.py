@@ -103,15 +103,13 @@ class Study:
             if question.baseline not in self.baselines:
                 raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
             for field in {field for level in question.factor.levels for field in level.changes}:
-                if field not in TrialSpec.__dataclass_fields__:
-                    raise unknown_name(
-                        f"spec field in question {question.key!r}:", field, TrialSpec.__dataclass_fields__
-                    )
+                if field not in _FIELDS:
+                    raise unknown_name(f"spec field in question {question.key!r}:", field, _FIELDS)
                 for profile in self.profiles:
                     if field in profile.changes:
                         raise UserError(
-                            f"question {question.key!r} varies {field!r}, which profile {profile.name!r} sets for every "
-                            f"arm; take it out of the profiles and into the baselines"
+                            f"question {question.key!r} varies {field!r}, which profile {profile.name!r} sets for "
+                            f"every arm; take it out of the profiles and into the baselines"
                         )
 
     def profile(self, name: str) -> Profile:
@@ -181,6 +179,7 @@ class Study:
         ]
 
 
+_FIELDS = TrialSpec.__dataclass_fields__
 _SPEC_DEFAULTS: dict[str, Value] = {
-    name: f.default for name, f in TrialSpec.__dataclass_fields__.items() if isinstance(f.default, int | float | str)
+    name: f.default for name, f in _FIELDS.items() if isinstance(f.default, int | float | str)
 }

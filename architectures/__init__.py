@@ -32,6 +32,7 @@ class Builder(Protocol):
         generator_dropout: float,
         discriminator_depth: int,
         discriminator_width: int,
+        discriminator_norm: str,
         discriminator_dropout: float,
     ) -> GanPair: ...
 
@@ -70,6 +71,7 @@ def build(
     generator_dropout: float | None = None,
     discriminator_depth: int | None = None,
     discriminator_width: int | None = None,
+    discriminator_norm: str | None = None,
     discriminator_dropout: float | None = None,
 ) -> GanPair:
     """A generator and a discriminator, initialised from torch's global generator (G first, then D).
@@ -89,6 +91,7 @@ def build(
         generator_dropout: Rate in [0, 1).
         discriminator_depth: Hidden layers of D.
         discriminator_width: Units or channels of D's narrowest hidden layer.
+        discriminator_norm: "none", "spectral" (Miyato et al. 2018) or, for dc, "batch".
         discriminator_dropout: Rate in [0, 1).
 
     Raises:
@@ -106,6 +109,7 @@ def build(
         "generator_dropout": generator_dropout,
         "discriminator_depth": discriminator_depth,
         "discriminator_width": discriminator_width,
+        "discriminator_norm": discriminator_norm,
         "discriminator_dropout": discriminator_dropout,
     }
     chosen = {key: reference[key] if value is None else value for key, value in given.items()}

@@ -25,8 +25,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from architectures.contract import GanPair, require
-from architectures.layers import LEAKY_SLOPE, initialised
+from architectures.contract import GanPair, require, require_choice
+from architectures.layers import LEAKY_SLOPE, initialised, spectrally_normalised
 
 SMALLEST_MAP = 4
 PLAIN_BLOCKS = 3
@@ -45,6 +45,7 @@ def defaults(resolution: int) -> dict[str, Any]:
         "generator_dropout": 0.3,
         "discriminator_depth": min(depth, 4),
         "discriminator_width": 64,
+        "discriminator_norm": "batch",
         "discriminator_dropout": 0.0,
     }
 
@@ -60,9 +61,11 @@ def build(
     generator_dropout: float,
     discriminator_depth: int,
     discriminator_width: int,
+    discriminator_norm: str,
     discriminator_dropout: float,
 ) -> GanPair:
     """The pair; arguments as in `architectures.build`."""
+    require_choice("discriminator_norm", discriminator_norm, ("none", "batch", "spectral"))
     base, doublings = _base_size(resolution)
     require(
         generator_depth >= doublings,
@@ -94,14 +97,14 @@ def build(
     for i in range(discriminator_depth):
         wide = discriminator_width * 2 ** max(0, i - 1)
         layers.append(_same_convolution(size, wide, side))
-        if i > 0:
+        if i > 0 and discriminator_norm == "batch":
             layers.append(nn.BatchNorm2d(wide))
         layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
         if discriminator_dropout:
             layers.append(nn.Dropout(discriminator_dropout))
         size, side = wide, -(-side // 2)
     discriminator = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * side * side, 1))
-    return GanPair(initialised(generator), initialised(discriminator))
+    return GanPair(initialised(generator), spectrally_normalised(initialised(discriminator), discriminator_norm))
 
 
 class _OddConvolution(nn.Conv2d):

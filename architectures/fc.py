@@ -18,8 +18,8 @@ from typing import Any
 
 from torch import nn
 
-from architectures.contract import GanPair
-from architectures.layers import LEAKY_SLOPE, initialised
+from architectures.contract import GanPair, require_choice
+from architectures.layers import LEAKY_SLOPE, initialised, spectrally_normalised
 
 
 def defaults(resolution: int) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def defaults(resolution: int) -> dict[str, Any]:
         "generator_dropout": 0.0,
         "discriminator_depth": 3,
         "discriminator_width": 256,
+        "discriminator_norm": "none",
         "discriminator_dropout": 0.3,
     }
 
@@ -46,9 +47,11 @@ def build(
     generator_dropout: float,
     discriminator_depth: int,
     discriminator_width: int,
+    discriminator_norm: str,
     discriminator_dropout: float,
 ) -> GanPair:
     """The pair; arguments as in `architectures.build`."""
+    require_choice("discriminator_norm", discriminator_norm, ("none", "spectral"))
     image_shape = (channels, resolution, resolution)
 
     layers: list[nn.Module] = []
@@ -73,4 +76,4 @@ def build(
             layers.append(nn.Dropout(discriminator_dropout))
         size = narrower
     discriminator = nn.Sequential(*layers, nn.Linear(size, 1))
-    return GanPair(initialised(generator), initialised(discriminator))
+    return GanPair(initialised(generator), spectrally_normalised(initialised(discriminator), discriminator_norm))

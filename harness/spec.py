@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, get_args, get_type_hints
 
 from harness.errors import UserError, unknown_name
@@ -18,7 +18,19 @@ RESULT_VERSION = 1
 
 Architecture = Literal["fc", "dc"]
 Norm = Literal["none", "batch"]
-Loss = Literal["nonsaturating"]
+DiscriminatorNorm = Literal["own", "none", "spectral"]
+Loss = Literal["nonsaturating", "least-squares", "hinge", "wasserstein"]
+Schedule = Literal["constant", "linear"]
+AUGMENTATIONS = ("brightness", "translation", "cutout")
+
+
+def _trick(off: Any) -> Any:  # Any, as dataclasses.field is
+    """A field whose default means that its code is never reached, now and for ever.
+
+    While it is off it is left out of the identity, so that a new trick does not rename the trials that do
+    without it. No other default may be left out: those can change.
+    """
+    return field(default=off, metadata={"off": off})
 
 
 def content_hash(payload: object, length: int = 16) -> str:
@@ -31,8 +43,8 @@ def content_hash(payload: object, length: int = 16) -> str:
 class TrialSpec:
     """Everything that affects the result of one trial; equal specs are the same trial.
 
-    Every field is part of the identity, with no exceptions and no defaults left out: a changed default
-    can never alias an old result. Where the work runs (CPU, GPU, threads) is provenance, not identity.
+    Every field is part of the identity; only a trick that is off is left out of it, since off means that its code
+    is not reached. Where the work runs (CPU, GPU, threads) is provenance, not identity.
 
     Raises:
         UserError: a value outside its range, naming the field, the value and what is allowed.
@@ -65,13 +77,27 @@ class TrialSpec:
     # noise
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)
+    instance_noise_schedule: Schedule = _trick("constant")  # "linear" takes the noise to 0 at the budget's end
+    # other stabilisation tricks; harness/training/tricks.py gives their sources
+    generator_steps: int = _trick(1)  # updates of G a step
+    discriminator_steps: int = _trick(1)  # updates of D a step, each on a batch of its own
+    mixed_batches: bool = _trick(False)  # D judges real and fake images in one batch
+    real_label_low: float = _trick(1.0)  # D's targets are drawn from [low, high] for each image
+    real_label_high: float = _trick(1.0)
+    fake_label_low: float = _trick(0.0)
+    fake_label_high: float = _trick(0.0)
+    label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 1]
+    discriminator_norm: DiscriminatorNorm = _trick("own")  # "own" is the family's: batch norm in dc, none in fc
+    r1_gamma: float = _trick(0.0)  # weight of the penalty on D's gradient at real images
+    gradient_penalty: float = _trick(0.0)  # weight of the penalty on D's gradient norm between real and fake
+    gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient; 0 for none
+    augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     # the replicate
     seed: int
     world_size: int = 1  # ranks; each sees batch_size / world_size images, which batch norm notices
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(TrialSpec)
-        for name, kind in hints.items():
+        for name, kind in _field_types().items():
             value = getattr(self, name)
             choices = get_args(kind)
             if choices and value not in choices:
@@ -101,6 +127,28 @@ class TrialSpec:
         require("instance_noise", 0 <= self.instance_noise < math.inf, "at least 0 and finite")
         require("seed", 0 <= self.seed < 2**31, "from 0 to 2147483647")
         require("world_size", self.world_size >= 1, "at least 1")
+        for name in ("generator_steps", "discriminator_steps"):
+            require(name, 1 <= getattr(self, name) <= 100, "from 1 to 100")
+        for name in ("real_label_low", "real_label_high", "fake_label_low", "fake_label_high"):
+            require(name, -1 <= getattr(self, name) <= 2, "from -1 to 2")
+        require(
+            "real_label_high",
+            self.real_label_low <= self.real_label_high,
+            f"at least real_label_low={self.real_label_low}",
+        )
+        require(
+            "fake_label_high",
+            self.fake_label_low <= self.fake_label_high,
+            f"at least fake_label_low={self.fake_label_low}",
+        )
+        require("label_flip_rate", 0 <= self.label_flip_rate <= 1, "in [0, 1]")
+        for name in ("r1_gamma", "gradient_penalty", "gradient_clip"):
+            require(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
+        for name in self.augmentations:
+            if name not in AUGMENTATIONS:
+                raise unknown_name("augmentation", name, ("none", *AUGMENTATIONS))
+        require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
+        self._refuse_contradictions()
         require(
             "batch_size",
             self.batch_size % self.world_size == 0,
@@ -111,15 +159,62 @@ class TrialSpec:
         if not ok:
             raise UserError(f"{name}={getattr(self, name)!r} is out of range; allowed: {allowed}")
 
+    def _refuse_contradictions(self) -> None:
+        """Refuse tricks that make no sense together, with the reason."""
+        targets = (self.real_label_low, self.real_label_high, self.fake_label_low, self.fake_label_high)
+        relabels = targets != (1.0, 1.0, 0.0, 0.0) or self.label_flip_rate > 0
+        penalises = self.r1_gamma > 0 or self.gradient_penalty > 0
+        batch_norm = self.architecture == "dc" and self.discriminator_norm == "own"
+        smooth = self.gradient_penalty > 0 or self.discriminator_norm == "spectral"
+        for contradicts, name, reason in (
+            (
+                relabels and self.loss in ("hinge", "wasserstein"),
+                "loss",
+                "has no labels to smooth or flip; allowed with them: nonsaturating, least-squares",
+            ),
+            (
+                penalises and batch_norm,
+                "discriminator_norm",
+                "is batch norm here, which mixes the images whose own gradients are penalised; allowed: none, spectral",
+            ),
+            (
+                self.loss == "wasserstein" and not smooth,
+                "loss",
+                "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'",
+            ),
+            (
+                self.mixed_batches and not batch_norm,
+                "mixed_batches",
+                "does nothing without batch norm in D; allowed with architecture='dc' and discriminator_norm='own'",
+            ),
+            (
+                self.instance_noise_schedule != "constant" and self.instance_noise == 0,
+                "instance_noise_schedule",
+                "has no noise to take down; allowed with instance_noise above 0",
+            ),
+        ):
+            if contradicts:
+                raise UserError(f"{name}={getattr(self, name)!r} {reason}")
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The names in `augmentation`; none for "none"."""
+        return () if self.augmentation == "none" else tuple(self.augmentation.split("+"))
+
     @cached_property
     def trial_id(self) -> str:
-        """16 hex digits that name this trial: the hash of every field and of RESULT_VERSION."""
-        return content_hash({"result_version": RESULT_VERSION, **self.to_dict()})
+        """16 hex digits that name this trial: the hash of RESULT_VERSION and of every field but tricks that are off."""
+        identity: dict[str, Any] = {"result_version": RESULT_VERSION}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if "off" not in f.metadata or value != f.metadata["off"]:
+                identity[f.name] = value
+        return content_hash(identity)
 
     @property
     def num_steps(self) -> int:
-        """Updates of D (and of G) in the budget: kimg rounded up to whole batches."""
-        return math.ceil(self.kimg * 1000 / self.batch_size)
+        """Steps in the budget: kimg rounded up to whole steps, each of discriminator_steps batches of real images."""
+        return math.ceil(self.kimg * 1000 / (self.batch_size * self.discriminator_steps))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -136,6 +231,11 @@ class TrialSpec:
         if missing:
             raise UserError(f"spec lacks the fields {', '.join(missing)}")
         return cls(**values)
+
+
+@cache
+def _field_types() -> dict[str, Any]:
+    return get_type_hints(TrialSpec)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,8 +62,8 @@ def run_trial(spec: TrialSpec, context: TrialContext) -> TrialResult:
     _same_everywhere(device)
     cost: dict[str, float] = {
         "kimg": spec.kimg,
-        "d_steps": spec.num_steps,
-        "g_steps": spec.num_steps,
+        "d_steps": spec.num_steps * spec.discriminator_steps,
+        "g_steps": spec.num_steps * spec.generator_steps,
         **_sizes(spec),
     }
     provenance = {
@@ -140,7 +140,7 @@ def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
 
 
 def _curves(snapshot: Snapshot) -> pd.DataFrame:
-    columns = ["step", "kimg", "seconds", "d_loss", "g_loss", "d_real", "d_fake", "fid_online"]
+    columns = ["step", "kimg", "seconds", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy", "fid_online"]
     return pd.DataFrame(snapshot.curves, columns=columns).astype({"step": "int64"})
 
 

@@ -16,6 +16,10 @@ from harness.errors import UserError
 from harness.spec import TrialSpec
 from harness.training.losses import LOSSES
 from harness.training.snapshot import Snapshot, stream
+from harness.training.tricks import Tricks
+
+CURVES = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+"""What is averaged from one report point to the next."""
 
 REPORT_POINTS = 64
 """Curve rows a trial, evenly spaced; the only points where the loop waits for the device."""
@@ -51,6 +55,7 @@ def build_networks(spec: TrialSpec) -> GanPair:
             generator_dropout=spec.generator_dropout,
             discriminator_depth=spec.discriminator_depth,
             discriminator_width=spec.discriminator_width,
+            discriminator_norm=None if spec.discriminator_norm == "own" else spec.discriminator_norm,
             discriminator_dropout=spec.discriminator_dropout,
         )
 
@@ -58,9 +63,10 @@ def build_networks(spec: TrialSpec) -> GanPair:
 def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, device: str = "cpu") -> Snapshot:
     """Train the spec's GAN on `images` for its whole budget.
 
-    One step draws one batch and one latent batch, computes both losses in one pass through the networks,
-    and updates D and G with an optimizer each: both gradients are taken at the same weights, as in the
-    founding document. Draws from torch's global generator only for dropout, inside a fork.
+    One step is one update of D and one of G from the same pass through both networks: both gradients are taken
+    at the same weights, as in the founding document. Where the spec has more updates of D in a step, the others
+    come before, each on a batch of its own; more updates of G come after. Draws from torch's global generator only
+    for dropout, inside a fork.
 
     Args:
         spec: What to train. All randomness comes from its seed.
@@ -87,46 +93,65 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
     betas = (spec.adam_beta1, spec.adam_beta2)
     g_optimizer = torch.optim.Adam(g_params, lr=spec.generator_lr, betas=betas, fused=True)
     d_optimizer = torch.optim.Adam(d_params, lr=spec.discriminator_lr, betas=betas, fused=True)
-    loss = LOSSES[spec.loss]
+    loss, tricks = LOSSES[spec.loss], Tricks(spec, device)
     batches = _batches(images.to(device), spec.batch_size, stream(spec.seed, "data"))
-    latents, noise = stream(spec.seed, "latents", device), stream(spec.seed, "instance noise", device)
+    latents = stream(spec.seed, "latents", device)
+
+    def draw() -> Tensor:
+        return torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device).mul_(spec.latent_std)
+
+    def discriminator_loss(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """D's loss on images as it sees them, and both logits."""
+        real_logits, fake_logits = tricks.judged(discriminator, real, fake)
+        targets = tricks.targets(len(real), device)
+        d_loss = loss.discriminator(real_logits, fake_logits, *targets) + tricks.penalty(discriminator, real, fake)
+        return d_loss, real_logits, fake_logits
 
     curves: list[dict[str, float]] = []
     report_steps = {math.ceil(spec.num_steps * i / REPORT_POINTS): i for i in range(1, REPORT_POINTS + 1)}
-    sums, since_report = torch.zeros(4, device=device), 0
+    sums, since_report = torch.zeros(len(CURVES), device=device), 0
     train_seconds, resumed = 0.0, time.perf_counter()
 
     with torch.random.fork_rng():
         torch.manual_seed(stream(spec.seed, "dropout").initial_seed())
         for step in range(1, spec.num_steps + 1):
-            # Both losses at the same weights. With noise the same draw serves both players.
-            real = _noisy(next(batches), spec.instance_noise, noise)
-            z = torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device).mul_(spec.latent_std)
-            fake = generator(z)
-            real_logits, fake_logits = (
-                discriminator(real),
-                discriminator(_noisy(fake, spec.instance_noise, noise)),
-            )
-            d_loss, g_loss = loss.discriminator(real_logits, fake_logits), loss.generator(fake_logits)
+            progress = (step - 1) / spec.num_steps
 
-            # Update D and G. Asking for just these gradients keeps D's weights out of G's backward pass.
+            # Further updates of D come first.
+            for _ in range(spec.discriminator_steps - 1):
+                real = tricks.shown(next(batches), progress)
+                with torch.no_grad():
+                    fake = tricks.shown(generator(draw()), progress)
+                d_loss, _, _ = discriminator_loss(real, fake)
+                _update(d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip)
+
+            # One update of each at the same weights. Asking for just these gradients keeps D's weights out of G's
+            # backward pass. G is judged in a batch of its own, whatever D is taught on.
+            real, fake = tricks.shown(next(batches), progress), tricks.shown(generator(draw()), progress)
+            d_loss, real_logits, fake_logits = discriminator_loss(real, fake)
+            g_loss = loss.generator(discriminator(fake) if spec.mixed_batches else fake_logits)
             g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
             d_grads = torch.autograd.grad(d_loss, d_params)
-            _update(d_optimizer, d_params, d_grads)
-            _update(g_optimizer, g_params, g_grads)
+            _update(d_optimizer, d_params, d_grads, spec.gradient_clip)
+            _update(g_optimizer, g_params, g_grads, spec.gradient_clip)
+
+            # Further updates of G come last.
+            for _ in range(spec.generator_steps - 1):
+                g_loss = loss.generator(discriminator(tricks.shown(generator(draw()), progress)))
+                _update(g_optimizer, g_params, torch.autograd.grad(g_loss, g_params), spec.gradient_clip)
 
             # Update the moving average of G.
-            seen_kimg = step * spec.batch_size / 1000
+            seen_kimg = step * spec.discriminator_steps * spec.batch_size / 1000
             half_life = min(spec.ema_kimg, seen_kimg * EMA_RAMP)
-            decay = 0.5 ** (spec.batch_size / 1000 / half_life)
+            decay = 0.5 ** (spec.discriminator_steps * spec.batch_size / 1000 / half_life)
             with torch.no_grad():
                 get_ema_multi_avg_fn(decay)(ema_params, g_params, 0)
-                sums += torch.stack([d_loss, g_loss, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()])
+                sums += torch.stack([d_loss, g_loss, *_answers(real_logits, fake_logits)])
             since_report += 1
 
             # Report: the means since the last point.
             if step in report_steps:
-                row = dict(zip(("d_loss", "g_loss", "d_real", "d_fake"), (sums / since_report).tolist(), strict=True))
+                row = dict(zip(CURVES, (sums / since_report).tolist(), strict=True))
                 train_seconds += time.perf_counter() - resumed
                 if not all(map(math.isfinite, row.values())):
                     raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
@@ -183,16 +208,17 @@ def _batches(images: Tensor, batch_size: int, order: torch.Generator) -> Iterato
                 yield images[index.to(images.device)].float().div_(127.5).sub_(1)
 
 
-def _noisy(images: Tensor, std: float, noise: torch.Generator) -> Tensor:
-    """Instance noise: images + N(0, std²); the images themselves at std 0, and nothing is drawn."""
-    if std == 0:
-        return images
-    return images + torch.randn(images.shape, generator=noise, device=images.device).mul_(std)
+def _answers(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean D(x), mean D(G(z)), and the share of both that D puts on the right side of a logit of 0."""
+    right = torch.cat([real_logits > 0, fake_logits < 0])
+    return real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), right.float().mean()
 
 
-def _update(optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple[Tensor, ...]) -> None:
+def _update(optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple[Tensor, ...], clip: float) -> None:
     for param, grad in zip(params, grads, strict=True):
         param.grad = grad
+    if clip:
+        nn.utils.clip_grad_norm_(params, clip)
     optimizer.step()
 
 

@@ -10,6 +10,7 @@ from harness.training import loop
 from harness.training.loop import REPORT_POINTS, Diverged, build_networks, recalibrate_batch_norm, train
 from harness.training.losses import LOSSES
 from harness.training.snapshot import Snapshot, stream
+from harness.training.tricks import Tricks
 from studies.baselines import DC, FC
 from tests.unit.test_spec import VALUES
 
@@ -17,19 +18,6 @@ from tests.unit.test_spec import VALUES
 def spec(architecture="fc", **changes) -> TrialSpec:
     small = {"generator_width": 8, "discriminator_width": 8, "latent_dim": 4, "batch_size": 8, "kimg": 0.16}
     return TrialSpec(**{**VALUES, **(FC if architecture == "fc" else DC), **small, **changes})
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return torch.randint(0, 256, (64, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def same(a: Snapshot, b: Snapshot) -> bool:
@@ -48,12 +36,15 @@ def test_losses_are_the_founding_documents() -> None:
     """D loss = BCE(1, D(x)) + BCE(0, D(G(z))), G loss = BCE(1, D(G(z))), on logits."""
     real, fake = torch.randn(32, 1) * 5, torch.randn(32, 1) * 5
     loss = LOSSES["nonsaturating"]
+    labels = torch.ones(32, 1), torch.zeros(32, 1)
     torch.testing.assert_close(
-        loss.discriminator(real, fake), bce(real, torch.ones(32, 1)) + bce(fake, torch.zeros(32, 1))
+        loss.discriminator(real, fake, *labels), bce(real, torch.ones(32, 1)) + bce(fake, torch.zeros(32, 1))
     )
     torch.testing.assert_close(loss.generator(fake), bce(fake, torch.ones(32, 1)))
     extreme = torch.tensor([[1e4], [-1e4]])
-    assert torch.isfinite(loss.discriminator(extreme, extreme)) and torch.isfinite(loss.generator(extreme))
+    assert torch.isfinite(loss.discriminator(extreme, extreme, torch.ones(2, 1), torch.zeros(2, 1))) and torch.isfinite(
+        loss.generator(extreme)
+    )
 
 
 @pytest.mark.parametrize("architecture", ["fc", "dc"])
@@ -117,9 +108,9 @@ def test_noise_leaves_the_data_order_and_latents_alone(images: torch.Tensor) -> 
 
 def test_instance_noise_has_the_standard_deviation_it_says() -> None:
     zeros = torch.zeros(64, 1, 28, 28)
-    noisy = loop._noisy(zeros, 0.3, stream(0, "instance noise"))
+    noisy = Tricks(spec(instance_noise=0.3), "cpu").shown(zeros, 0.0)
     assert noisy.std().item() == pytest.approx(0.3, rel=0.02) and abs(noisy.mean().item()) < 0.01
-    assert loop._noisy(zeros, 0.0, stream(0, "instance noise")) is zeros
+    assert Tricks(spec(), "cpu").shown(zeros, 0.0) is zeros
 
 
 def test_latent_std_reaches_the_generator(images: torch.Tensor) -> None:

@@ -1,0 +1,249 @@
+"""Each trick does what it says, and something: every test here fails if its trick silently does nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+import architectures
+from harness.training import loop
+from harness.training.loop import build_networks, train
+from harness.training.losses import LOSSES
+from harness.training.tricks import AUGMENTATIONS, Tricks
+from tests.training.test_loop import same, spec
+
+ON = {  # every trick, switched on by what it needs
+    "several G updates": {"generator_steps": 3},
+    "several D updates": {"discriminator_steps": 3},
+    "mixed batches": {"mixed_batches": True},
+    "one-sided smoothing": {"real_label_low": 0.9, "real_label_high": 0.9},
+    "random smoothing": {"real_label_low": 0.8, "real_label_high": 1.1, "fake_label_high": 0.2},
+    "label flips": {"label_flip_rate": 0.2},
+    "instance noise": {"instance_noise": 0.3},
+    "spectral norm": {"discriminator_norm": "spectral"},
+    "no norm": {"discriminator_norm": "none"},
+    "R1": {"discriminator_norm": "none", "r1_gamma": 10.0},
+    "gradient clipping": {"gradient_clip": 0.01},
+    "translation": {"augmentation": "translation"},
+    "cutout": {"augmentation": "cutout"},
+    "brightness": {"augmentation": "brightness"},
+    "two learning rates": {"discriminator_lr": 5e-4},
+    "hinge": {"loss": "hinge"},
+    "least squares": {"loss": "least-squares"},
+    "Wasserstein, gradient penalty": {"loss": "wasserstein", "discriminator_norm": "none", "gradient_penalty": 10.0},
+    "slower average": {"ema_kimg": 0.001},
+}
+
+
+@pytest.mark.parametrize("name", ON)
+def test_every_trick_changes_the_result_and_repeats(name: str, images: torch.Tensor) -> None:
+    s = spec("dc", kimg=0.064, **ON[name])
+    on = train(s, images)
+    assert not same(on, train(spec("dc", kimg=0.064), images))
+    assert same(on, train(s, images))
+    assert all(0 <= row["d_accuracy"] <= 1 for row in on.curves)
+
+
+def test_tricks_compose(images: torch.Tensor) -> None:
+    everything = {
+        "generator_steps": 2, "discriminator_steps": 2, "real_label_low": 0.8, "fake_label_high": 0.1,
+        "label_flip_rate": 0.1, "instance_noise": 0.1, "instance_noise_schedule": "linear",
+        "discriminator_norm": "spectral", "r1_gamma": 1.0, "gradient_penalty": 1.0, "gradient_clip": 1.0,
+        "augmentation": "brightness+translation+cutout",
+    }  # fmt: skip
+    for architecture in ("fc", "dc"):
+        curves = train(spec(architecture, kimg=0.064, **everything), images).curves
+        assert len(curves) == 4
+
+
+def count_updates(monkeypatch: pytest.MonkeyPatch) -> dict[float, int]:
+    counts: dict[float, int] = {}
+    update = loop._update
+
+    def counting(optimizer, *rest) -> None:
+        lr = optimizer.param_groups[0]["lr"]
+        counts[lr] = counts.get(lr, 0) + 1
+        update(optimizer, *rest)
+
+    monkeypatch.setattr(loop, "_update", counting)
+    return counts
+
+
+@pytest.mark.parametrize(("g_steps", "d_steps"), [(1, 1), (3, 1), (1, 2), (2, 2)])
+def test_updates_and_budget(g_steps: int, d_steps: int, images, monkeypatch) -> None:
+    """The budget is of real images: twice the updates of D a step is half the steps."""
+    counts = count_updates(monkeypatch)
+    s = spec(kimg=0.064, generator_steps=g_steps, discriminator_steps=d_steps, generator_lr=1e-3, discriminator_lr=2e-3)
+    curves = train(s, images).curves
+    assert counts[2e-3] == 8  # 64 images in batches of 8, however they are shared out
+    assert counts[1e-3] == 8 * g_steps // d_steps
+    assert curves[-1]["kimg"] == pytest.approx(0.064)
+
+
+def test_mixed_batches_differ_through_batch_norm_alone() -> None:
+    def gap(norm: str | None) -> float:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            d = architectures.build(
+                "dc", resolution=28, channels=1, latent_dim=2, discriminator_width=4, discriminator_norm=norm
+            ).discriminator.train()
+            real, fake = torch.randn(8, 1, 28, 28), torch.randn(8, 1, 28, 28) * 3
+        separate = Tricks(spec("dc"), "cpu").judged(d, real, fake)
+        mixed = Tricks(spec("dc", mixed_batches=True), "cpu").judged(d, real, fake)
+        return max((a - b).abs().max().item() for a, b in zip(separate, mixed, strict=True))
+
+    assert gap("none") < 1e-5 < 1e-2 < gap(None)
+
+
+def targets(num: int = 20_000, **changes) -> tuple[torch.Tensor, torch.Tensor]:
+    return Tricks(spec(**changes), "cpu").targets(num, "cpu")
+
+
+def test_labels_are_one_and_zero_by_default() -> None:
+    real, fake = targets()
+    assert (real == 1).all() and (fake == 0).all() and real.shape == (20_000, 1)
+
+
+def test_smoothed_labels_are_drawn_from_their_ranges() -> None:
+    real, fake = targets(real_label_low=0.7, real_label_high=1.2, fake_label_low=0.0, fake_label_high=0.3)
+    assert 0.7 <= real.min() < 0.71 and 1.19 < real.max() <= 1.2 and real.mean().item() == pytest.approx(0.95, abs=0.01)
+    assert 0.0 <= fake.min() < 0.01 and 0.29 < fake.max() <= 0.3 and fake.mean().item() == pytest.approx(0.15, abs=0.01)
+    real, fake = targets(real_label_low=0.9, real_label_high=0.9)
+    assert (real == 0.9).all() and (fake == 0).all()
+
+
+def test_flipped_labels_are_the_other_sides_at_their_rate() -> None:
+    real, fake = targets(label_flip_rate=0.1)
+    for flipped in ((real == 0), (fake == 1)):
+        assert flipped.float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert ((real == 0) & (fake == 1)).float().mean().item() == pytest.approx(0.01, abs=0.005), "each side on its own"
+    assert (targets(label_flip_rate=1.0)[0] == 0).all()
+
+
+def test_noise_schedule_ends_at_nothing() -> None:
+    zeros = torch.zeros(64, 1, 28, 28)
+    tricks = Tricks(spec(instance_noise=0.4, instance_noise_schedule="linear"), "cpu")
+    stds = [tricks.shown(zeros, progress).std().item() for progress in (0.0, 0.5, 1.0)]
+    assert stds == pytest.approx([0.4, 0.2, 0.0], abs=0.01)
+    constant = Tricks(spec(instance_noise=0.4), "cpu")
+    assert constant.shown(zeros, 1.0).std().item() == pytest.approx(0.4, abs=0.01)
+
+
+class Linear(nn.Module):
+    """A D whose gradients are known: logit = w·x."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, size))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.flatten(1) * self.weight).sum(1, keepdim=True)
+
+
+def test_penalties_by_hand() -> None:
+    """For a linear D every image's gradient is w: R1 = gamma/2·|w|², GP = lambda·(|w| - 1)²."""
+    d, real, fake = Linear(16), torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4)
+    square = d.weight.detach().square().sum()
+    r1 = Tricks(spec(r1_gamma=3.0), "cpu").penalty(d, real, fake)
+    torch.testing.assert_close(r1.detach(), 1.5 * square)
+    (slope,) = torch.autograd.grad(r1, d.weight)
+    torch.testing.assert_close(slope, 3.0 * d.weight.detach())
+    gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, real, fake)
+    torch.testing.assert_close(gp.detach(), 10 * (square.sqrt() - 1) ** 2)
+    assert Tricks(spec(), "cpu").penalty(d, real, fake) == 0.0
+
+
+def test_gradient_penalty_is_taken_between_real_and_fake() -> None:
+    seen = []
+
+    class Watching(Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images.detach())
+            return super().forward(images)
+
+    Tricks(spec(gradient_penalty=1.0), "cpu").penalty(Watching(16), torch.zeros(500, 1, 4, 4), torch.ones(500, 1, 4, 4))
+    (between,) = seen
+    shares = between[:, 0, 0, 0]
+    assert (between == shares.view(-1, 1, 1, 1)).all(), "one share an image"
+    assert shares.min() >= 0 and shares.max() <= 1 and shares.std() > 0.25
+
+
+def test_spectral_norm_holds_the_largest_singular_value_at_one() -> None:
+    for architecture in ("fc", "dc"):
+        d = build_networks(spec(architecture, discriminator_norm="spectral")).discriminator.train()
+        for _ in range(100):
+            d(torch.randn(4, 1, 28, 28))
+        for module in d.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                value = torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2).item()
+                assert value == pytest.approx(1, abs=0.02)
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in d.modules())
+
+
+def test_clipping_bounds_each_players_gradient(images, monkeypatch) -> None:
+    def norms(**changes) -> list[float]:
+        found = []
+        step = torch.optim.Adam.step
+
+        def watched(self, *rest):
+            grads = [p.grad for group in self.param_groups for p in group["params"]]
+            found.append(torch.stack([g.norm() for g in grads]).norm().item())
+            return step(self, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.optim.Adam, "step", watched)
+            train(spec(kimg=0.032, **changes), images)
+        return found
+
+    assert max(norms(gradient_clip=0.05)) <= 0.0501 < max(norms())
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentations_move_images_and_let_gradients_through(name: str) -> None:
+    tricks = Tricks(spec(augmentation=name), "cpu")
+    pictures = torch.rand(64, 2, 28, 28).requires_grad_(True)
+    out = tricks.shown(pictures, 0.0)
+    assert out.shape == pictures.shape and not torch.equal(out, pictures)
+    changed = (out != pictures).flatten(1).any(1).float().mean()
+    assert changed > 0.9, "each image of its own"
+    (gradient,) = torch.autograd.grad(out.sum(), pictures)
+    assert gradient.abs().sum() > 0
+
+
+def test_augmentations_by_their_definitions() -> None:
+    views = torch.Generator().manual_seed(0)
+    flat = torch.full((200, 1, 32, 32), 0.25)
+    shift = AUGMENTATIONS["brightness"](flat, views) - flat
+    assert (shift == shift[:, :, :1, :1]).all() and -0.5 <= shift.min() < -0.45 and 0.45 < shift.max() <= 0.5
+    hidden = (AUGMENTATIONS["cutout"](flat, views) == 0).sum((1, 2, 3))
+    assert hidden.max() == 16 * 16 and hidden.min() >= 8 * 8
+    point = torch.full((200, 1, 32, 32), -1.0)
+    point[:, :, 16, 16] = 1.0
+    moved = AUGMENTATIONS["translation"](point, views)
+    assert (moved == 1).sum() == 200 and ((moved == 1) | (moved == -1)).all()
+    rows = (moved[:, 0] == 1).nonzero()[:, 1]
+    assert rows.min() == 12 and rows.max() == 20
+
+
+@pytest.mark.parametrize(
+    ("loss", "d_value", "g_value"),
+    [
+        ("hinge", (0 + 0.5) / 2 + (3 + 0.5) / 2, -(2.0 - 0.5) / 2),
+        ("least-squares", 0.5 * (1 + 0.25) / 2 + 0.5 * (4 + 0.25) / 2, 0.5 * (1 + 2.25) / 2),
+        ("wasserstein", (2.0 - 0.5) / 2 - (2.0 + 0.5) / 2, -(2.0 - 0.5) / 2),
+    ],
+)
+def test_losses_by_hand(loss: str, d_value: float, g_value: float) -> None:
+    real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[2.0], [-0.5]])
+    found = LOSSES[loss].discriminator(real, fake, torch.ones(2, 1), torch.zeros(2, 1))
+    assert found.item() == pytest.approx(d_value)
+    assert LOSSES[loss].generator(fake).item() == pytest.approx(g_value)
+
+
+def test_soft_targets_reach_the_losses_that_have_them() -> None:
+    real, fake = torch.randn(64, 1), torch.randn(64, 1)
+    soft, zero = torch.full((64, 1), 0.7), torch.zeros(64, 1)
+    expected = nn.functional.binary_cross_entropy_with_logits
+    found = LOSSES["nonsaturating"].discriminator(real, fake, soft, zero)
+    torch.testing.assert_close(found, expected(real, soft) + expected(fake, zero))
+    hard = LOSSES["least-squares"].discriminator(real, fake, torch.ones(64, 1), zero)
+    assert LOSSES["least-squares"].discriminator(real, fake, soft, zero) != hard

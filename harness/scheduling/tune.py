@@ -73,10 +73,12 @@ def run_trials(
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                 ),
             ).fit()
+        except tune.TuneError:
+            if not watcher.store_error:
+                raise
+            raise UserError(watcher.store_error) from None  # what the watcher stopped the run with
         finally:
             ray.shutdown()
-    if watcher.store_error:
-        raise UserError(watcher.store_error)
 
 
 def _trainable(config: dict[str, Any], context: TrialContext, store: Store) -> None:

@@ -40,6 +40,7 @@ def test_a_trial_leaves_all_it_should(context: TrialContext) -> None:
     assert result.cost["d_steps"] == s.num_steps == 10
     assert result.cost["generator_parameters"] == sum(p.numel() for p in build_networks(s).generator.parameters())
     assert 0 < result.cost["train_seconds"] < result.cost["seconds"]
+    assert result.cost["cpu_seconds"] > 0
     assert result.provenance["commit"] == "abc" and result.provenance["cpu"] and result.provenance["threads"] == 1
     assert list(result.curves.columns) == [
         "step",
@@ -49,9 +50,12 @@ def test_a_trial_leaves_all_it_should(context: TrialContext) -> None:
         "g_loss",
         "d_real",
         "d_fake",
+        "d_accuracy",
         "fid_online",
     ]
-    assert result.curves.fid_online.notna().sum() == 4, "the online FID is taken four times, also in a short trial"
+    assert result.curves.fid_online.notna().sum() == 10, (
+        "the online FID is taken at each sixteenth, in a short trial at each step"
+    )
     assert result.curves.fid_online.iloc[-1] > 0
 
     weights = safetensors.torch.load(result.weights)

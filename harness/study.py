@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from harness.errors import UserError, unknown_name
+from harness.metrics import METRICS
 from harness.spec import TrialSpec
 
 Value: TypeAlias = float | int | str
@@ -40,12 +41,31 @@ class Factor:
         )
 
 
+Kind: TypeAlias = Literal["contrast", "trend", "sweet-spot"]
+Expected: TypeAlias = Literal["lower", "higher", "equal", "rising", "falling", "worse outside"]
+
+EXPECTATIONS: dict[Kind, tuple[Expected, ...]] = {
+    "contrast": ("lower", "higher", "equal"),  # of each other level, against the baseline
+    "trend": ("rising", "falling"),  # along the levels, in their order
+    "sweet-spot": ("worse outside",),  # at both ends, against the baseline's level between them
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked, declared before running: one factor, applied to one baseline.
+    """What is asked, declared before running: one factor, applied to one baseline, and what is expected of it.
 
-    `kind` says which answer is looked for: a contrast of every level with the baseline, a trend along
-    the ordered levels, or a sweet spot inside them.
+    By example, with the levels 0.1, 1 and 10 of a factor whose baseline has 1:
+
+        contrast    expected "lower":  two claims, that 0.1 and that 10 lower the metric
+                    expected "equal":  two claims, that 0.1 and that 10 change it by less than the smallest effect
+        trend       expected "rising": one claim, that the metric rises along 0.1, 1, 10
+        sweet-spot  one claim, that both 0.1 and 10 are worse than 1
+
+    The claims of one question are a family: their p values are corrected together.
+
+    Raises:
+        UserError: an expectation that the kind cannot have, an unknown metric, or an effect out of range.
     """
 
     key: str  # names files and headings: letters, digits, hyphens
@@ -53,8 +73,31 @@ class Question:
     hypothesis: str  # what is expected, and why
     baseline: str  # a key of Study.baselines
     factor: Factor
-    kind: Literal["contrast", "trend", "sweet-spot"]
-    primary: Literal["fid", "kid"] = "fid"  # the metric that decides
+    kind: Kind
+    expected: Expected
+    metric: str = "fid"  # a key of harness.metrics.METRICS: the one that decides
+    smallest_effect: float = 1.25
+    """The smallest effect of interest: a ratio above 1 or a difference above 0, as the metric is compared. Less than
+    that counts as none."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in EXPECTATIONS:
+            raise unknown_name(f"kind of question {self.key!r}", self.kind, EXPECTATIONS)
+        if self.expected not in EXPECTATIONS[self.kind]:
+            raise unknown_name(
+                f"{self.kind} expectation in question {self.key!r}", self.expected, EXPECTATIONS[self.kind]
+            )
+        if self.metric not in METRICS:
+            raise unknown_name(f"metric of question {self.key!r}", self.metric, METRICS)
+        metric = METRICS[self.metric]
+        if self.kind == "sweet-spot" and metric.better == "neither":
+            raise UserError(f"question {self.key!r} seeks the best {self.metric}, but neither more nor less is better")
+        least = 1 if metric.scale == "ratio" else 0
+        if not self.smallest_effect > least:
+            raise UserError(
+                f"question {self.key!r}: smallest_effect={self.smallest_effect!r} is out of range; allowed: above "
+                f"{least}, as {self.metric} is compared by its {metric.scale}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ NOISE = Study(
             hypothesis="No: batch norm after the first layers can cancel the scale, so all levels give the same FID.",
             baseline="dc",
             factor=LATENT_STD,
-            kind="sweet-spot",
+            kind="contrast",
+            expected="equal",
         ),
         Question(
             key="latent-std-fc",
@@ -27,14 +28,16 @@ NOISE = Study(
             baseline="fc",
             factor=LATENT_STD,
             kind="sweet-spot",
+            expected="worse outside",
         ),
         Question(
             key="latent-dim-dc",
             text="How many latent dimensions does a DC GAN need?",
-            hypothesis="Too few cannot tell ten digits apart; beyond enough, more neither helps nor harms.",
+            hypothesis="Too few cannot tell ten digits apart, and too many are worse again (the founding document's sweet spot).",
             baseline="dc",
             factor=LATENT_DIM,
             kind="sweet-spot",
+            expected="worse outside",
         ),
         Question(
             key="instance-noise-dc",
@@ -43,6 +46,7 @@ NOISE = Study(
             baseline="dc",
             factor=INSTANCE_NOISE,
             kind="sweet-spot",
+            expected="worse outside",
         ),
     ),
     profiles=(

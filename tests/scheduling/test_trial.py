@@ -85,7 +85,9 @@ def test_what_came_before_in_the_process_does_not_matter(context: TrialContext) 
 
 def one_question(**changes) -> Study:
     factor = Factor.of_field(changes.pop("field"), changes.pop("values"), label="f")
-    question = Question(key="k", text="?", hypothesis="!", baseline="dc", factor=factor, kind="trend")
+    question = Question(
+        key="k", text="?", hypothesis="!", baseline="dc", factor=factor, kind="trend", expected="rising"
+    )
     return Study(name="s", title="t", baselines={"dc": DC}, questions=(question,), profiles=NOISE.profiles)
 
 

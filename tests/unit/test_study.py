@@ -80,3 +80,34 @@ def test_bad_declarations_are_refused() -> None:
         NOISE.profile("lapto")
     with pytest.raises(UserError, match="seeds=0"):
         expand(NOISE, seeds=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "guess"}, "unknown kind of question 'k' 'guess'.*valid: contrast, trend, sweet-spot"),
+        ({"expected": "rising"}, "unknown contrast expectation in question 'k'.*valid: lower, higher, equal"),
+        ({"metric": "fdi"}, "unknown metric of question 'k' 'fdi' .did you mean 'fid'"),
+        ({"smallest_effect": 0.9}, "smallest_effect=0.9 is out of range; allowed: above 1"),
+        ({"metric": "recall", "smallest_effect": 0.0}, "allowed: above 0"),
+        (
+            {"kind": "sweet-spot", "expected": "worse outside", "metric": "g_loss_late"},
+            "neither more nor less is better",
+        ),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused(changes: dict, message: str) -> None:
+    factor = NOISE.questions[0].factor
+    with pytest.raises(UserError, match=message):
+        Question(
+            **{
+                "key": "k",
+                "text": "?",
+                "hypothesis": "!",
+                "baseline": "dc",
+                "factor": factor,
+                "kind": "contrast",
+                "expected": "lower",
+                **changes,
+            }
+        )

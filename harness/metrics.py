@@ -1,0 +1,44 @@
+"""What is measured of a trial: each metric's name, unit, better direction, and the scale it is compared on.
+
+Imports nothing of the project.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+THRESHOLDS = (1000, 300, 100)
+"""Levels of the online FID whose first crossing is recorded, in the results table's kimg_to_fid_<level>."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One column of the results table."""
+
+    label: str  # as on an axis or in a table's head, with its unit
+    better: Literal["lower", "higher", "neither"]
+    scale: Literal["ratio", "difference"]  # how two arms are compared: treated / baseline, or treated - baseline
+
+    @property
+    def arrow(self) -> str:
+        """↓ or ↑ towards better; empty where neither is."""
+        return {"lower": "↓", "higher": "↑", "neither": ""}[self.better]
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric(label="FID", better="lower", scale="ratio"),
+    "is_mean": Metric(label="IS", better="higher", scale="difference"),
+    "kid": Metric(label="KID", better="lower", scale="difference"),
+    "precision": Metric(label="precision", better="higher", scale="difference"),
+    "recall": Metric(label="recall", better="higher", scale="difference"),
+    "seconds": Metric(label="seconds a trial", better="lower", scale="ratio"),
+    # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
+    "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference"),
+    "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference"),
+    "d_accuracy_early": Metric(label="D's accuracy, first quarter", better="neither", scale="difference"),
+    "d_accuracy_late": Metric(label="D's accuracy, last quarter", better="neither", scale="difference"),
+    **{
+        f"kimg_to_fid_{level}": Metric(label=f"kimg until online FID ≤ {level}", better="lower", scale="ratio")
+        for level in THRESHOLDS
+    },  # +inf where it was not reached within the budget
+}
+"""Every metric that a question may be decided by."""

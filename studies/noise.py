@@ -33,7 +33,7 @@ NOISE = Study(
         Question(
             key="latent-dim-dc",
             text="How many latent dimensions does a DC GAN need?",
-            hypothesis="Too few cannot tell ten digits apart, and too many are worse again (the founding document's sweet spot).",
+            hypothesis="Too few cannot tell ten digits apart; too many are worse again (the founding document).",
             baseline="dc",
             factor=LATENT_DIM,
             kind="sweet-spot",

@@ -57,6 +57,7 @@ def question(**changes) -> Question:
         "baseline": "dc",
         "factor": Factor.of_field("latent_std", (0.5, 1.0), label="σ"),
         "kind": "trend",
+        "expected": "rising",
     }
     return Question(**{**values, **changes})
 
@@ -97,17 +98,6 @@ def test_bad_declarations_are_refused() -> None:
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(changes: dict, message: str) -> None:
-    factor = NOISE.questions[0].factor
+    words = {"key": "k", "text": "?", "hypothesis": "!", "baseline": "dc", "factor": NOISE.questions[0].factor}
     with pytest.raises(UserError, match=message):
-        Question(
-            **{
-                "key": "k",
-                "text": "?",
-                "hypothesis": "!",
-                "baseline": "dc",
-                "factor": factor,
-                "kind": "contrast",
-                "expected": "lower",
-                **changes,
-            }
-        )
+        Question(**{**words, "kind": "contrast", "expected": "lower", **changes})

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Literal, get_args, get_type_hints
@@ -16,12 +17,13 @@ from harness.errors import UserError, unknown_name
 RESULT_VERSION = 1
 """Raised by every change after which the same spec gives another result. Part of every trial_id."""
 
-Architecture = Literal["fc", "dc"]
+ARCHITECTURES = ("fc", "dc")
 Norm = Literal["none", "batch"]
 DiscriminatorNorm = Literal["own", "none", "spectral"]
-Loss = Literal["nonsaturating", "least-squares", "hinge", "wasserstein"]
+LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
 Schedule = Literal["constant", "linear"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
+"""These three name what the repository ships; a user's own file may add to each, and then `code` says which file."""
 
 
 def _trick(off: Any) -> Any:  # Any, as dataclasses.field is
@@ -56,7 +58,7 @@ class TrialSpec:
     resolution: int  # pixels, square images
     channels: int  # 1 grey, 3 RGB
     # networks; depth and width are defined by example in architectures/fc.py and dc.py
-    architecture: Architecture
+    architecture: str  # one of ARCHITECTURES, or the user's own
     latent_dim: int
     generator_depth: int
     generator_width: int
@@ -66,7 +68,7 @@ class TrialSpec:
     discriminator_width: int
     discriminator_dropout: float  # rate in [0, 1)
     # optimisation: separate Adam optimizers (Kingma & Ba 2015)
-    loss: Loss
+    loss: str  # one of LOSSES, or the user's own
     batch_size: int  # images per step over all ranks
     kimg: float  # budget: thousand real images seen by D; 0 leaves the networks untrained
     generator_lr: float
@@ -92,6 +94,7 @@ class TrialSpec:
     gradient_penalty: float = _trick(0.0)  # weight of the penalty on D's gradient norm between real and fake
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient; 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
+    code: str = _trick("")  # hash of the user's own file that brings the architecture, loss or augmentation
     # the replicate
     seed: int
     world_size: int = 1  # ranks; each sees batch_size / world_size images, which batch norm notices
@@ -144,9 +147,10 @@ class TrialSpec:
         require("label_flip_rate", 0 <= self.label_flip_rate <= 1, "in [0, 1]")
         for name in ("r1_gamma", "gradient_penalty", "gradient_clip"):
             require(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
-        for name in self.augmentations:
-            if name not in AUGMENTATIONS:
-                raise unknown_name("augmentation", name, ("none", *AUGMENTATIONS))
+        if not self.code:
+            for name, value, known in _names(self.architecture, self.loss, self.augmentations):
+                if value not in known:
+                    raise unknown_name(name, value, ("none", *known) if name == "augmentation" else known)
         require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
         self._refuse_contradictions()
         require(
@@ -199,7 +203,7 @@ class TrialSpec:
     @property
     def augmentations(self) -> tuple[str, ...]:
         """The names in `augmentation`; none for "none"."""
-        return () if self.augmentation == "none" else tuple(self.augmentation.split("+"))
+        return _split(self.augmentation)
 
     @cached_property
     def trial_id(self) -> str:
@@ -222,15 +226,35 @@ class TrialSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrialSpec":
-        """The spec that `to_dict` wrote; unknown or missing fields raise UserError."""
+        """The spec that `to_dict` wrote; unknown or missing fields raise UserError.
+
+        A trick that was not there yet when it was written is off.
+        """
         names = {f.name for f in dataclasses.fields(cls)}
         for name in values:
             if name not in names:
                 raise unknown_name("spec field", name, sorted(names))
-        missing = sorted(names - values.keys())
+        off = {f.name: f.metadata["off"] for f in dataclasses.fields(cls) if "off" in f.metadata}
+        missing = sorted(names - values.keys() - off.keys())
         if missing:
             raise UserError(f"spec lacks the fields {', '.join(missing)}")
-        return cls(**values)
+        return cls(**{**off, **values})
+
+
+def uses_own_code(values: Mapping[str, Any]) -> bool:
+    """Whether these spec fields name an architecture, a loss or an augmentation that the repository does not ship."""
+    names = _names(values["architecture"], values["loss"], _split(values.get("augmentation", "none")))
+    return any(value not in known for _, value, known in names)
+
+
+def _names(architecture: str, loss: str, augmentations: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(field, the name it holds, the names that the repository ships)."""
+    augmented = [("augmentation", name, AUGMENTATIONS) for name in augmentations]
+    return [("architecture", architecture, ARCHITECTURES), ("loss", loss, LOSSES), *augmented]
+
+
+def _split(augmentation: str) -> tuple[str, ...]:
+    return () if augmentation == "none" else tuple(augmentation.split("+"))
 
 
 @cache

@@ -4,12 +4,12 @@ A study expands to cells (arm, seed, TrialSpec); cells whose specs are equal are
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
-from harness.spec import TrialSpec
+from harness.spec import TrialSpec, uses_own_code
 
 Value: TypeAlias = float | int | str
 Changes: TypeAlias = Mapping[str, Value]
@@ -22,7 +22,8 @@ class Level:
     """One value of a factor: what it is called in tables, and the spec fields it sets."""
 
     label: str
-    changes: Changes
+    changes: Changes = field(default_factory=dict)
+    baseline: str = ""  # start from this baseline of the study instead of the question's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +103,16 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How much to spend: data, budget, seeds and scoring, the same for every arm of a study."""
+    """How much to spend: data, budget, seeds and scoring, the same for every arm of a study.
 
-    name: str  # smoke, laptop, paper
+    A profile may ask the same questions of other networks, at levels that suit them: `baselines` and `factors`.
+    """
+
+    name: str  # smoke, laptop, paper; "paper@folder:faces" is paper on other data
     description: str
     changes: Changes  # spec fields set for every baseline: dataset, resolution, channels, kimg, ...
+    baselines: Mapping[str, Changes] = field(default_factory=dict)  # what this profile changes in some baselines
+    factors: Mapping[str, Factor] = field(default_factory=dict)  # question key -> its factor at this profile
     seeds: int  # replicates an arm
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = "classifier"
@@ -136,6 +142,8 @@ class Study:
     baselines: Mapping[str, Changes]  # every spec field but data_fingerprint, seed and what profiles set
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
+    file: str = ""  # the user's own file that declares it; "" for the studies of this repository
+    code: str = ""  # hash of that file's content
 
     def __post_init__(self) -> None:
         keys = [q.key for q in self.questions]
@@ -145,22 +153,51 @@ class Study:
         for question in self.questions:
             if question.baseline not in self.baselines:
                 raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
-            for field in {field for level in question.factor.levels for field in level.changes}:
-                if field not in _FIELDS:
-                    raise unknown_name(f"spec field in question {question.key!r}:", field, _FIELDS)
+            for level in question.factor.levels:
+                if level.baseline and level.baseline not in self.baselines:
+                    raise unknown_name(
+                        f"baseline of a level in question {question.key!r}", level.baseline, self.baselines
+                    )
+            for name in {name for level in question.factor.levels for name in level.changes}:
+                if name not in _FIELDS:
+                    raise unknown_name(f"spec field in question {question.key!r}:", name, _FIELDS)
                 for profile in self.profiles:
-                    if field in profile.changes:
+                    if name in profile.changes:
                         raise UserError(
-                            f"question {question.key!r} varies {field!r}, which profile {profile.name!r} sets for "
+                            f"question {question.key!r} varies {name!r}, which profile {profile.name!r} sets for "
                             f"every arm; take it out of the profiles and into the baselines"
                         )
+        for profile in self.profiles:
+            for name in profile.baselines:
+                if name not in self.baselines:
+                    raise unknown_name(f"baseline in profile {profile.name!r}:", name, self.baselines)
+            for key in profile.factors:
+                if key not in keys:
+                    raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
 
     def profile(self, name: str) -> Profile:
-        """The profile of that name; an unknown one raises UserError and lists those there are."""
+        """The profile of that name; an unknown one raises UserError and lists those there are.
+
+        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces".
+        """
         for profile in self.profiles:
             if profile.name == name:
                 return profile
+        plain, _, dataset = name.partition("@")
+        if dataset:
+            base = self.profile(plain)
+            return replace(base, name=name, changes={**base.changes, "dataset": dataset})
         raise unknown_name("profile", name, [p.name for p in self.profiles])
+
+    def at(self, profile_name: str) -> "Study":
+        """The study as it is asked at one profile: with that profile's baselines and factors, and no other profile."""
+        profile = self.profile(profile_name)
+        return replace(
+            self,
+            baselines={name: {**base, **profile.baselines.get(name, {})} for name, base in self.baselines.items()},
+            questions=tuple(replace(q, factor=profile.factors.get(q.key, q.factor)) for q in self.questions),
+            profiles=(replace(profile, baselines={}, factors={}),),
+        )
 
     def question(self, key: str) -> Question:
         """The question of that key; an unknown one raises UserError and lists those there are."""
@@ -170,12 +207,13 @@ class Study:
         raise unknown_name("question", key, [q.key for q in self.questions])
 
     def arm_name(self, question: Question, level: Level) -> str:
-        """The arm that this level of the question is: the bare baseline where the level changes nothing."""
-        base = self.baselines[question.baseline]
+        """The arm that this level of the question is: a bare baseline where the level changes nothing."""
+        baseline = level.baseline or question.baseline
+        base = self.baselines[baseline]
         changed = {k: v for k, v in level.changes.items() if base.get(k, _SPEC_DEFAULTS.get(k)) != v}
         if not changed:
-            return question.baseline
-        return f"{question.baseline} " + ", ".join(
+            return baseline
+        return f"{baseline} " + ", ".join(
             f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items()
         )
 
@@ -208,13 +246,15 @@ class Study:
             arms[name] = {**base, **profile.changes}
         for question in self.questions:
             self.arms(question)  # refuses a question without its baseline
-            base = {**self.baselines[question.baseline], **profile.changes}
             for level in question.factor.levels:
+                base = {**self.baselines[level.baseline or question.baseline], **profile.changes}
                 arms.setdefault(self.arm_name(question, level), {**base, **level.changes})
         for values in arms.values():
             values["data_fingerprint"] = fingerprint(
                 str(values["dataset"]), int(values["resolution"]), int(values["channels"])
             )
+            if self.code and uses_own_code(values):
+                values["code"] = self.code
         return [
             Cell(arm=arm, seed=seed, spec=TrialSpec.from_dict({**_SPEC_DEFAULTS, **values, "seed": seed}))
             for seed in range(seeds)

@@ -46,3 +46,5 @@ FC: Changes = {
 }
 
 FC_BATCH_NORM: Changes = {**FC, "generator_norm": "batch"}
+FC_SMALL: Changes = {**FC, "generator_width": 39}  # at 28×28, G has as many parameters as DC's, within 1%
+DC_PLAIN_D: Changes = {**DC, "discriminator_norm": "none"}

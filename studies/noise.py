@@ -1,11 +1,14 @@
 """How much noise should a GAN be given? Three meanings of "noise", each a factor of its own."""
 
-from harness.study import Factor, Profile, Question, Study
+from harness.study import Factor, Question, Study
 from studies.baselines import DC, FC, FC_BATCH_NORM
+from studies.profiles import LAPTOP, SMOKE
 
 LATENT_STD = Factor.of_field("latent_std", (0.1, 0.3, 1.0, 3.0, 10.0), label="latent standard deviation σ")
 LATENT_DIM = Factor.of_field("latent_dim", (2, 8, 64, 256), label="latent dimension")
 INSTANCE_NOISE = Factor.of_field("instance_noise", (0.0, 0.05, 0.1, 0.2, 0.5), label="instance noise on D's input, std")
+
+LATENT_STD_LOW = Factor.of_field("latent_std", (0.1, 0.3, 1.0), label="latent standard deviation σ")
 
 NOISE = Study(
     name="noise",
@@ -48,23 +51,49 @@ NOISE = Study(
             kind="sweet-spot",
             expected="worse outside",
         ),
-    ),
-    profiles=(
-        Profile(
-            name="smoke",
-            description="every code path in two minutes; its numbers mean nothing",
-            changes={"dataset": "mnist-5k", "resolution": 28, "channels": 1, "kimg": 0.5},
-            seeds=2,
-            num_generated=500,
-            core_seconds_per_trial=1.5,
+        Question(
+            key="balance-fc",
+            text="Does another scale of the latent break the balance of G and D?",
+            hypothesis="Yes: G cannot follow, and D is right more often to the end (the founding document).",
+            baseline="fc",
+            factor=LATENT_STD,
+            kind="contrast",
+            expected="higher",
+            metric="d_accuracy_late",
+            smallest_effect=0.02,
         ),
-        Profile(
-            name="laptop",
-            description="real digits, six seeds, half an hour on two cores",
-            changes={"dataset": "mnist-5k", "resolution": 28, "channels": 1, "kimg": 50.0},
-            seeds=6,
-            num_generated=2000,
-            core_seconds_per_trial=24.0,
+        Question(
+            key="speed-fc",
+            text="Does an FC GAN converge sooner with less latent noise?",
+            hypothesis="Yes: it converges quickly, though without learning (the founding document).",
+            baseline="fc",
+            factor=LATENT_STD_LOW,
+            kind="trend",
+            expected="rising",
+            metric="kimg_to_fid_1000",
+        ),
+        Question(
+            key="variety-fc",
+            text="Does too little latent noise cost an FC GAN variety?",
+            hypothesis="Yes: without noise to tell images apart, recall is lower, and rises with the noise.",
+            baseline="fc",
+            factor=LATENT_STD_LOW,
+            kind="trend",
+            expected="rising",
+            metric="recall",
+            smallest_effect=0.05,
+        ),
+        Question(
+            key="visible-noise-dc",
+            text="Does noise on D's input leave visible noise in a DC GAN's images?",
+            hypothesis="Yes: the more noise, the fewer images that pass for real, so precision falls.",
+            baseline="dc",
+            factor=INSTANCE_NOISE,
+            kind="trend",
+            expected="falling",
+            metric="precision",
+            smallest_effect=0.05,
         ),
     ),
+    profiles=(SMOKE, LAPTOP),
 )

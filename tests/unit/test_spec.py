@@ -59,6 +59,7 @@ OTHER = {  # another allowed value of every field
     "gradient_penalty": 10.0,
     "gradient_clip": 1.0,
     "augmentation": "translation+cutout",
+    "code": "0123456789abcdef",
     "seed": 1,
     "world_size": 2,
 }
@@ -94,6 +95,7 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         "gradient_penalty": 0.0,
         "gradient_clip": 0.0,
         "augmentation": "none",
+        "code": "",
     }, "an off value may never change"
     assert TrialSpec(**{**VALUES, **off}).trial_id == TrialSpec(**VALUES).trial_id
 
@@ -134,6 +136,8 @@ def test_identity_does_not_depend_on_how_a_number_is_written() -> None:
 def test_round_trip() -> None:
     spec = TrialSpec(**VALUES)
     assert TrialSpec.from_dict(spec.to_dict()) == spec
+    older = {k: v for k, v in spec.to_dict().items() if k not in ("code", "label_flip_rate")}
+    assert TrialSpec.from_dict(older) == spec, "a trick that was not there yet is off"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from harness.errors import UserError
@@ -18,7 +20,7 @@ def test_every_study_expands_at_every_profile(study: Study) -> None:
         assert len({c.spec.trial_id for c in cells}) == len(cells), "two arms of a study are the same trial"
         for question in study.questions:
             assert set(study.arms(question).values()) <= {c.arm for c in cells}
-            assert 4 <= len(question.factor.levels) <= 5
+            assert len(set(study.arms(question).values())) == len(question.factor.levels) >= 2
 
 
 def test_arms_run_the_same_seeds_and_seeds_are_blocks() -> None:
@@ -101,3 +103,31 @@ def test_a_question_that_cannot_be_answered_is_refused(changes: dict, message: s
     words = {"key": "k", "text": "?", "hypothesis": "!", "baseline": "dc", "factor": NOISE.questions[0].factor}
     with pytest.raises(UserError, match=message):
         Question(**{**words, "kind": "contrast", "expected": "lower", **changes})
+
+
+def test_a_profile_on_other_data() -> None:
+    assert NOISE.profile("smoke@folder:/a/faces@2").changes["dataset"] == "folder:/a/faces@2"
+    assert NOISE.profile("smoke@cifar10").name == "smoke@cifar10"
+    with pytest.raises(UserError, match="unknown profile 'smoek'.*did you mean 'smoke'"):
+        NOISE.profile("smoek@cifar10")
+
+
+def test_a_profile_may_change_baselines_and_factors() -> None:
+    wide = Factor.of_field("latent_std", (1.0, 100.0), label="σ")
+    profile = replace(NOISE.profile("smoke"), baselines={"fc": {"latent_dim": 7}}, factors={"latent-std-fc": wide})
+    resolved = replace(NOISE, profiles=(profile,)).at("smoke")
+    assert resolved.at("smoke") == resolved
+    cells = {c.arm: c.spec for c in resolved.expand(resolved.profile("smoke"), 1, lambda *_: "0" * 16)}
+    assert cells["fc"].latent_dim == 7 and cells["dc"].latent_dim == 64
+    assert list(resolved.arms(resolved.question("latent-std-fc")).values()) == ["fc", "fc latent_std=100"]
+
+
+def test_a_level_may_be_another_baseline() -> None:
+    architecture = STUDIES["architecture"]
+    assert list(architecture.arms(architecture.question("dc-or-fc")).values()) == ["fc", "dc"]
+
+
+def test_studies_share_the_trials_of_their_baselines() -> None:
+    by_study = {name: {c.arm: c.spec.trial_id for c in expand(study, seeds=1)} for name, study in STUDIES.items()}
+    assert len({arms["dc"] for arms in by_study.values()}) == 1
+    assert len({arms["fc"] for arms in by_study.values()}) == 1

@@ -1,0 +1,71 @@
+"""Are convolutions worth it? The founding document's first claim, and what else could explain it."""
+
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import DC, FC, FC_BATCH_NORM, FC_SMALL
+from studies.profiles import LAPTOP, SMOKE
+
+AGAINST_FC = Factor(label="architecture", levels=(Level(label="FC"), Level(label="DC", baseline="dc")))
+
+ARCHITECTURE = Study(
+    name="architecture",
+    title="Fully connected or convolutional?",
+    baselines={"fc": FC, "fc-bn": FC_BATCH_NORM, "fc-small": FC_SMALL, "dc": DC},
+    questions=(
+        Question(
+            key="dc-or-fc",
+            text="Are the images of a DC GAN better than those of an FC GAN?",
+            hypothesis="Clearly better: convolutions find spatial correlations (the founding document).",
+            baseline="fc",
+            factor=AGAINST_FC,
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="batch-norm",
+            text="Is it batch norm, rather than convolutions?",
+            hypothesis="Not alone: DC is still better than an FC GAN whose generator has batch norm too.",
+            baseline="fc-bn",
+            factor=Factor(
+                label="architecture",
+                levels=(Level(label="FC with batch norm in G"), Level(label="DC", baseline="dc")),
+            ),
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="size",
+            text="Is it the number of parameters?",
+            hypothesis="No: DC is better than an FC generator with as many parameters as its own.",
+            baseline="fc-small",
+            factor=Factor(
+                label="architecture",
+                levels=(Level(label="FC, G with DC's parameters"), Level(label="DC", baseline="dc")),
+            ),
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="diversity",
+            text="Does a DC GAN cover more of the real images?",
+            hypothesis="Yes: recall is higher, not only precision.",
+            baseline="fc",
+            factor=AGAINST_FC,
+            kind="contrast",
+            expected="higher",
+            metric="recall",
+            smallest_effect=0.05,
+        ),
+        Question(
+            key="cost",
+            text="What does it cost?",
+            hypothesis="More: a convolution does more work a parameter, so the same images take longer.",
+            baseline="fc",
+            factor=AGAINST_FC,
+            kind="contrast",
+            expected="higher",
+            metric="seconds",
+            smallest_effect=1.25,
+        ),
+    ),
+    profiles=(SMOKE, LAPTOP),
+)

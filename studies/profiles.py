@@ -1,0 +1,22 @@
+"""How much to spend. Studies share these, and with them the trials of the baselines they share."""
+
+from harness.study import Profile
+
+DIGITS = {"dataset": "mnist-5k", "resolution": 28, "channels": 1}
+
+SMOKE = Profile(
+    name="smoke",
+    description="every code path in two minutes; its numbers mean nothing",
+    changes={**DIGITS, "kimg": 0.5},
+    seeds=2,
+    num_generated=500,
+    core_seconds_per_trial=1.5,
+)
+LAPTOP = Profile(
+    name="laptop",
+    description="real digits, six seeds, half an hour on two cores",
+    changes={**DIGITS, "kimg": 50.0},
+    seeds=6,
+    num_generated=2000,
+    core_seconds_per_trial=24.0,
+)

@@ -1,0 +1,168 @@
+"""What keeps a GAN's training in balance? The founding document's remedies, then what the field uses beyond it.
+
+Every trick is judged at the baseline's own learning rates and for the same number of images, so that its effect is
+its own; tuned on top, some would do better.
+"""
+
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import DC, DC_PLAIN_D, FC
+from studies.profiles import LAPTOP, SMOKE
+
+NONE = Level(label="none")
+SOFT_LABELS = Level(
+    label="soft labels",  # a little above or below 1.0 for real, a little above 0.0 for fake
+    changes={"real_label_low": 0.9, "real_label_high": 1.1, "fake_label_low": 0.0, "fake_label_high": 0.1},
+)
+ONE_SIDED = Level(label="one-sided smoothing", changes={"real_label_low": 0.9, "real_label_high": 0.9})
+FLIPPED = Level(label="5% flipped labels", changes={"label_flip_rate": 0.05})
+MORE_G_STEPS = Level(label="2 G steps a D step", changes={"generator_steps": 2})
+DEEPER_D = Level(label="one more D layer", changes={"discriminator_depth": 4})
+
+DC_REMEDIES = Factor(label="remedy", levels=(NONE, MORE_G_STEPS, DEEPER_D, SOFT_LABELS, ONE_SIDED, FLIPPED))
+FC_REMEDIES = Factor(
+    label="remedy",
+    levels=(
+        NONE,
+        MORE_G_STEPS,
+        Level(label="one fewer G layer", changes={"generator_depth": 2}),
+        DEEPER_D,
+        SOFT_LABELS,
+        ONE_SIDED,
+        FLIPPED,
+    ),
+)
+BATCHES = Factor(
+    label="batches for D",
+    levels=(Level(label="separate"), Level(label="mixed", changes={"mixed_batches": True})),
+)
+UPDATES = Factor(
+    label="updates a step",
+    levels=(
+        Level(label="1 of each"),
+        MORE_G_STEPS,
+        Level(label="2 D steps a G step", changes={"discriminator_steps": 2}),
+    ),
+)
+MODERN = Factor(
+    label="trick",
+    levels=(
+        NONE,
+        Level(label="D learns 4× faster (TTUR)", changes={"generator_lr": 5e-4}),
+        Level(label="G learns 4× faster", changes={"discriminator_lr": 5e-4}),
+        Level(label="gradients clipped at 1", changes={"gradient_clip": 1.0}),
+        Level(label="DiffAugment", changes={"augmentation": "brightness+translation+cutout"}),
+        Level(label="hinge loss", changes={"loss": "hinge"}),
+        Level(label="least-squares loss", changes={"loss": "least-squares"}),
+        Level(label="spectral norm in D", changes={"discriminator_norm": "spectral"}),
+    ),
+)
+AVERAGE = Factor(
+    label="half-life of G's moving average, kimg",
+    levels=(Level(label="none", changes={"ema_kimg": 0.001}), Level(label="2")),
+)
+SMOOTH_D = Factor(
+    label="what keeps D smooth",
+    levels=(
+        Level(label="nothing"),
+        Level(label="batch norm", baseline="dc"),
+        Level(label="spectral norm", baseline="dc", changes={"discriminator_norm": "spectral"}),
+        Level(label="R1, γ = 1", changes={"r1_gamma": 1.0}),
+        Level(label="Wasserstein, penalty 10", changes={"loss": "wasserstein", "gradient_penalty": 10.0}),
+    ),
+)
+
+STABILIZATION = Study(
+    name="stabilization",
+    title="What keeps a GAN in balance?",
+    baselines={"dc": DC, "fc": FC, "dc-plain-d": DC_PLAIN_D},
+    questions=(
+        Question(
+            key="remedies-dc",
+            text="Do the founding document's remedies improve a DC GAN?",
+            hypothesis="Yes, each: they slow down a D that would outrun G.",
+            baseline="dc",
+            factor=DC_REMEDIES,
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="remedies-fc",
+            text="Do the founding document's remedies improve an FC GAN?",
+            hypothesis="Yes, each: they slow down a D that would outrun G.",
+            baseline="fc",
+            factor=FC_REMEDIES,
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="balance-dc",
+            text="Do the remedies slow the D of a DC GAN down?",
+            hypothesis="Yes, each: in the first quarter D is less often right.",
+            baseline="dc",
+            factor=DC_REMEDIES,
+            kind="contrast",
+            expected="lower",
+            metric="d_accuracy_early",
+            smallest_effect=0.02,
+        ),
+        Question(
+            key="balance-fc",
+            text="Do the remedies slow the D of an FC GAN down?",
+            hypothesis="Yes, each: in the first quarter D is less often right.",
+            baseline="fc",
+            factor=FC_REMEDIES,
+            kind="contrast",
+            expected="lower",
+            metric="d_accuracy_early",
+            smallest_effect=0.02,
+        ),
+        Question(
+            key="batches",
+            text="Should D see real and fake images in separate batches?",
+            hypothesis="Yes: one mixed batch is worse (the founding document's remedy d).",
+            baseline="dc",
+            factor=BATCHES,
+            kind="contrast",
+            expected="higher",
+        ),
+        Question(
+            key="updates-cost",
+            text="What do more updates cost in time for the same images?",
+            hypothesis="More: what they gain must be weighed against it.",
+            baseline="dc",
+            factor=UPDATES,
+            kind="contrast",
+            expected="higher",
+            metric="seconds",
+            smallest_effect=1.1,
+        ),
+        Question(
+            key="modern",
+            text="Does what the field uses beyond the document improve a DC GAN?",
+            hypothesis="Each lowers FID, says its paper.",
+            baseline="dc",
+            factor=MODERN,
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="moving-average",
+            text="Is G better without its moving average?",
+            hypothesis="No, worse: the average is nearer the centre of the orbit that the two players run on.",
+            baseline="dc",
+            factor=AVERAGE,
+            kind="contrast",
+            expected="higher",
+        ),
+        Question(
+            key="smooth-d",
+            text="Without batch norm in D, what makes up for it?",
+            hypothesis="Each lowers FID: a D whose gradient is bounded is a better teacher.",
+            baseline="dc-plain-d",
+            factor=SMOOTH_D,
+            kind="contrast",
+            expected="lower",
+        ),
+    ),
+    profiles=(SMOKE, LAPTOP),
+)

@@ -14,8 +14,8 @@ SMOKE = Profile(
 )
 LAPTOP = Profile(
     name="laptop",
-    description="real digits, six seeds, half an hour on two cores",
-    changes={**DIGITS, "kimg": 50.0},
+    description="real digits, six seeds, at most half an hour on two cores",
+    changes={**DIGITS, "kimg": 25.0},
     seeds=6,
     num_generated=2000,
     core_seconds_per_trial=24.0,

@@ -48,7 +48,6 @@ MODERN = Factor(
     levels=(
         NONE,
         Level(label="D learns 4× faster (TTUR)", changes={"generator_lr": 5e-4}),
-        Level(label="G learns 4× faster", changes={"discriminator_lr": 5e-4}),
         Level(label="gradients clipped at 1", changes={"gradient_clip": 1.0}),
         Level(label="DiffAugment", changes={"augmentation": "brightness+translation+cutout"}),
         Level(label="hinge loss", changes={"loss": "hinge"}),

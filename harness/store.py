@@ -24,12 +24,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow.parquet
 
 from harness.errors import UserError
 from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec
@@ -220,10 +221,13 @@ class Store:
             found[path.stem] = (ScoreProtocol.from_dict(content["protocol"]), content["scores"])
         return found
 
-    def read_curves(self, trial_id: str) -> pd.DataFrame:
-        """The curves of a stored trial; an empty table for one that left none."""
+    def read_curves(self, trial_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The curves of a stored trial, or those of these columns that it has; an empty table for one without any."""
         path = self.trial_folder(trial_id) / "curves.parquet"
-        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+        if not path.exists():
+            return pd.DataFrame()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            return file.read(None if columns is None else list(columns)).to_pandas()
 
     # ---- what belongs to a study rather than a trial ----
 

@@ -1,14 +1,22 @@
 """From the store to pandas: one row a trial, failures too."""
 
+import math
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from harness.errors import UserError, unknown_name
+from harness.metrics import THRESHOLDS
 from harness.store import Store
 
 SCORES = ("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall")
-FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds")
+FROM_CURVES = (
+    *("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late"),
+    *(f"kimg_to_fid_{level}" for level in THRESHOLDS),
+)
+FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", *FROM_CURVES)
 
 
 def load(
@@ -21,9 +29,9 @@ def load(
     """The results table: one row a trial.
 
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
-    recall (NaN unless ok), seconds; then error, protocol_id, the other costs, every field of the spec, commit and
-    date. A trial that several studies share is one row, with their names and arms joined by " | "; with `study`
-    only that study's trials, under its own arm names.
+    recall (NaN unless ok), seconds, FROM_CURVES (`curve_metrics`); then error, protocol_id, the other costs, every
+    field of the spec, commit and date. A trial that several studies share is one row, with their names and arms joined
+    by " | "; with `study` only that study's trials, under its own arm names.
 
     Args:
         store: A store or its folder.
@@ -79,6 +87,7 @@ def load(
                 "status": result["status"],
                 **{name: scores.get(name, float("nan")) for name in SCORES},
                 "seconds": result["cost"].get("seconds", float("nan")),
+                **curve_metrics(store, trial_id, result["status"], spec.kimg),
                 "error": result["error"],
                 "protocol_id": protocol.protocol_id if protocol else "",
                 **{k: v for k, v in result["cost"].items() if k not in ("seconds", "kimg")},
@@ -90,6 +99,41 @@ def load(
     if protocol_id is not None and protocol_id not in known:
         raise unknown_name("protocol_id", protocol_id, sorted(known))
     return pd.DataFrame(rows, columns=None if rows else list(FIRST))
+
+
+def curve_metrics(store: Store, trial_id: str, status: str, kimg: float) -> dict[str, float]:
+    """The metrics FROM_CURVES of one trial.
+
+    The G loss and D's accuracy are means over the report points of the budget's first and last quarter.
+    kimg_to_fid_<level> is the first point at which the online FID was at most that level.
+
+    Returns:
+        NaN where there is no such curve; +inf where the level was not reached, or the trial diverged.
+    """
+    if status == "ok":
+        return dict(zip(FROM_CURVES, _from_curves(store.root, trial_id, kimg), strict=True))
+    unreached = math.inf if status == "diverged" else math.nan
+    return {name: unreached if name.startswith("kimg_to") else math.nan for name in FROM_CURVES}
+
+
+@lru_cache(maxsize=2**16)  # a finished trial never changes
+def _from_curves(root: Path, trial_id: str, kimg: float) -> tuple[float, ...]:
+    curves = Store(root).read_curves(trial_id, ("kimg", "g_loss", "d_accuracy", "fid_online"))
+    if curves.empty:
+        return (math.nan,) * len(FROM_CURVES)
+    at = curves.kimg.to_numpy()
+    quarters = at <= kimg / 4, at > 3 * kimg / 4
+    values = [
+        float(curves[name].to_numpy()[quarter].mean()) if name in curves and quarter.any() else math.nan
+        for name in ("g_loss", "d_accuracy")
+        for quarter in quarters
+    ]
+    online = curves.fid_online.to_numpy() if "fid_online" in curves else np.full(len(at), np.nan)
+    for level in THRESHOLDS:
+        reached = at[online <= level]
+        unreached = math.nan if np.isnan(online).all() else math.inf
+        values.append(float(reached[0]) if reached.size else unreached)
+    return tuple(values)
 
 
 def load_curves(store: Store, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,12 +1,19 @@
 """Statistics of arrays. Knows nothing of stores, studies or GANs. The replicate is always the training seed."""
 
+import itertools
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
+"""Two-sided: a test in one direction errs in at most half of it."""
+MOST_SEEDS = 100
+"""Beyond this many, how many seeds a question needs is no longer said."""
 FEWEST_FOR_A_CLAIM = 6
 """Below this many seeds an exact two-sided sign-flip test cannot reach p = 0.05, and results are exploratory."""
 
@@ -81,3 +88,413 @@ def seed_correlation(treated: ArrayLike, baseline: ArrayLike) -> float:
     if a.size < 3 or a.std() == 0 or b.std() == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
+
+
+# ---- paired differences of scores: their order is the seeds', NaN says nothing, ±inf is further than any number ----
+
+
+def paired_differences(treated: ArrayLike, baseline: ArrayLike) -> np.ndarray:
+    """Treated - baseline, seed by seed, where scores may be ±inf (a diverged trial) or NaN (a missing one).
+
+    Args:
+        treated: (..., n) scores, on the scale on which they are compared (logarithms for ratios).
+        baseline: (..., n) scores of the same seeds.
+
+    Returns:
+        (..., n): ±inf where one of the two is infinite; NaN where one is missing, or both are infinite and tied.
+    """
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
+
+
+def p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
+    """Evidence that the differences lie above a margin, from a fixed number of seeds.
+
+    Student's t test of their mean (Student 1908). Where a difference is infinite, or all are equal and t has no scale,
+    the exact sign test of their median (Arbuthnott 1710; Conover 1999, 3.4) in its place.
+
+    Args:
+        x: (..., n) differences in the order of their seeds; NaN says nothing and is not counted. t assumes that they
+            are independent and roughly normal; two arms that do not differ give symmetric ones, which is nearly enough.
+            The sign test assumes independence only.
+        margin: The differences are held against it.
+
+    Returns:
+        (...) one-sided p values, doubled and at most 1: at 0.05 each direction errs in at most 2.5%, and the smaller of
+        p_greater(x) and p_greater(-x) is the usual two-sided p. 1 with fewer than two differences.
+    """
+    y = np.asarray(x, dtype=float) - margin
+    n, mean, squares = _moments(y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = mean / np.sqrt(squares / (n - 1) / n)
+        p = special.stdtr(n - 1, -t)
+    above, below = (y > 0).sum(-1), (y < 0).sum(-1)
+    p = np.where(np.isinf(y).any(-1) | _without_spread(x, squares), _sign_p(above, above + below), p)
+    return np.where(n < 2, 1.0, np.minimum(2 * p, 1))
+
+
+def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
+    """Evidence that the differences lie above a margin, valid however often one looks while seeds are added.
+
+    1 / (the largest value so far of an e-process): by Ville's inequality it falls below a in at most a share a of
+    studies, ever. The e-process is the scale-invariant t test of Wang & Ramdas (2024) with effect variance 1 (the Bayes
+    factor of Rouder et al. 2009),
+
+        e_n = (1 + ng)^(-1/2) · [(1 + t²/ν) / (1 + t²/(ν(1 + ng)))]^(n/2),   ν = n - 1, g = 1.
+
+    From the first infinite difference on it is multiplied by what a bettor on signs wins, who bets by the
+    Beta(1/2, 1/2) mixture (Krichevsky & Trofimov 1981): under the null both factors have mean 1, given the past. While
+    all differences are equal, the smaller of the t and the sign process counts.
+
+    Args:
+        x: (..., n) differences in the order in which they were looked at. As for `p_greater`; under the margin's null
+            assumed symmetric about it.
+        margin: The differences are held against it.
+
+    Returns:
+        (...) p values, at most 1, that only fall as seeds are added. The process is two-sided and counts only where the
+        differences lie above the margin, so that 0.05 means here what it means for `p_greater`.
+    """
+    y = np.asarray(x, dtype=float) - margin
+    if not y.shape[-1]:
+        return np.ones(y.shape[:-1])
+    known, finite = ~np.isnan(y), np.isfinite(y)
+    n, t_log, mean, squares = _t_process(y, finite)
+    above, decided = np.cumsum(y > 0, -1), np.cumsum(known & (y != 0), -1)
+    sign_log = _sign_process(above, decided)
+    t_log = np.where(_without_spread(x, squares, axis=None), np.minimum(t_log, sign_log), t_log)
+
+    infinite = np.cumsum(known & ~finite, -1) > 0
+    before = np.where(infinite, 0.0, t_log - sign_log)  # at each prefix without an infinite difference
+    last = infinite.shape[-1] - infinite.sum(-1, keepdims=True) - 1  # the last of them; -1 where there is none
+    handed_over = np.where(last < 0, 0.0, np.take_along_axis(before, np.maximum(last, 0), -1))
+    log_e = np.where(infinite, handed_over + sign_log, t_log)
+    upward = np.where(infinite, 2 * above > decided, (mean > 0) & (n > 1))
+    return np.exp(-np.max(np.where(upward, np.maximum(log_e, 0), 0), -1))
+
+
+def sign_flip_p_greater(x: ArrayLike, margin: float = 0.0) -> float:
+    """The exact test that stands beside `p_greater`: under symmetry about the margin signs are coins (Fisher 1935).
+
+    Args:
+        x: (n,) differences; NaN is not counted. With an infinite one this is the sign test.
+        margin: The differences are held against it.
+
+    Returns:
+        The share of sign patterns whose sum is at least the one seen, doubled and at most 1. All 2^n patterns up to
+        n = 16; beyond, 2^16 drawn ones and that seen (Phipson & Smyth 2010), the same at every call.
+    """
+    y = np.asarray(x, dtype=float) - margin
+    y = y[~np.isnan(y)]
+    if not np.isfinite(y).all():
+        return float(p_greater(y))
+    if y.size <= _ENUMERATED:
+        sums = np.zeros(1)
+        for size in np.abs(y):
+            sums = np.concatenate([sums + size, sums - size])
+        extra = 0
+    else:
+        signs = np.random.default_rng(0).integers(0, 2, (2**_ENUMERATED, y.size), dtype=np.int8) * 2 - 1
+        sums, extra = signs @ np.abs(y), 1
+    hits = np.count_nonzero(sums >= y.sum() - 1e-12 * np.abs(y).sum())
+    return min(1.0, 2 * (hits + extra) / (sums.size + extra))
+
+
+def smallest_p(n: int) -> float:
+    """The smallest two-sided p that the exact tests of n pairs can reach, 2^(1 - n): 0.031 at 6, 0.0078 at 8."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDENCE) -> Estimate:
+    """Where the differences lie: the interval holds the margins that neither direction's test refuses.
+
+    Args:
+        x: (n,) differences in the order of their seeds; NaN is not counted.
+        anytime: The confidence sequence that goes with `anytime_p_greater`, over all looks so far, instead of the
+            interval that goes with `p_greater`.
+        confidence: Between 0 and 1.
+
+    Returns:
+        The mean with its t interval; with an infinite difference the median, with the order statistics that the sign
+        test does not refuse (Thompson 1936). Ends may be infinite; NaN where there are too few seeds for any.
+    """
+    x = np.asarray(x, dtype=float)
+    x = x[~np.isnan(x)]
+    if not np.isinf(x).any():
+        return _confidence_sequence(x, confidence) if anytime else mean_interval(x, confidence)
+    ordered = np.sort(x)
+    middle = _median(ordered)
+    if anytime:
+        low, high = _anytime_bound(x, 1 - confidence), -_anytime_bound(-x, 1 - confidence)
+        return Estimate(middle, low, high, x.size)
+    rank = int(stats.binom.ppf((1 - confidence) / 2, x.size, 0.5))
+    if rank == 0:
+        return Estimate(middle, np.nan, np.nan, x.size)
+    return Estimate(middle, float(ordered[rank - 1]), float(ordered[-rank]), x.size)
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Correct p values within a family by Holm's (1979) step-down, valid whatever their dependence.
+
+    Args:
+        p: (..., m) raw p values. With anytime-valid ones the result is anytime-valid: they only fall, so a rejection
+            at any look is one at the last.
+
+    Returns:
+        (..., m) corrected p values, at most 1.
+    """
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p, -1, kind="stable")
+    steps = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)
+    corrected = np.empty_like(p)
+    np.put_along_axis(corrected, order, np.minimum(np.maximum.accumulate(steps, -1), 1), -1)
+    return corrected
+
+
+def page_p_rising(scores: ArrayLike) -> np.ndarray:
+    """Page's (1963) test that the scores rise along ordered levels: ranks within each seed against the levels' order.
+
+    It also fires on a rise that ends in a plateau: it shows that levels are ordered, not that every step counts.
+
+    Args:
+        scores: (..., k, n) of k levels in their order and n seeds; ±inf allowed and NaN not. Ties get mid-ranks.
+            Under the null every order of a seed's scores is equally likely.
+
+    Returns:
+        (...) one-sided p values, doubled and at most 1; exact, given the ties, up to 8 levels, and by Page's normal
+        approximation beyond.
+    """
+    scores = np.asarray(scores, dtype=float)
+    k, n = scores.shape[-2:]
+    if n == 0:
+        return np.ones(scores.shape[:-2])
+    ranks = np.rint(2 * stats.rankdata(scores, axis=-2)).astype(int)  # doubled, so that mid-ranks are whole
+    statistic = np.tensordot(np.arange(1, k + 1), ranks, axes=(0, -2)).sum(-1)
+    found = np.empty(statistic.shape)
+    for at in np.ndindex(statistic.shape):
+        seeds = np.sort(ranks[at], axis=0).T
+        if k > _MOST_PERMUTED:
+            mean, variance = _page_moments(seeds)
+            found[at] = stats.norm.sf((statistic[at] - mean) / math.sqrt(variance)) if variance else 1.0
+        else:
+            tail = _page_tail(tuple(sorted(map(tuple, seeds.tolist()))))
+            found[at] = tail[statistic[at]]
+    return np.minimum(2 * found, 1)
+
+
+def order_differences(scores: ArrayLike) -> np.ndarray:
+    """One number a seed that is above 0 where its scores rise along the levels: for tests over looks at a trend.
+
+    Args:
+        scores: (..., k, n) of k levels in their order and n seeds; NaN where missing.
+
+    Returns:
+        (..., n): the linear contrast of the levels; where a score is infinite, ±inf by the sign of its rank version,
+        and 0 for a tie; NaN where one is missing. Symmetric about 0 where every order of a seed's scores is equally
+        likely.
+    """
+    scores = np.asarray(scores, dtype=float)
+    weights = np.arange(scores.shape[-2]) - (scores.shape[-2] - 1) / 2
+    finite = np.isfinite(scores).all(-2)
+    linear = np.tensordot(weights, np.where(np.isfinite(scores), scores, 0), axes=(0, -2))
+    ranked = np.sign(np.tensordot(weights, stats.rankdata(scores, axis=-2), axes=(0, -2)))
+    extreme = np.where(ranked == 0, 0.0, np.copysign(np.inf, ranked))
+    return np.where(np.isnan(scores).any(-2), np.nan, np.where(finite, linear, extreme))
+
+
+def probability_of_improvement(treated: ArrayLike, baseline: ArrayLike) -> float:
+    """Chance that a random run of one arm scores lower than one of the other: Mann & Whitney's (1947) U, scaled.
+
+    Agarwal et al. (2021) recommend it. 0.5 where the arms do not differ.
+
+    Args:
+        treated: (n,) scores, lower better; ±inf allowed, NaN not counted.
+        baseline: (m,) likewise.
+
+    Returns:
+        P(treated < baseline) + P(tie) / 2 over all n·m pairs; NaN where an arm is empty.
+    """
+    a, b = np.asarray(treated, dtype=float), np.asarray(baseline, dtype=float)
+    a, b = a[~np.isnan(a), None], b[~np.isnan(b)]
+    if not a.size or not b.size:
+        return float("nan")
+    return float(((a < b) + (a == b) / 2).mean())
+
+
+def seeds_needed(
+    x: ArrayLike,
+    margin: float = 0.0,
+    *,
+    claims: int = 1,
+    power: float = 0.8,
+    anytime: bool = False,
+) -> int | None:
+    """How many seeds in all would show, with that power, that differences like these lie above the margin.
+
+    The effect seen is taken for the true one, so this is a rough guide. t: exact, by the noncentral t distribution;
+    over looks, the n at which the process crosses its line when t is at the matching quantile of its rough spread.
+    With an infinite difference: exact, for a sign test, with the share of signs shrunk by half a pair each way.
+
+    Args:
+        x: (n,) differences; NaN is not counted.
+        margin: As in `p_greater`.
+        claims: Open claims that share the error rate (the first step of Holm).
+        power: Wanted chance of showing it.
+        anytime: For `anytime_p_greater` instead of `p_greater`.
+
+    Returns:
+        At least FEWEST_FOR_A_CLAIM; None where it would take more than MOST_SEEDS, or x has no spread, fewer than
+        three differences, or does not lie above the margin.
+    """
+    y = np.asarray(x, dtype=float) - margin
+    y = y[~np.isnan(y)]
+    if y.size < 3:
+        return None
+    alpha = ALPHA / claims
+    n = np.arange(FEWEST_FOR_A_CLAIM, MOST_SEEDS + 1)
+    if np.isinf(y).any():
+        share = ((y > 0).sum() + 0.5) / ((y != 0).sum() + 1)
+        if share <= 0.5:
+            return None
+        counts = np.arange(MOST_SEEDS + 1)[:, None]
+        if anytime:
+            enough = (_sign_process(counts, n) >= -np.log(alpha)) & (2 * counts > n)
+        else:
+            enough = 2 * _sign_p(counts, n) <= alpha
+        least = np.where((enough & (counts <= n)).any(0), (enough & (counts <= n)).argmax(0), n + 1)
+        reached = stats.binom.sf(least - 1, n, share) >= power
+    else:
+        spread = y.std(ddof=1)
+        if spread == 0 or y.mean() <= 0:
+            return None
+        shift = np.sqrt(n) * y.mean() / spread
+        if anytime:
+            t = shift - stats.norm.ppf(power)
+            reached = (t > 0) & (_t_log_e(n, t**2 / (n - 1)) >= -np.log(alpha))
+        else:
+            reached = 1 - special.nctdtr(n - 1, shift, stats.t.isf(alpha / 2, n - 1)) >= power
+    return int(n[reached.argmax()]) if reached.any() else None
+
+
+# ---- what the tests are made of ----
+
+_ENUMERATED = 16
+_MOST_PERMUTED = 8
+_EFFECT_VARIANCE = 1.0  # g of the t process: between 1 and 4 hardly matters for effects of 1 to 3 standard deviations
+
+
+def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count of all, and mean and sum of squared deviations of the finite ones, along the last axis."""
+    finite = np.isfinite(y)
+    n = np.maximum(finite.sum(-1), 1)
+    mean = np.where(finite, y, 0).sum(-1) / n
+    squares = (np.where(finite, y - mean[..., None], 0) ** 2).sum(-1)
+    return (~np.isnan(y)).sum(-1), mean, squares
+
+
+def _without_spread(x: ArrayLike, squares: np.ndarray, axis: int | None = -1) -> np.ndarray:
+    """Whether deviations are rounding only: against the size of x over its last axis, or of each prefix (None)."""
+    size = np.where(np.isfinite(x), x, 0) ** 2
+    total = size.sum(-1) if axis is not None else np.cumsum(size, -1)
+    return squares <= 1e-20 * total
+
+
+def _sign_p(above: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """P(at least `above` heads in `decided` tosses of a fair coin)."""
+    return np.where(above <= 0, 1.0, special.betainc(np.maximum(above, 1), np.maximum(decided - above + 1, 1e-9), 0.5))
+
+
+def _sign_process(above: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """Log wealth of the bettor on signs after `above` heads in `decided` tosses."""
+    return (
+        decided * math.log(2)
+        + special.betaln(above + 0.5, np.maximum(decided - above, 0) + 0.5)
+        - special.betaln(0.5, 0.5)
+    )
+
+
+def _t_log_e(n: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Log of the t e-value of n differences, where u = t² / (n - 1)."""
+    a = 1 + n * _EFFECT_VARIANCE
+    return -np.log(a) / 2 + n / 2 * (np.log1p(u) - np.log1p(u / a))
+
+
+def _t_process(y: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(n, log e, mean, squared deviations) of the finite differences at every prefix; log e is 0 below two."""
+    n = np.cumsum(finite, -1)
+    count = np.maximum(n, 1)
+    centre = _moments(y)[1][..., None]  # deviations from anything near the mean, for accuracy
+    z = np.where(finite, y - centre, 0)
+    shift = np.cumsum(z, -1) / count
+    squares = np.maximum(np.cumsum(z**2, -1) - count * shift**2, 0)
+    mean = shift + centre
+    a = 1 + count * _EFFECT_VARIANCE
+    signal = count * mean**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.where(signal > 0, np.log((squares + signal) / (squares + signal / a)), 0)
+    return n, np.where(n < 2, 0.0, -np.log(a) / 2 + count / 2 * gain), mean, squares
+
+
+def _confidence_sequence(x: np.ndarray, confidence: float) -> Estimate:
+    """The running intersection over looks of mean ± the half-width at which the t process crosses its line."""
+    if x.size < 2:
+        return mean_interval(x, confidence)
+    n, _, mean, squares = (v[1:] for v in _t_process(x, np.isfinite(x)))
+    a = 1 + n * _EFFECT_VARIANCE
+    line = (np.sqrt(a) / (1 - confidence)) ** (2 / n)
+    with np.errstate(divide="ignore"):
+        u = np.where(line < a, (line - 1) / np.maximum(1 - line / a, 1e-300), np.inf)
+    with np.errstate(invalid="ignore"):
+        half = np.where(np.isinf(u), np.inf, np.sqrt(u * squares / n))
+    low, high = float(np.max(mean - half)), float(np.min(mean + half))
+    if low > high:  # looks that contradict each other: the last one's interval
+        low, high = float(mean[-1] - half[-1]), float(mean[-1] + half[-1])
+    return Estimate(float(mean[-1]), low, high, x.size)
+
+
+def _anytime_bound(x: np.ndarray, alpha: float) -> float:
+    """The largest margin above which `anytime_p_greater` shows x to lie, by ever finer grids."""
+    finite = x[np.isfinite(x)]
+    if not finite.size:
+        finite = np.zeros(1)
+    reach = np.ptp(finite) + np.abs(finite).max() + 1
+    low, high = finite.min() - reach, finite.max() + reach
+    if anytime_p_greater(x, low) > alpha:
+        return -np.inf
+    if anytime_p_greater(x, high) <= alpha:
+        return np.inf
+    for _ in range(6):
+        grid = np.linspace(low, high, 40)
+        shown = anytime_p_greater(x[None, :] - grid[:, None]) <= alpha
+        at = int(np.flatnonzero(shown)[-1])
+        low, high = grid[at], grid[at + 1]
+    return float(low)
+
+
+def _median(ordered: np.ndarray) -> float:
+    low, high = ordered[(ordered.size - 1) // 2], ordered[ordered.size // 2]
+    return float(low) if low == high else float((low + high) / 2)
+
+
+def _page_moments(seeds: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of Page's statistic on doubled ranks, (n, k), under the null."""
+    k = seeds.shape[1]
+    levels = np.arange(1, k + 1)
+    mean = seeds.mean(1).sum() * levels.sum()
+    return float(mean), float((seeds.var(1) * k).sum() * (levels.var() * k) / (k - 1))
+
+
+@lru_cache(maxsize=4096)
+def _page_tail(seeds: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """P(statistic >= s) at index s, for seeds with these sorted doubled ranks: one distribution a seed, convolved."""
+    pmf = np.ones(1)
+    for ranks in seeds:
+        pmf = np.convolve(pmf, _page_one_seed(ranks))
+    return np.minimum(pmf[::-1].cumsum()[::-1], 1)
+
+
+@lru_cache(maxsize=256)
+def _page_one_seed(ranks: tuple[int, ...]) -> np.ndarray:
+    orders = np.array(list(itertools.permutations(range(1, len(ranks) + 1))))
+    sums = np.bincount(orders @ np.array(ranks))
+    return sums / sums.sum()

@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from harness.analysis.results import load, load_curves, planned
+from harness.analysis.results import FROM_CURVES, curve_metrics, load, load_curves, planned
 from harness.errors import UserError
+from harness.metrics import METRICS
 from harness.store import Store
 from harness.study import Study
 from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol
@@ -98,3 +100,49 @@ def test_curves_are_long_and_keep_their_gaps(store: Store) -> None:
     assert {"kimg", "d_loss", "g_loss", "d_real", "d_fake", "fid_online"} <= set(curves.columns)
     assert np.isfinite(curves.fid_online).sum() == 11 * 4
     assert load_curves(store, rows.iloc[:0]).empty
+
+
+def write_curves(store: Store, trial_id: str, curves: pd.DataFrame) -> None:
+    store.trial_folder(trial_id).mkdir(parents=True)
+    curves.to_parquet(store.trial_folder(trial_id) / "curves.parquet", index=False)
+
+
+def test_metrics_from_curves_by_hand(tmp_path: Path) -> None:
+    store, nan = Store(tmp_path / "store", create=True), float("nan")
+    curves = pd.DataFrame(
+        {
+            "kimg": np.arange(1.0, 9),
+            "g_loss": [1.0, 3, 9, 9, 9, 9, 5, 7],
+            "d_accuracy": [0.6, 0.8, 0, 0, 0, 0, 0.5, 0.6],
+            "fid_online": [nan, 1200, nan, 300, nan, 90, nan, 250],
+        }
+    )
+    write_curves(store, "whole", curves)
+    write_curves(store, "slow", curves.assign(fid_online=500.0).drop(columns="d_accuracy"))
+    write_curves(store, "unmeasured", curves.assign(fid_online=nan))
+    assert curve_metrics(store, "whole", "ok", kimg=8) == pytest.approx(
+        {
+            "g_loss_early": 2,  # of kimg 1 and 2
+            "g_loss_late": 6,  # of kimg 7 and 8
+            "d_accuracy_early": 0.7,
+            "d_accuracy_late": 0.55,
+            "kimg_to_fid_1000": 4,
+            "kimg_to_fid_300": 4,
+            "kimg_to_fid_100": 6,  # the first time, although it rises again
+        }
+    )
+    slow = curve_metrics(store, "slow", "ok", kimg=8)
+    assert [slow[f"kimg_to_fid_{level}"] for level in (1000, 300, 100)] == [1, np.inf, np.inf]
+    assert np.isnan(slow["d_accuracy_late"]) and slow["g_loss_late"] == 6
+    assert np.isnan(curve_metrics(store, "unmeasured", "ok", kimg=8)["kimg_to_fid_300"])
+    assert np.isnan(list(curve_metrics(store, "nowhere", "ok", kimg=8).values())).all()
+
+
+def test_every_metric_is_a_column_and_diverged_trials_reach_no_level(store: Store) -> None:
+    rows = load(store)
+    assert set(METRICS) <= set(rows.columns)
+    levels = [name for name in FROM_CURVES if name.startswith("kimg_to")]
+    assert np.isinf(rows[rows.status == "diverged"][levels].to_numpy()).all()
+    assert rows[rows.status == "failed"][list(FROM_CURVES)].isna().all().all()
+    assert rows[rows.status == "ok"].g_loss_late.notna().all()
+    assert set(METRICS) <= set(load(store, study="noise").iloc[:0].columns)

@@ -1,18 +1,37 @@
 """Estimates against numbers worked out by hand, against scipy, and against simulated truth."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from harness.analysis.statistics import (
+    ALPHA,
+    anytime_p_greater,
     failure_rate,
+    holm,
+    location,
     mean_interval,
+    order_differences,
+    p_greater,
+    page_p_rising,
     paired_difference,
+    paired_differences,
     paired_ratio,
+    probability_of_improvement,
     seed_correlation,
+    seeds_needed,
+    sign_flip_p_greater,
+    smallest_p,
 )
+
+INF, NAN = math.inf, math.nan
 
 
 def test_mean_interval_by_hand() -> None:
@@ -85,3 +104,252 @@ def test_intervals_cover_as_often_as_they_say(n: int) -> None:
     error = 4 * math.sqrt(0.95 * 0.05 / num)
     assert covered / num == pytest.approx(0.95, abs=error)
     assert ratio_covered / num == pytest.approx(0.95, abs=error)
+
+
+# ---- tests of paired differences ----
+
+reals = st.floats(-100, 100).map(lambda v: round(v, 3))
+differences = st.lists(reals, min_size=2, max_size=12)
+any_differences = st.lists(reals | st.sampled_from([INF, -INF, NAN]), min_size=0, max_size=12)
+
+
+def test_differences_of_infinite_and_missing_scores() -> None:
+    found = paired_differences([3, INF, 1, INF, NAN], [1, 1, INF, INF, 1])
+    np.testing.assert_array_equal(found, [2, INF, -INF, NAN, NAN])  # two diverged trials are tied: they say nothing
+
+
+@given(differences, st.floats(-5, 5))
+def test_p_greater_is_the_t_test(x: list[float], margin: float) -> None:
+    if np.ptp(x) == 0:
+        return
+    expected = stats.ttest_1samp(x, margin, alternative="greater").pvalue
+    assert p_greater(x, margin) == pytest.approx(min(1, 2 * expected), abs=1e-9)
+    two_sided = min(p_greater(x, margin), p_greater(-np.array(x), -margin))
+    assert two_sided == pytest.approx(stats.ttest_1samp(x, margin).pvalue, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("x", "p"),
+    [
+        ([INF, 1, 2, 3, 4, 5], 2 / 64),  # all six above
+        ([INF, 1, 2, 3, 4, -5], 2 * 7 / 64),  # one below: (1 + 6) / 64
+        ([INF, 1, 2, 3, 4, 5, -INF], 2 * 8 / 128),
+        ([INF, 1, 2, 3, 4, 5, NAN, 0.0], 2 / 64),  # what says nothing and what is tied is not counted
+        ([-INF, -1, -2], 1),
+        ([0.3] * 6, 2 / 64),  # no spread: t would be infinite
+        ([0.0] * 6, 1),
+        ([1.0], 1),
+        ([], 1),
+        ([NAN, NAN], 1),
+    ],
+)
+def test_p_greater_by_hand_where_t_cannot_be_used(x: list[float], p: float) -> None:
+    assert p_greater(x) == pytest.approx(p)
+
+
+def test_margin_of_a_sign_test() -> None:
+    assert p_greater([INF, 1, 2, 3, 4, 5], 0.5) == pytest.approx(2 / 64)
+    assert p_greater([INF, 1, 2, 3, 4, 5], 2.5) == pytest.approx(2 * (15 + 6 + 1) / 64)  # four of six
+
+
+@pytest.mark.parametrize(("x", "p"), [([1, 2, 3], 2 / 8), ([3, 2, -1], 2 * 2 / 8), ([1, 1, 1, -1], 2 * 5 / 16)])
+def test_sign_flip_by_hand(x: list[float], p: float) -> None:
+    assert sign_flip_p_greater(x) == pytest.approx(p)
+
+
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=7))
+@settings(max_examples=30)
+def test_sign_flip_is_scipys_permutation_test(x: list[int]) -> None:
+    expected = stats.permutation_test(
+        (np.array(x, dtype=float),), np.sum, permutation_type="samples", n_resamples=1_000, alternative="greater"
+    ).pvalue
+    assert sign_flip_p_greater(x) == pytest.approx(min(1, 2 * expected))
+
+
+def test_sign_flip_of_many_seeds_is_near_the_t_test_and_repeats() -> None:
+    x = np.random.default_rng(5).normal(0.4, 1, 30)
+    assert sign_flip_p_greater(x) == pytest.approx(float(p_greater(x)), abs=0.01)
+    assert sign_flip_p_greater(x) == sign_flip_p_greater(x)
+
+
+def test_smallest_p_is_reached_by_all_signs_alike() -> None:
+    for n in (1, 5, 6, 8):
+        assert smallest_p(n) == pytest.approx(sign_flip_p_greater(np.arange(1, n + 1)))
+    assert smallest_p(5) > ALPHA > smallest_p(6)
+
+
+@given(any_differences, st.floats(-5, 5))
+def test_opposite_directions_are_never_both_shown(x: list[float], margin: float) -> None:
+    for test in (p_greater, anytime_p_greater, sign_flip_p_greater):
+        up, down = float(test(x, margin)), float(test(-np.array(x), -margin))
+        assert 0 <= up <= 1 and 0 <= down <= 1
+        if test is not anytime_p_greater:  # looks can contradict each other
+            assert max(up, down) == pytest.approx(1, abs=1e-9) or not x
+
+
+@given(any_differences)
+def test_larger_margins_are_harder(x: list[float]) -> None:
+    p = [float(anytime_p_greater(x, margin)) for margin in (-50.0, -5.0, 0.0, 5.0, 50.0)]
+    assert all(a <= b + 1e-9 for a, b in itertools.pairwise(p))
+    assert p_greater(x, -1000) <= p_greater(x, 1000)
+
+
+@given(any_differences)
+def test_batches_are_tested_row_by_row(x: list[float]) -> None:
+    rows = np.array([x, -np.array(x), np.roll(x, 1)])
+    for test in (p_greater, anytime_p_greater):
+        np.testing.assert_allclose(test(rows, 0.3), [test(row, 0.3) for row in rows])
+
+
+# ---- over looks ----
+
+
+def test_anytime_p_by_hand() -> None:
+    x = [1.0, 2.0, 3.0]  # t² = 12, ν = 2, u = 6; at n = 2: t² = 9, u = 9
+    e2 = 3**-0.5 * ((1 + 9) / (1 + 9 / 3)) ** 1
+    e3 = 4**-0.5 * ((1 + 6) / (1 + 6 / 4)) ** 1.5
+    assert anytime_p_greater(x[:2]) == pytest.approx(1 / e2)
+    assert anytime_p_greater(x) == pytest.approx(1 / max(e2, e3))
+    assert anytime_p_greater(np.negative(x)) == 1
+
+
+def test_anytime_signs_by_hand() -> None:
+    def bets(heads: int) -> float:  # Krichevsky & Trofimov: after k heads in n, (k + 1/2) / (n + 1), against 1/2
+        return math.prod(2 * (k + 0.5) / (k + 1) for k in range(heads))
+
+    assert anytime_p_greater([INF] * 7) == pytest.approx(1 / bets(7))
+    assert bets(6) < 20 < bets(7)
+    e2 = 3**-0.5 * ((1 + 9) / (1 + 9 / 3)) ** 1
+    continued = e2 * 2 * 2.5 / 3 * 2 * 3.5 / 4  # t for two, then the third and fourth sign
+    assert anytime_p_greater([1.0, 2.0, INF, 0.5]) == pytest.approx(1 / continued)
+    assert anytime_p_greater([0.5] * 9) == pytest.approx(1 / bets(9))  # no spread: signs, not an infinite t
+
+
+@given(any_differences)
+def test_anytime_p_only_falls(x: list[float]) -> None:
+    p = [float(anytime_p_greater(x[:n])) for n in range(len(x) + 1)]
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(p))
+
+
+def test_anytime_p_does_not_depend_on_units() -> None:
+    x = np.random.default_rng(3).normal(1, 1, 12)
+    assert anytime_p_greater(1000 * x) == pytest.approx(anytime_p_greater(x))
+
+
+@pytest.mark.parametrize("diverging", [0.0, 0.15])
+def test_looking_after_every_seed_is_rarely_wrong(diverging: float) -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(0, 1, (2, 4000, 24))
+    a[rng.random(a.shape) < diverging] = INF
+    b[rng.random(b.shape) < diverging] = INF
+    x = paired_differences(a, b)
+    wrong = np.minimum(anytime_p_greater(x), anytime_p_greater(-x)) <= ALPHA
+    assert wrong.mean() < 0.05
+    peeking = np.min([np.minimum(p_greater(x[:, :n]), p_greater(-x[:, :n])) for n in range(3, 25)], axis=0) <= ALPHA
+    assert peeking.mean() > 0.1  # the same looks with an ordinary test
+
+
+# ---- intervals ----
+
+
+@given(st.lists(reals, min_size=6, max_size=12, unique=True))
+def test_intervals_hold_the_margins_that_are_not_refused(x: list[float]) -> None:
+    for test, anytime in ((p_greater, False), (anytime_p_greater, True)):
+        found = location(x, anytime=anytime)
+        for end, side in ((found.low, 1), (found.high, -1)):
+            if math.isfinite(end):
+                step = 1e-6 * (1 + abs(end))
+                assert test(side * np.array(x), side * end - step) <= ALPHA + 1e-9
+                if not anytime:
+                    assert test(side * np.array(x), side * end + step) >= ALPHA - 1e-9
+
+
+def test_interval_with_infinite_differences_by_hand() -> None:
+    six = location([INF, 1, 2, 3, 4, 5])  # 1 - 2/64 = 97% between the least and the greatest
+    assert (six.mean, six.low, six.high, six.n) == (3.5, 1, INF, 6)
+    nine = location([INF, INF, 1, 2, 3, 4, 5, 6, NAN, 7])  # 1 - 2 · 10/512 = 96% between the second on either side
+    assert (nine.mean, nine.low, nine.high) == (5, 2, INF)
+    few = location([INF, 1, 2])
+    assert few.mean == 2 and math.isnan(few.low)
+    assert location([INF, INF]).mean == INF
+
+
+def test_confidence_sequence_covers_over_all_looks() -> None:
+    rng = np.random.default_rng(2)
+    missed = sum(not (e := location(rng.normal(2, 1, 24), anytime=True)).low <= 2 <= e.high for _ in range(1000))
+    assert missed < 50
+    infinite = location([1.0, 1.2, 0.9, 1.1, INF, 1.05, INF, 1.3, 0.8, 1.0], anytime=True)
+    assert -INF < infinite.low < 1.075 == pytest.approx(infinite.mean)
+
+
+# ---- families, trends, power ----
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@settings(max_examples=15)  # multipletests collects garbage at every call, which takes a quarter of a second
+def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
+    np.testing.assert_allclose(holm([p, p[::-1]])[1], holm(p[::-1]))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+
+
+@pytest.mark.parametrize(("k", "n"), [(3, 4), (4, 6), (5, 8)])
+def test_pages_test_is_that_of_scipy(k: int, n: int) -> None:
+    scores = np.random.default_rng(k).normal(size=(k, n)) + 0.4 * np.arange(k)[:, None]
+    for signed in (scores, -scores):
+        expected = stats.page_trend_test(signed.T, method="exact").pvalue
+        assert page_p_rising(signed) == pytest.approx(min(1, 2 * expected))
+
+
+def test_pages_test_with_many_levels_is_scipys_approximation() -> None:
+    scores = np.random.default_rng(0).normal(size=(9, 8)) + 0.1 * np.arange(9)[:, None]
+    expected = stats.page_trend_test(scores.T, method="asymptotic").pvalue
+    assert page_p_rising(scores) == pytest.approx(2 * expected)
+
+
+def test_pages_test_by_hand_with_ties() -> None:
+    assert page_p_rising([[1.0], [2.0], [3.0]]) == pytest.approx(2 / 6)
+    assert page_p_rising([[1.0], [INF], [INF]]) == pytest.approx(2 / 3)  # the low one is first in a third of orders
+    assert page_p_rising([[INF], [INF], [INF]]) == 1
+    assert page_p_rising(np.empty((3, 0))) == 1
+
+
+def test_order_differences_by_hand() -> None:
+    scores = np.array([[1.0, 5, 1, INF, 1], [2, 4, INF, INF, NAN], [4, 3, INF, 0, 2]])
+    np.testing.assert_array_equal(order_differences(scores), [3, -2, INF, -INF, NAN])
+
+
+def test_probability_of_improvement_by_hand() -> None:
+    assert probability_of_improvement([1, 3], [2, 3]) == (1 + 1 + 0 + 0.5) / 4
+    assert probability_of_improvement([INF, 1], [INF, 2]) == (0.5 + 0 + 1 + 1) / 4
+    assert math.isnan(probability_of_improvement([NAN], [1]))
+    a, b = np.random.default_rng(0).normal(size=(2, 9))
+    assert probability_of_improvement(a, b) == pytest.approx(stats.mannwhitneyu(b, a).statistic / 81)
+
+
+@pytest.mark.parametrize("d", [0.5, 1.0, 1.4])
+def test_seeds_needed_is_that_of_statsmodels(d: float) -> None:
+    x = np.random.default_rng(0).normal(size=12)
+    x = (x - x.mean()) / x.std(ddof=1) + d
+    expected = math.ceil(TTestPower().solve_power(d, alpha=0.05, power=0.8, alternative="two-sided"))
+    assert seeds_needed(x) == max(expected, 6)
+    assert seeds_needed(x, -0.5) <= seeds_needed(x) <= seeds_needed(x, claims=4)
+    assert seeds_needed(x) <= seeds_needed(x, anytime=True)
+
+
+def test_seeds_needed_has_limits() -> None:
+    assert seeds_needed([1.0, 1.1, 0.9]) == 6
+    assert seeds_needed([-1.0, -1.1, -0.9]) is None  # not above
+    assert seeds_needed([5.0, -5, 0.1, 0]) is None  # beyond 100
+    assert seeds_needed([1.0, 1.0, 1.0]) is None and seeds_needed([1.0, 2.0]) is None
+    found = seeds_needed([INF, 1, 2, 3, 4, -1])  # signs: 5 of 6, shrunk
+    share = 5.5 / 7
+    power = {
+        n: stats.binom.sf(next(k for k in range(n + 1) if 2 * stats.binom.sf(k - 1, n, 0.5) <= ALPHA) - 1, n, share)
+        for n in range(6, 40)
+    }
+    assert found == min(n for n, has in power.items() if has >= 0.8)
+    assert seeds_needed([INF, 1, 2, 3, 4, -1], anytime=True) > found

@@ -1,0 +1,387 @@
+"""Verdicts worked out by hand, every kind of claim both ways, and whatever can be missing."""
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.analysis import results
+from harness.analysis.answers import Answer, answer, answer_study, arms_open, judge
+from harness.errors import UserError
+from harness.metrics import METRICS
+from harness.store import Store
+from harness.study import Expected, Factor, Kind, Profile, Question, Study
+from tests.analysis.conftest import EMPTY
+
+INF, NAN = math.inf, math.nan
+WOBBLE = np.array([0.02, -0.03, 0.01, 0.03, -0.02, -0.01, 0.025, -0.025])  # sums to 0: a paired log ratio's spread
+
+
+def make_study(kind: Kind, expected: Expected, levels: int = 3, metric: str = "fid", base: int = 1) -> Study:
+    """Levels 0, 1, 2, ... of one factor; arms "b" (level `base`) and "b latent_std=0", ..."""
+    question = Question(
+        key="q",
+        text="",
+        hypothesis="",
+        baseline="b",
+        factor=Factor.of_field("latent_std", [float(i) for i in range(levels)], label="σ"),
+        kind=kind,
+        expected=expected,
+        metric=metric,
+        smallest_effect=1.25 if METRICS[metric].scale == "ratio" else 0.05,
+    )
+    profile = Profile(name="p", description="", changes={}, seeds=8, num_generated=1, core_seconds_per_trial=1)
+    return Study(
+        name="s", title="", baselines={"b": {"latent_std": float(base)}}, questions=(question,), profiles=(profile,)
+    )
+
+
+def table(study: Study, scores: Sequence[Sequence[float]], metric: str = "fid") -> pd.DataFrame:
+    """A results table from (levels, seeds); an infinite score is a diverged trial, a missing one failed."""
+    arms = study.arms(study.questions[0]).values()
+    rows = [
+        {
+            "trial_id": f"{arm}/{seed}",
+            "study": "s",
+            "arm": arm,
+            "seed": seed,
+            "status": "failed" if math.isnan(score) else "diverged" if math.isinf(score) else "ok",
+            metric: score if math.isfinite(score) else NAN,
+            **({} if metric == "seconds" else {"seconds": 2.0}),
+        }
+        for arm, line in zip(arms, scores, strict=True)
+        for seed, score in enumerate(line)
+    ]
+    return pd.DataFrame(rows)
+
+
+def fids(*logs: float, n: int = 8) -> list[np.ndarray]:
+    """(levels, n) FIDs whose log means are these; wobbling by level, so that pairs differ from one another."""
+    block = 0.3 * np.sin(np.arange(n))
+    return [np.exp(4 + mean + block + np.roll(np.resize(WOBBLE, n), i)) for i, mean in enumerate(logs)]
+
+
+def ask(study: Study, scores: Sequence[Sequence[float]], sequential: bool = False) -> list[Answer]:
+    return answer_study(study, table(study, scores, study.questions[0].metric), sequential)
+
+
+# ---- verdicts ----
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(
+    ("expected", "effect", "verdict"),
+    [
+        ("lower", -0.5, "supported"),
+        ("lower", 0.5, "refuted"),
+        ("lower", 0.0, "refuted"),  # any effect is below the smallest of interest
+        ("lower", -0.1, "refuted"),  # shown, but ×1.1 counts as none
+        ("higher", 0.5, "supported"),
+        ("higher", -0.5, "refuted"),
+        ("higher", 0.0, "refuted"),
+        ("equal", 0.0, "supported"),
+        ("equal", 0.1, "supported"),
+        ("equal", 0.5, "refuted"),
+        ("equal", -0.5, "refuted"),
+    ],
+)
+def test_contrast(expected: Expected, effect: float, verdict: str, sequential: bool) -> None:
+    (found,) = ask(make_study("contrast", expected, 2), fids(effect, 0), sequential)
+    assert found.verdict == verdict
+    assert found.effect == pytest.approx(math.exp(effect), rel=0.02)
+    assert found.low < found.effect < found.high
+    assert (found.n, found.level, found.scale, found.failures, found.seeds_needed) == (8, "0", "ratio", 0, None)
+    assert found.seconds == 2 * 8 * 2
+    assert found.sentence.startswith(verdict.capitalize()) and "FID" in found.sentence
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(
+    ("logs", "verdict"),
+    [
+        ((0, 0.4, 0.8), "supported"),
+        ((0, 0.8, 0.82), "supported"),  # a plateau is ordered, too
+        ((0.8, 0.4, 0), "refuted"),
+        ((0, 0, 0), "refuted"),
+        ((0, 0.5, 0), "refuted"),  # the ends are the same
+    ],
+)
+def test_trend(logs: tuple[float, ...], verdict: str, sequential: bool) -> None:
+    (rising,) = ask(make_study("trend", "rising"), fids(*logs), sequential)
+    (falling,) = ask(make_study("trend", "falling"), fids(*np.negative(logs)), sequential)
+    assert (rising.verdict, falling.verdict) == (verdict, verdict)
+    assert rising.effect == pytest.approx(math.exp(logs[-1] - logs[0]), rel=0.03)
+    assert rising.level == "" and rising.n == 8
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(
+    ("logs", "verdict", "smaller"),
+    [
+        ((0.5, 0, 0.8), "supported", 0.5),
+        ((0.5, 0, 0), "refuted", 0),  # one side only
+        ((0.8, 0, -0.5), "refuted", -0.5),
+        ((0, 0, 0), "refuted", 0),
+    ],
+)
+def test_sweet_spot(logs: tuple[float, ...], verdict: str, smaller: float, sequential: bool) -> None:
+    (found,) = ask(make_study("sweet-spot", "worse outside"), fids(*logs), sequential)
+    assert found.verdict == verdict
+    assert found.effect == pytest.approx(math.exp(smaller), rel=0.05)
+
+
+def test_sweet_spot_of_a_metric_that_is_better_when_higher() -> None:
+    study = make_study("sweet-spot", "worse outside", metric="recall")
+    recall = [0.3 + WOBBLE, 0.6 + np.roll(WOBBLE, 1), 0.4 + np.roll(WOBBLE, 2)]
+    (found,) = ask(study, recall)
+    assert found.verdict == "supported" and found.effect == pytest.approx(-0.2, abs=0.01)
+    assert found.probability_of_improvement == 0  # an end is never better
+    diverged = [[*recall[0][:-1], INF], recall[1], recall[2]]
+    (found,) = ask(study, diverged)
+    assert found.verdict == "supported" and "sign test" in found.method  # diverging is worse, here too
+
+
+def test_a_sweet_spot_beside_a_baseline_at_the_end_is_sought_between_at_a_price() -> None:
+    study = make_study("sweet-spot", "worse outside", levels=4, base=0)
+    (found,) = ask(study, fids(0.5, 0.4, 0, 0.6))
+    assert found.verdict == "supported" and found.effect == pytest.approx(math.exp(0.5), rel=0.05)
+    (declared,) = ask(make_study("sweet-spot", "worse outside", levels=4, base=2), fids(0.5, 0.4, 0, 0.6))
+    assert found.p == pytest.approx(2 * declared.p)  # either of two levels may be it
+    assert ask(study, fids(0, 0.4, 0.5, 0.6))[0].verdict == "refuted"
+    (two,) = ask(make_study("sweet-spot", "worse outside", levels=2), fids(0, 0))
+    assert two.verdict == "unresolved" and "at least three levels" in two.sentence
+
+
+def test_the_numbers_beside_a_verdict_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(4)
+    a, b = np.exp(rng.normal(0.2, 0.3, 8)), np.exp(rng.normal(0, 0.3, 8))
+    (found,) = ask(make_study("contrast", "higher", 2), [a, b])
+    x = np.log(a / b)
+    test = stats.ttest_1samp(x, 0)
+    low, high = test.confidence_interval()
+    assert (found.effect, found.low, found.high) == pytest.approx(tuple(np.exp([x.mean(), low, high])))
+    assert found.p == found.p_holm == pytest.approx(test.pvalue)
+    assert found.p_exact == pytest.approx(stats.permutation_test((x,), np.mean, permutation_type="samples").pvalue)
+    assert found.smallest_p == 2**-7
+    assert found.seed_correlation == pytest.approx(stats.pearsonr(np.log(a), np.log(b))[0])
+    assert found.probability_of_improvement == pytest.approx(stats.mannwhitneyu(b, a).statistic / 64)
+    assert found.verdict == "unresolved" and found.seeds_needed > 8
+
+
+def test_trend_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.exp(rng.normal(0, 0.3, (3, 8)) + 0.2 * np.arange(3)[:, None])
+    (found,) = ask(make_study("trend", "rising"), list(scores))
+    page = 2 * stats.page_trend_test(scores.T, method="exact").pvalue
+    ends = stats.ttest_1samp(np.log(scores[2] / scores[0]), 0).pvalue
+    assert found.p == pytest.approx(max(page, ends)) and page != ends
+
+
+def test_holm_within_the_question() -> None:
+    """The second level alone would be supported at n = 8; beside a first that is just so, it must pay for two."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, 8)
+    x = (x - x.mean()) / x.std(ddof=1)
+    t = stats.t.isf(0.02, 7) / math.sqrt(8)  # p = 0.04 either way
+    scores = [np.exp(x + t), np.ones(8), np.exp(x[::-1] + t)]
+    both = ask(make_study("contrast", "higher"), scores)
+    assert [a.p for a in both] == pytest.approx([0.04, 0.04]) and [a.p_holm for a in both] == pytest.approx(
+        [0.08, 0.08]
+    )
+    assert {a.verdict for a in both} == {"unresolved"}
+    (alone,) = ask(make_study("contrast", "higher", 2), scores[:2])
+    assert alone.verdict == "supported"
+
+
+def test_a_large_p_alone_refutes_nothing() -> None:
+    rng = np.random.default_rng(3)
+    scores = np.exp(rng.normal(0, 1.5, (2, 8)))
+    for expected in ("lower", "higher", "equal"):
+        (found,) = ask(make_study("contrast", expected, 2), list(scores))
+        assert found.verdict == "unresolved" and "Unresolved" in found.sentence
+
+
+# ---- failures ----
+
+
+def test_diverged_trials_are_the_worst_and_are_counted() -> None:
+    worse, base = fids(0.1, 0)
+    worse[[0, 3, 5]] = INF
+    (found,) = ask(make_study("contrast", "higher", 2), [worse, base])
+    assert found.failures == 3 and "3 trials diverged and count as the worst" in found.sentence
+    assert found.p == found.p_exact == pytest.approx(2 / 2**8) and found.verdict == "supported"
+    assert found.high == INF and "sign test" in found.method
+    (found,) = ask(make_study("contrast", "lower", 2), [worse, base])
+    assert found.verdict == "refuted"
+
+
+def test_survivors_do_not_flatter_an_arm() -> None:
+    """Without its diverged half the arm would be shown to be better."""
+    better, base = fids(-0.5, 0, n=12)
+    better[::2] = INF
+    (found,) = ask(make_study("contrast", "lower", 2), [better, base])
+    assert found.verdict == "unresolved"
+    assert ask(make_study("contrast", "lower", 2), [better[1::2], base[1::2]])[0].verdict == "supported"
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_two_arms_that_always_diverge_show_nothing(sequential: bool) -> None:
+    for expected in ("lower", "equal"):
+        (found,) = ask(make_study("contrast", expected, 2), np.full((2, 8), INF), sequential)
+        assert (found.verdict, found.p, found.n, found.failures) == ("unresolved", 1, 8, 16)
+        assert math.isnan(found.effect)
+
+
+def test_failed_trials_are_missing() -> None:
+    worse, base = fids(0.5, 0)
+    worse[2] = base[4] = NAN
+    (found,) = ask(make_study("contrast", "higher", 2), [worse, base])
+    assert (found.n, found.failures, found.verdict) == (6, 0, "supported")
+    base[5] = NAN
+    (found,) = ask(make_study("contrast", "higher", 2), [worse, base])
+    assert (found.n, found.verdict) == (5, "unresolved")
+
+
+def test_diverged_trials_without_an_order_leave_the_claim_open() -> None:
+    study = make_study("contrast", "higher", 2, metric="g_loss_late")
+    scores = [1 + WOBBLE, np.roll(WOBBLE, 1)]
+    assert ask(study, scores)[0].verdict == "supported"
+    scores[0][3] = INF
+    (found,) = ask(study, scores)
+    assert found.verdict == "unresolved" and "1 trial diverged without G loss" in found.sentence
+
+
+def test_a_level_that_is_not_reached_is_no_failure() -> None:
+    study = make_study("contrast", "higher", 2, metric="kimg_to_fid_100")
+    rows = table(study, [[40.0] * 8, [20.0] * 8], "kimg_to_fid_100")
+    rows.loc[rows.seed < 3, "kimg_to_fid_100"] = [INF] * 3 + [15.0] * 3
+    (found,) = answer_study(study, rows)
+    assert (found.verdict, found.failures) == ("supported", 0)
+
+
+# ---- what is missing ----
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_few_seeds_are_exploratory(n: int, sequential: bool) -> None:
+    for study, scores in (
+        (make_study("contrast", "lower"), fids(-3, 0, -3, n=n)),
+        (make_study("trend", "falling"), fids(3, 0, -3, n=n)),
+        (make_study("sweet-spot", "worse outside"), fids(3, 0, 3, n=n)),
+    ):
+        for found in ask(study, scores, sequential):
+            assert found.verdict == "unresolved" and found.seeds_needed >= 6
+            assert found.sentence.startswith("Exploratory")
+
+
+def test_missing_arms_and_columns_are_said() -> None:
+    study = make_study("contrast", "lower")
+    rows = table(study, fids(-0.5, 0, -0.5))
+    first, second = answer_study(study, rows[rows.arm != "b latent_std=2"])
+    assert first.verdict == "supported"
+    assert second.verdict == "unresolved" and "no trial has a score yet of b latent_std=2" in second.sentence
+    assert (second.n, second.p, second.seeds_needed) == (0, 1, None)
+    for nothing in (rows.iloc[:0], rows.assign(status="failed"), rows.drop(columns="fid")):
+        assert {a.verdict for a in answer_study(study, nothing)} == {"unresolved"}
+        assert all("no trial has a score yet" in a.sentence for a in answer_study(study, nothing))
+
+
+def test_an_arm_that_shares_its_trial_is_found() -> None:
+    study = make_study("contrast", "lower", 2)
+    rows = table(study, fids(-0.5, 0))
+    shared = rows.assign(arm=rows.arm.replace("b", "a | b"))
+    assert answer_study(study, shared) == answer_study(study, rows)
+
+
+def test_two_profiles_in_one_table_are_refused() -> None:
+    study = make_study("contrast", "lower", 2)
+    rows = table(study, fids(-0.5, 0))
+    with pytest.raises(UserError, match="several trials of arm 'b latent_std=0' at seed 0"):
+        answer_study(study, pd.concat([rows, rows]))
+
+
+def test_every_question_of_a_real_study_has_its_answers(study: Study, store: Store) -> None:
+    rows = results.load(store, study=study.name)
+    answers = answer_study(study, rows)
+    assert {a.question for a in answers} == {q.key for q in study.questions}
+    assert any(EMPTY in a.sentence for a in answers)
+    assert all(a.sentence.endswith(".") and a.method for a in answers)
+
+
+# ---- more seeds ----
+
+
+def test_arms_of_open_claims_stay_open() -> None:
+    study = make_study("contrast", "higher")
+    scores = fids(2, 0, 0.2, n=8)
+    scores[2] = np.exp(4 + np.random.default_rng(0).normal(0, 0.8, 8))
+    rows = table(study, scores)
+    assert [a.verdict for a in answer_study(study, rows, sequential=True)] == ["supported", "unresolved"]
+    assert arms_open(study, rows) == {"b", "b latent_std=2"}
+    assert arms_open(study, rows[rows.seed < 3]) == {"b", "b latent_std=0", "b latent_std=2"}
+    assert arms_open(study, rows.iloc[:0]) == {"b", "b latent_std=0", "b latent_std=2"}
+    assert arms_open(study, table(study, fids(2, 0, 2))) == set()
+
+
+def test_a_sweet_spot_leaves_the_levels_between_alone() -> None:
+    study = make_study("sweet-spot", "worse outside", levels=5, base=2)
+    assert arms_open(study, table(study, fids(0, 0, 0, 0, 0, n=3))) == {"b", "b latent_std=0", "b latent_std=4"}
+    hopeless = make_study("sweet-spot", "worse outside", levels=2)
+    assert arms_open(hopeless, table(hopeless, fids(0, 0))) == set()
+
+
+def test_seeds_needed_are_enough_most_of_the_time() -> None:
+    study = make_study("contrast", "higher", 2)
+    x = np.array([-1.5, -0.8, -0.4, 0, 0.2, 0.5, 0.8, 1.2])
+    x = (x - x.mean()) / x.std(ddof=1)
+    rng = np.random.default_rng(0)
+    for sequential, most in ((False, 0.86), (True, 0.97)):
+        (found,) = ask(study, [np.exp(0.4 * x + 0.33), np.ones(8)], sequential)
+        assert found.verdict == "unresolved" and found.seeds_needed > 8
+        differences = rng.normal(0.33, 0.4, (2000, found.seeds_needed))
+        scores = np.stack([differences, np.zeros_like(differences)], 1)
+        _, verdicts = judge(study.questions[0], 1, scores, sequential=sequential)
+        assert 0.77 < (verdicts == "supported").mean() < most
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.2]))
+@settings(max_examples=8, deadline=None)
+def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) -> None:
+    rng = np.random.default_rng(seed)
+    for study in (
+        make_study("contrast", "lower"),
+        make_study("contrast", "equal"),
+        make_study("trend", "rising"),
+        make_study("sweet-spot", "worse outside"),
+    ):
+        w = rng.normal(0.1, 0.3, (2, 3, 14))
+        w[rng.random(w.shape) < diverging] = INF
+        question = study.questions[0]
+        looks = [judge(question, 1, w[..., :n], sequential=True)[0] for n in range(1, 15)]
+        for earlier, later in itertools.pairwise(looks):
+            assert (later.p <= earlier.p + 1e-12).all() and (later.against <= earlier.against + 1e-12).all()
+        for sequential in (False, True):
+            _, verdicts = judge(question, 1, w, sequential=sequential)
+            for i in range(2):  # the calibration's batches against the answers of one study
+                alone = [a.verdict for a in ask(study, list(np.exp(w[i])), sequential)]
+                assert alone == verdicts[i].tolist()
+
+
+def test_twenty_questions_are_answered_in_well_under_a_second() -> None:
+    study = make_study("contrast", "equal", levels=5)
+    rows = table(study, fids(0.1, 0, 0.2, 0.5, 1, n=10))
+    question = study.questions[0]
+    answer(study, question, rows)
+    for sequential in (False, True):
+        started = time.process_time()
+        for _ in range(20):
+            answer(study, question, rows, sequential)
+        assert time.process_time() - started < 1.5  # 0.3 s on an idle core

@@ -165,7 +165,9 @@ def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
     t_log = np.where(_without_spread(x, squares, axis=None), np.minimum(t_log, sign_log), t_log)
 
     infinite = np.cumsum(known & ~finite, -1) > 0
-    before = np.where(infinite, 0.0, t_log - sign_log)  # at each prefix without an infinite difference
+    # What t hands over speaks for this direction only: what it had won in the other counts as no effect at all.
+    t_upward = np.where(mean > 0, t_log, np.minimum(t_log, -np.log1p(n * _EFFECT_VARIANCE) / 2))
+    before = np.where(infinite, 0.0, t_upward - sign_log)  # at each prefix without an infinite difference
     last = infinite.shape[-1] - infinite.sum(-1, keepdims=True) - 1  # the last of them; -1 where there is none
     handed_over = np.where(last < 0, 0.0, np.take_along_axis(before, np.maximum(last, 0), -1))
     log_e = np.where(infinite, handed_over + sign_log, t_log)

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from harness.spec import ScoreProtocol
 from harness.store import Store, TrialResult
 from harness.study import Study
 from studies import STUDIES
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no finding
+settings.load_profile("unhurried")
 
 SEEDS = 6
 PROFILE = "laptop"

@@ -353,7 +353,7 @@ def test_seeds_needed_are_enough_most_of_the_time() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.2]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) -> None:
     rng = np.random.default_rng(seed)
     for study in (

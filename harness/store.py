@@ -2,7 +2,7 @@
 
     <root>/store.json                        format and result version
     <root>/trials/<trial_id>/spec.json       the TrialSpec
-                             result.json     status, error, cost, provenance, checksums of the other files
+                             result.json     status, error, cost, provenance, SHA-256 of the other files
                              scores/<protocol_id>.json    the protocol and the scores under it
                              curves.parquet  losses, D(x), D(G(z)), online FID over kimg
                              samples.png     a grid of samples at latents that all trials share
@@ -11,21 +11,30 @@
     <root>/plans/<study>-<profile>.json      which trial fills which (arm, seed) of a study
     <root>/cache/                            prepared data, extractors, features; may be deleted at any time
     <root>/reports/<study>-<profile>/        what `report` writes; rebuilt from the rest
+    <root>/quarantine/                       damaged trials and files, as they were found; never read
+    <root>/claims                            an empty file whose locks say which trials a live process is running
 
 Everything is JSON, Parquet, PNG or safetensors, readable with nothing but pandas. Nothing here is a pickle.
 Files are made with the user's own umask.
+
+Every file is checked when it is read. A JSON file carries a `seal`, the SHA-256 of the rest of its content; the other
+files of a trial are listed in its result.json with theirs.
 """
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,13 +42,27 @@ import pandas as pd
 import pyarrow.parquet
 
 from harness.errors import UserError
-from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec
+from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec, content_hash
 
 FORMAT = 1
 MIN_FREE_BYTES = 200 * 2**20
 """A run does not start, and a trial is not written, with less than this free beside what it needs."""
 
 Status = Literal["ok", "diverged", "failed"]
+
+_SEAL = "seal"
+_TRIAL_ID, _PROTOCOL_ID, _NAME = r"[0-9a-f]{16}", r"[0-9a-f]{12}", r"[a-z0-9][a-z0-9_-]*"
+
+
+class Damaged(UserError):
+    """A file of the store is not what was written there. Says which one, and what to do."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} is damaged: {reason}; the next `run` of its study sets it aside and makes it again, and "
+            f"`python -m studies check` lists all such files"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,24 +144,23 @@ class Store:
 
     def trial_folder(self, trial_id: str) -> Path:
         """The folder of a trial, there or not."""
-        return self.root / "trials" / trial_id
+        return self.root / "trials" / _checked("trial id", trial_id, _TRIAL_ID)
 
     def report_folder(self, study: str, profile: str) -> Path:
         """Where the report of a study at a profile is written."""
-        return self.root / "reports" / f"{study}-{profile}"
+        return self.root / "reports" / _plan_name(study, profile)
 
     # ---- trials ----
 
     def trial_ids(self) -> list[str]:
         """The ids of all trials in the store, failed ones too, sorted."""
-        folder = self.root / "trials"
-        return sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+        return sorted(p.name for p in self._list("trials") if re.fullmatch(_TRIAL_ID, p.name))
 
     def status(self, trial_id: str) -> Status | None:
-        """How the trial ended; None where the store does not hold it."""
+        """How the trial ended; None where the store does not hold it, or holds it damaged."""
         try:
-            return json.loads((self.trial_folder(trial_id) / "result.json").read_text())["status"]
-        except FileNotFoundError:
+            return self.read_result(trial_id)["status"]
+        except (FileNotFoundError, Damaged):
             return None
 
     def is_done(self, trial_id: str, protocol_id: str) -> bool:
@@ -147,18 +169,25 @@ class Store:
         return status == "diverged" or (status == "ok" and self._score_path(trial_id, protocol_id).exists())
 
     def _score_path(self, trial_id: str, protocol_id: str) -> Path:
-        return self.trial_folder(trial_id) / "scores" / f"{protocol_id}.json"
+        return self.trial_folder(trial_id) / "scores" / f"{_checked('protocol id', protocol_id, _PROTOCOL_ID)}.json"
 
     def write(self, result: TrialResult) -> None:
         """Put a trial into the store, whole or not at all. A finished trial is never replaced; a failed one is.
+
+        Of a trial that is already there, only scores under a further protocol are taken over.
 
         Raises:
             UserError: the disk is full. Nothing half-written is left.
         """
         trial_id = result.spec.trial_id
         final = self.trial_folder(trial_id)
-        if self.status(trial_id) in ("ok", "diverged"):
+        status = self.status(trial_id)
+        if status in ("ok", "diverged"):
+            if status == "ok" and result.protocol is not None and result.scores:
+                self.add_scores(trial_id, result.protocol, result.scores)
             return
+        if status is None and final.exists():
+            self._set_aside(final)
         staging = final.parent / f".{trial_id}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
             staging.mkdir(parents=True)
@@ -172,10 +201,9 @@ class Store:
             if result.weights:
                 files["weights.safetensors"] = result.weights
             if result.protocol is not None and result.scores:
-                files[f"scores/{result.protocol.protocol_id}.json"] = _json_bytes(
-                    {"protocol": result.protocol.to_dict(), "scores": dict(result.scores)}
-                )
-            files["result.json"] = _json_bytes(
+                scores = _scores(trial_id, result.protocol, result.scores)
+                files[f"scores/{result.protocol.protocol_id}.json"] = _sealed(scores)
+            files["result.json"] = _sealed(
                 {
                     "trial_id": trial_id,
                     "result_version": RESULT_VERSION,
@@ -201,58 +229,199 @@ class Store:
             shutil.rmtree(staging, ignore_errors=True)
 
     def add_scores(self, trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> None:
-        """Add the scores of a stored trial under a further protocol."""
-        content = {"protocol": protocol.to_dict(), "scores": dict(scores)}
-        self._write_json(self._score_path(trial_id, protocol.protocol_id), content)
+        """Add the scores of a stored trial under a further protocol; those it has are never replaced."""
+        path = self._score_path(trial_id, protocol.protocol_id)
+        if not path.exists():
+            self._write_json(path, _scores(trial_id, protocol, scores))
 
-    def read_spec(self, trial_id: str) -> TrialSpec:
-        """The spec of a stored trial."""
-        return TrialSpec.from_dict(json.loads((self.trial_folder(trial_id) / "spec.json").read_text()))
+    # Every read_... below raises Damaged where the file is not what was written, FileNotFoundError where it is absent.
 
     def read_result(self, trial_id: str) -> dict[str, Any]:
         """result.json as it stands: status, error, cost, provenance, sha256."""
-        return json.loads((self.trial_folder(trial_id) / "result.json").read_text())
+        path = self.trial_folder(trial_id) / "result.json"
+        result = _read_sealed(path)
+        for key, ours in (("trial_id", trial_id), ("result_version", RESULT_VERSION)):
+            if result.get(key) != ours:
+                raise Damaged(path, f"its {key} is {result.get(key)!r} and not {ours!r}")
+        return result
+
+    def read_spec(self, trial_id: str) -> TrialSpec:
+        """The spec of a stored trial."""
+        path = self.trial_folder(trial_id) / "spec.json"
+        try:
+            spec = TrialSpec.from_dict(_read_json(path))
+        except (UserError, TypeError) as error:
+            raise error if isinstance(error, Damaged) else Damaged(path, str(error)) from None
+        if spec.trial_id != trial_id:  # the name is the content's own checksum
+            raise Damaged(path, f"it is the spec of trial {spec.trial_id}")
+        return spec
 
     def read_scores(self, trial_id: str) -> dict[str, tuple[ScoreProtocol, dict[str, float]]]:
         """protocol_id -> (protocol, scores) of a stored trial; empty for one that diverged or failed."""
         found = {}
-        for path in sorted((self.trial_folder(trial_id) / "scores").glob("*.json")):
-            content = json.loads(path.read_text())
-            found[path.stem] = (ScoreProtocol.from_dict(content["protocol"]), content["scores"])
+        for path in sorted((self.trial_folder(trial_id) / "scores").glob("[!.]*")):
+            if _SEAL not in _read_json(path):  # written before there were seals: listed with the others
+                self._read_listed(trial_id, f"scores/{path.name}")
+            content = _read_sealed(path)
+            protocol = ScoreProtocol.from_dict(content["protocol"])
+            if path.name != f"{protocol.protocol_id}.json":
+                raise Damaged(path, f"it holds scores of protocol {protocol.protocol_id}")
+            if content.get("trial_id", trial_id) != trial_id:
+                raise Damaged(path, f"it holds scores of trial {content['trial_id']}")
+            found[protocol.protocol_id] = (protocol, content["scores"])
         return found
 
     def read_curves(self, trial_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The curves of a stored trial, or those of these columns that it has; an empty table for one without any."""
-        path = self.trial_folder(trial_id) / "curves.parquet"
-        if not path.exists():
+        content = self._read_listed(trial_id, "curves.parquet")
+        if not content:
             return pd.DataFrame()
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(io.BytesIO(content)) as file:
             return file.read(None if columns is None else list(columns)).to_pandas()
+
+    def read_weights(self, trial_id: str) -> bytes:
+        """The safetensors file of a stored trial; empty for one that left none."""
+        return self._read_listed(trial_id, "weights.safetensors")
+
+    def _read_listed(self, trial_id: str, name: str) -> bytes:
+        """A file that result.json lists, checked; empty where it is not listed."""
+        path = self.trial_folder(trial_id) / name
+        digest = self.read_result(trial_id)["sha256"].get(name)
+        if digest is None:
+            if path.exists():
+                raise Damaged(path, "it is not among the files that the trial left")
+            return b""
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise Damaged(path, "it is gone") from None
+        except OSError as error:
+            raise Damaged(path, f"it cannot be read ({error.strerror})") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise Damaged(path, "its checksum differs")
+        return content
+
+    # ---- one process a trial ----
+
+    @property
+    def claims(self) -> "Claims":
+        """What this process claims for itself."""
+        return _claims(self.root / "claims")
+
+    # ---- damage ----
+
+    def verify(self, trial_id: str) -> list[Damaged]:
+        """Read every file of a trial; what is wrong with them."""
+        folder, found = self.trial_folder(trial_id), []
+
+        def attempt(read: Any, *args: Any) -> Any:
+            try:
+                return read(*args)
+            except FileNotFoundError as error:
+                found.append(Damaged(Path(error.filename), "it is gone"))
+            except Damaged as error:
+                found.append(error)
+
+        result = attempt(self.read_result, trial_id)
+        if result is None:
+            return found
+        attempt(self.read_spec, trial_id)
+        attempt(self.read_scores, trial_id)
+        files = {str(p.relative_to(folder)) for p in folder.rglob("[!.]*") if not p.is_dir() or p.is_symlink()}
+        scores = {name for name in files if name.startswith("scores/")} - result["sha256"].keys()
+        for name in sorted((files | result["sha256"].keys()) - scores - {"result.json"}):
+            attempt(self._read_listed, trial_id, name)
+        return list({damage.path: damage for damage in found}.values())
+
+    def check(self) -> Iterator[Damaged]:
+        """Read every file of the store that is not a cache or a report; what is wrong with them."""
+        for path in self._list("trials"):
+            if re.fullmatch(_TRIAL_ID, path.name) and path.is_dir():
+                yield from self.verify(path.name)
+            else:
+                yield Damaged(path, "it is not a trial")
+        yield from self._check_documents()
+
+    def summary(self) -> str:
+        """What is in the store, in a line: trials by status, and what lies beside them."""
+        counts = Counter(self.status(trial_id) or "unreadable" for trial_id in self.trial_ids())
+        trials = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+        unfinished = len(list((self.root / "trials").glob(".*-*-*")))
+        return (
+            f"{counts.total()} trials{f' ({trials})' if trials else ''}, {len(self._list('plans'))} plans, "
+            f"{len(self._list('references'))} references, {len(self._list('quarantine'))} set aside earlier"
+            + (f", {unfinished} half-written (the next run sweeps them up)" if unfinished else "")
+        )
+
+    def _check_documents(self) -> Iterator[Damaged]:
+        for path in (*self._list("references"), *self._list("plans")):
+            try:
+                _read_sealed(path)
+            except Damaged as error:
+                yield error
+
+    def set_aside_damaged(self, trial_ids: Iterable[str]) -> dict[str, str]:
+        """Move each of these trials that is damaged into the quarantine, so that it can be run again.
+
+        Returns:
+            trial_id -> one line that says what was wrong and where it is now. References and plans are looked at,
+            too, under their path.
+        """
+        lines = {}
+        for trial_id in trial_ids:
+            folder = self.trial_folder(trial_id)
+            if not os.path.lexists(folder) or not self.claims.take(trial_id):
+                continue  # nothing there, or a live process is at it
+            if damages := self.verify(trial_id):
+                lines[trial_id] = self._set_aside_line(folder, damages)
+            self.claims.give_back(trial_id)
+        for damage in list(self._check_documents()):
+            lines[str(damage.path.relative_to(self.root))] = self._set_aside_line(damage.path, [damage])
+        return lines
+
+    def _set_aside_line(self, path: Path, damages: list[Damaged]) -> str:
+        reasons = "; ".join(f"{d.path.relative_to(self.root)}: {d.reason}" for d in damages)
+        return f"damaged and set aside in {self._set_aside(path)}: {reasons}"
+
+    def _set_aside(self, path: Path) -> Path:
+        target = self.root / "quarantine" / f"{path.name}-{uuid.uuid4().hex[:8]}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+        except OSError as error:
+            raise _explained(error, self.root) from None
+        return target
 
     # ---- what belongs to a study rather than a trial ----
 
     def write_reference(self, protocol: ScoreProtocol, scores: Mapping[str, float]) -> None:
         """Keep the scores of real images under a protocol."""
-        path = self.root / "references" / f"{protocol.protocol_id}.json"
-        self._write_json(path, {"protocol": protocol.to_dict(), "scores": dict(scores)})
+        content = {"protocol": protocol.to_dict(), "scores": dict(scores)}
+        self._write_json(self._reference_path(protocol.protocol_id), content)
 
     def read_reference(self, protocol_id: str) -> dict[str, float]:
         """The scores of real images under a protocol; empty where they were not computed."""
-        path = self.root / "references" / f"{protocol_id}.json"
-        return json.loads(path.read_text())["scores"] if path.exists() else {}
+        path = self._reference_path(protocol_id)
+        return _read_sealed(path)["scores"] if path.exists() else {}
+
+    def _reference_path(self, protocol_id: str) -> Path:
+        return self.root / "references" / f"{_checked('protocol id', protocol_id, _PROTOCOL_ID)}.json"
 
     def write_plan(self, study: str, profile: str, plan: Mapping[str, Any]) -> None:
         """Keep which trial fills which cell of a study: {"study", "profile", "protocol_id", "cells": [...]}."""
-        self._write_json(self.root / "plans" / f"{study}-{profile}.json", dict(plan))
+        self._write_json(self._plan_path(study, profile), dict(plan))
 
     def read_plan(self, study: str, profile: str) -> dict[str, Any] | None:
         """The plan of the study's last run at this profile; None if it never ran here."""
-        path = self.root / "plans" / f"{study}-{profile}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        path = self._plan_path(study, profile)
+        return _read_sealed(path) if path.exists() else None
 
     def read_plans(self) -> list[dict[str, Any]]:
         """Every plan in the store, by name."""
-        return [json.loads(p.read_text()) for p in sorted((self.root / "plans").glob("*.json"))]
+        return [_read_sealed(path) for path in self._list("plans")]
+
+    def _plan_path(self, study: str, profile: str) -> Path:
+        return self.root / "plans" / f"{_plan_name(study, profile)}.json"
 
     # ---- keeping house ----
 
@@ -270,22 +439,64 @@ class Store:
             )
 
     def sweep(self) -> None:
-        """Remove what killed processes of this machine left half-written."""
+        """Remove what killed processes left half-written. What a live one is writing is claimed, and stays."""
         for path in (self.root / "trials").glob(".*-*-*"):
-            pid = path.name.rsplit("-", 2)[1]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            trial_id = path.name[1:].partition("-")[0]
+            if re.fullmatch(_TRIAL_ID, trial_id) and self.claims.take(trial_id):
                 shutil.rmtree(path, ignore_errors=True)
+                self.claims.give_back(trial_id)
+
+    def _list(self, folder: str) -> list[Path]:
+        """What is in a folder of the store, hidden files apart, sorted."""
+        place = self.root / folder
+        return sorted(p for p in place.iterdir() if not p.name.startswith(".")) if place.is_dir() else []
 
     def _write_json(self, path: Path, content: Any) -> None:
         staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         try:
-            _write_synced(staging, _json_bytes(content))
+            _write_synced(staging, _sealed(content))
             staging.replace(path)
         except OSError as error:
             raise _explained(error, self.root) from None
         finally:
             with contextlib.suppress(OSError):
                 staging.unlink(missing_ok=True)
+
+
+class Claims:
+    """Trials that this process has for itself: no other can claim them until it gives them back or dies.
+
+    A claim is a lock on one byte of one file, at a place that the trial's id gives. The system drops the locks of a
+    dead process by itself; and it drops all of them as soon as the process closes the file anywhere, so it never does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._held: set[str] = set()
+
+    def take(self, trial_id: str) -> bool:
+        """Claim the trial; False where this or another live process has it already."""
+        if trial_id in self._held:
+            return False
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(trial_id))
+        except (BlockingIOError, PermissionError):  # either, says POSIX
+            return False
+        self._held.add(trial_id)
+        return True
+
+    def give_back(self, *trial_ids: str) -> None:
+        """Let others have these; those that are not held are passed over."""
+        for trial_id in self._held.intersection(trial_ids):
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _place(trial_id))
+            self._held.remove(trial_id)
+
+
+_claims = cache(Claims)
+
+
+def _place(trial_id: str) -> int:
+    return int(trial_id, 16) >> 1  # a file's offsets have 63 bits
 
 
 def iter_results(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -296,6 +507,52 @@ def iter_results(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _json_bytes(content: Any) -> bytes:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _scores(trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> dict[str, Any]:
+    return {"trial_id": trial_id, "protocol": protocol.to_dict(), "scores": dict(scores)}
+
+
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    return _json_bytes({**content, _SEAL: content_hash(content, 64)})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Damaged(path, f"it cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise Damaged(path, "it is not JSON, or cut off") from None
+    if not isinstance(content, dict):
+        raise Damaged(path, "it holds something else")
+    return content
+
+
+def _read_sealed(path: Path) -> dict[str, Any]:
+    """The content under the seal; one without a seal was written before there were any, and passes."""
+    content = _read_json(path)
+    seal = content.pop(_SEAL, None)
+    if seal is not None and seal != content_hash(content, 64):
+        raise Damaged(path, "its checksum differs")
+    return content
+
+
+def _checked(kind: str, value: str, pattern: str) -> str:
+    """The value, safe as a file's name; whatever else is refused, so that no path leaves the store."""
+    if not re.fullmatch(pattern, value):
+        raise UserError(f"{kind} {value!r} cannot name a file of the store; allowed: {pattern}")
+    return value
+
+
+def _plan_name(study: str, profile: str) -> str:
+    """What a study's plan and report are called; a profile on other data ("paper@folder:PATH") is made fit for that."""
+    if not re.fullmatch(_NAME, profile):
+        words = "-".join(re.findall(r"[a-z0-9]+", profile.lower()))
+        profile = f"{words[:60]}-{content_hash(profile, 8)}"
+    return f"{_checked('study', study, _NAME)}-{profile}"
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The program: `python -m studies list | plan | run | report`."""
+"""The program: `python -m studies list | plan | run | report | check`."""
 
 import errno
 import sys
@@ -100,6 +100,19 @@ def report(name: Name, profile: ProfileName = "laptop", store: StorePath = DEFAU
     study = _study(name)
     study.profile(profile)
     _report(study, profile, Store(store))
+
+
+@app.command()
+def check(store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE) -> None:
+    """Read every file of a store and say what is damaged; exit status 1 if anything is. Changes nothing."""
+    opened = Store(store)
+    damages = list(opened.check())
+    for damage in damages:
+        typer.echo(f"{damage.path.relative_to(opened.root)}: {damage.reason}")
+    typer.echo(f"{opened.root}: {opened.summary()}; {len(damages) or 'nothing'} damaged")
+    if damages:
+        typer.echo("the next `run` of a study sets its damaged trials aside, in quarantine/, and makes them again")
+        raise typer.Exit(1)
 
 
 def _report(study: Study, profile: str, store: Store) -> None:

@@ -102,6 +102,8 @@ def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, 
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
     store.sweep()
     plan = make_plan(study, profile_name, seeds, store)
+    for name, damage in store.set_aside_damaged(plan.specs).items():
+        say(f"{name} was {damage}; it is made again")
     _refuse_unbuildable(plan)
     store.require_free(len(plan.pending()) * BYTES_PER_TRIAL)
     context = _prepare_scoring(plan, store, say)

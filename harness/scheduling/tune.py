@@ -1,14 +1,16 @@
 """Ray Tune runs the trials. The only importer of ray; everything that makes a trial exact is elsewhere.
 
 The store is the only truth: a run is given the specs that the store lacks and starts a fresh Tuner over
-them. Tune's own checkpoints and restore are not used.
+them. Tune's own checkpoints and restore are not used. Finished trials travel to this process through Ray's object
+store, and this process alone writes them down: workers need not see the disk that the store is on.
 """
 
 import logging
 import os
 import tempfile
 import traceback
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from harness.errors import UserError
@@ -26,20 +28,42 @@ os.environ.update(
     TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C reaches us as KeyboardInterrupt
     TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read again
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+    TUNE_MAX_PENDING_TRIALS_PG="16",  # trials that wait for a place at once; the limit on running ones is ours
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
 )
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died."""
 
 
+Run = Callable[[TrialSpec, TrialContext], TrialResult]
+
+
 def run_trials(
-    specs: Iterable[TrialSpec], context: TrialContext, store: Store, progress: Progress, workers: int
+    specs: Iterable[TrialSpec],
+    context: TrialContext,
+    store: Store,
+    progress: Progress,
+    workers: int,
+    *,
+    run: Run = run_trial,
 ) -> None:
     """Run every spec as a Tune trial, in order, `workers` at a time, and put each result into the store.
+
+    A trial that another live process runs in the same store is left to it: this call waits, and takes over what that
+    process leaves undone.
+
+    Args:
+        specs: What to run.
+        context: What they share.
+        store: Where results go.
+        progress: Told of every trial that starts or ends.
+        workers: Trials at once.
+        run: What a worker does with a spec; benchmarks and tests put something quick here.
 
     Raises:
         UserError: the store could not be written. Finished trials stay.
@@ -47,10 +71,9 @@ def run_trials(
     """
     gpus = _gpus_per_trial()
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, context=context, store=store),
-        {"cpu": 1, **({"gpu": gpus} if gpus else {})},
+        tune.with_parameters(_trainable, context=context, run=run), {"cpu": 1, **({"gpu": gpus} if gpus else {})}
     )
-    watcher = _Watcher(progress)
+    desk = _Desk(specs, context.protocol.protocol_id, store, progress)
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
             ray.init(
@@ -63,28 +86,34 @@ def run_trials(
             )
             tune.Tuner(
                 trainable,
-                param_space={"spec": tune.grid_search([spec.to_dict() for spec in specs])},
-                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers),
+                tune_config=tune.TuneConfig(
+                    search_alg=_Queue(desk),
+                    num_samples=-1,  # until the queue says that it is finished
+                    reuse_actors=True,
+                    max_concurrent_trials=workers,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     name="trials",
                     verbose=0,
-                    callbacks=[watcher],
+                    callbacks=[_Watcher(desk)],
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                 ),
             ).fit()
         except tune.TuneError:
-            if not watcher.store_error:
+            if not desk.store_error:
                 raise
-            raise UserError(watcher.store_error) from None  # what the watcher stopped the run with
+            raise UserError(desk.store_error) from None  # what the desk stopped the run with
         finally:
             ray.shutdown()
+            desk.close()
 
 
-def _trainable(config: dict[str, Any], context: TrialContext, store: Store) -> None:
-    spec = TrialSpec.from_dict(config["spec"])
+def _trainable(config: dict[str, Any], context: TrialContext, run: Run) -> None:
+    spec: TrialSpec = config["spec"]
     try:
-        result = run_trial(spec, context)
+        result = run(spec, context)
     except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and is tried again next time
         result = TrialResult(
             spec=spec,
@@ -92,45 +121,102 @@ def _trainable(config: dict[str, Any], context: TrialContext, store: Store) -> N
             error=f"{type(error).__name__}: {error}".splitlines()[0],
             provenance={**context.provenance, "traceback": traceback.format_exc()},
         )
-    report = {
-        "trial": spec.trial_id,
-        "status": result.status,
-        "error": result.error,
-        "fid": result.scores.get("fid"),
-        "seconds": result.cost.get("seconds", 0.0),
-        "store_error": "",
-    }
-    try:
-        store.write(result)
-    except UserError as error:
-        report["store_error"] = str(error)
-    tune.report(report)
+    tune.report({"trial": spec.trial_id, "result": result})
+
+
+class _Desk:
+    """Where trials go out and results come in: the driver's side, and the only writer of the store."""
+
+    def __init__(self, specs: Iterable[TrialSpec], protocol_id: str, store: Store, progress: Progress) -> None:
+        self.waiting = deque(specs)
+        self.out: set[str] = set()  # trial_ids that this process has claimed
+        self.protocol_id, self.store, self.progress = protocol_id, store, progress
+        self.store_error = ""
+
+    def next(self) -> TrialSpec | None:
+        """Claim the next trial; None where all that is left is being run by other processes."""
+        for _ in range(len(self.waiting)):
+            spec = self.waiting.popleft()
+            if not self.store.claims.take(spec.trial_id):
+                self.waiting.append(spec)
+            elif self.store.is_done(spec.trial_id, self.protocol_id):  # another process was faster
+                self.store.claims.give_back(spec.trial_id)
+                self._found(spec.trial_id)
+            else:
+                self.out.add(spec.trial_id)
+                return spec
+        return None
+
+    def started(self, spec: TrialSpec) -> None:
+        self.progress.started(spec.trial_id)
+
+    def accept(self, result: TrialResult) -> None:
+        """Put a result into the store."""
+        trial_id = result.spec.trial_id
+        try:
+            self.store.write(result)
+        except UserError as error:
+            self.store_error = str(error)
+            raise
+        self.store.claims.give_back(trial_id)
+        self.out.discard(trial_id)
+        self.progress.finished(
+            trial_id, result.status, result.scores.get("fid"), result.cost.get("seconds", 0.0), result.error
+        )
+
+    def _found(self, trial_id: str) -> None:
+        """Count a trial that another process finished."""
+        result, scores = self.store.read_result(trial_id), self.store.read_scores(trial_id)
+        fid = scores[self.protocol_id][1].get("fid") if self.protocol_id in scores else None
+        self.progress.finished(trial_id, result["status"], fid, result["cost"].get("seconds", 0.0), result["error"])
+
+    def close(self) -> None:
+        """Give back what did not finish."""
+        self.store.claims.give_back(*self.out)
+
+
+class _Queue(Searcher):
+    """Hands Tune one trial after the other, when there is room for it rather than all at once."""
+
+    def __init__(self, desk: _Desk) -> None:
+        super().__init__()
+        self.desk = desk
+
+    def suggest(self, trial_id: str) -> Any:
+        spec = self.desk.next()
+        if spec is not None:
+            return {"spec": spec}
+        return None if self.desk.waiting else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        pass
+
+    def save_to_dir(self, *_: Any, **__: Any) -> None:
+        pass  # Tune's own state is never read again
+
+    save = restore = save_to_dir
 
 
 class _Watcher(tune.Callback):
-    """Passes what Tune sees to the progress display, and stops the run where the store cannot be written."""
+    """Passes what Tune sees to the desk."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.store_error = ""
+    def __init__(self, desk: _Desk | None) -> None:
+        self.desk = desk
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"progress": None, "store_error": ""}  # Tune pickles its callbacks; a terminal cannot be
+        return {"desk": None}  # Tune pickles its callbacks; a terminal cannot be
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.started(TrialSpec.from_dict(trial.config["spec"]).trial_id)
+        self.desk.started(trial.config["spec"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if result["store_error"]:
-            self.store_error = result["store_error"]
-            raise UserError(self.store_error)
-        self.progress.finished(result["trial"], result["status"], result["fid"], result["seconds"], result["error"])
+        self.desk.accept(result.pop("result"))  # Tune keeps what is left, for ever
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        trial_id = TrialSpec.from_dict(trial.config["spec"]).trial_id
-        self.progress.finished(trial_id, "failed", None, 0.0, f"its worker died {WORKER_DEATHS + 1} times")
+        spec = trial.config["spec"]
+        self.desk.accept(TrialResult(spec=spec, status="failed", error=f"its worker died {WORKER_DEATHS + 1} times"))
 
 
 def _gpus_per_trial() -> float:

@@ -13,7 +13,7 @@ import pytest
 import harness.store as store_module
 from harness.errors import UserError
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.store import Store, TrialResult
+from harness.store import Damaged, Store, TrialResult
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 SPEC = TrialSpec(**VALUES)
@@ -53,14 +53,14 @@ def test_what_is_written_is_read(store: Store) -> None:
     assert store.read_scores(SPEC.trial_id) == {protocol.protocol_id: (protocol, SCORES)}
     assert store.read_curves(SPEC.trial_id).d_loss.tolist() == [1.0, 0.5]
     assert store.is_done(SPEC.trial_id, protocol.protocol_id)
-    assert not store.is_done(SPEC.trial_id, "another")
+    assert not store.is_done(SPEC.trial_id, "0123456789ab")
 
 
 def test_diverged_is_done_and_failed_is_not(store: Store) -> None:
     store.write(result("failed", error="it broke"))
-    assert not store.is_done(SPEC.trial_id, "any")
+    assert not store.is_done(SPEC.trial_id, "0" * 12)
     store.write(result("diverged"))  # replaces the failed one
-    assert store.is_done(SPEC.trial_id, "any")
+    assert store.is_done(SPEC.trial_id, "0" * 12)
     store.write(result("ok"))  # a finished trial is never replaced
     assert store.status(SPEC.trial_id) == "diverged"
     assert not list((store.root / "trials").glob(".*"))
@@ -166,3 +166,208 @@ def test_too_little_space_is_refused_before_work(store: Store) -> None:
     with pytest.raises(UserError, match="MiB are free"):
         store.require_free(2**60)
     store.require_free(0)
+
+
+OTHER = TrialSpec(**{**VALUES, "seed": 1})
+SECOND = ScoreProtocol(**{**PROTOCOL, "num_generated": 3000})
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def edit(path: Path) -> None:
+    """Change one byte in the middle, to one that keeps JSON what it is."""
+    content = bytearray(path.read_bytes())
+    places = [i for i, byte in enumerate(content) if chr(byte).isdigit() and chr(content[i - 1]) not in "-0 "]
+    place = places[len(places) // 2] if places else len(content) // 2
+    content[place] = ord("7") if content[place] != ord("7") else ord("3")
+    path.write_bytes(content)
+
+
+def swap(path: Path) -> None:
+    """Put another trial's file in its place."""
+    other = Path(str(path).replace(SPEC.trial_id, OTHER.trial_id))
+    path.write_bytes(other.read_bytes())
+
+
+def add(path: Path) -> None:
+    path.with_name("notes.txt").write_text("mine")
+
+
+FILES = ("result.json", "spec.json", "curves.parquet", "weights.safetensors", "scores/first", "scores/second")
+
+
+@pytest.mark.parametrize("harm", [truncate, edit, swap, Path.unlink, add])
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_named_and_its_trial_set_aside(store: Store, file: str, harm) -> None:
+    first = ScoreProtocol(**PROTOCOL)
+    for spec, bias in ((SPEC, 0.0), (OTHER, 1.0)):
+        scores = {name: value + bias for name, value in SCORES.items()}
+        curves = pd.DataFrame({"d_loss": [bias]})
+        store.write(result(spec=spec, scores=scores, curves=curves, weights=f"weights {bias}".encode()))
+        store.add_scores(spec.trial_id, SECOND, scores)
+    assert not list(store.check())
+    names = {"scores/first": f"scores/{first.protocol_id}.json", "scores/second": f"scores/{SECOND.protocol_id}.json"}
+    path = store.trial_folder(SPEC.trial_id) / names.get(file, file)
+    harm(path)
+    if file == "scores/second" and harm is Path.unlink:
+        assert not store.is_done(SPEC.trial_id, SECOND.protocol_id)
+        return
+    found = list(store.check())
+    assert [damage.path for damage in found] == [path.with_name("notes.txt") if harm is add else path]
+    before = {k: v for k, v in everything(store.root).items() if SPEC.trial_id in k}
+    other = {k: v for k, v in everything(store.root).items() if OTHER.trial_id in k}
+
+    lines = store.set_aside_damaged([SPEC.trial_id, OTHER.trial_id])
+
+    assert list(lines) == [SPEC.trial_id]
+    assert found[0].reason in lines[SPEC.trial_id] and found[0].path.name in lines[SPEC.trial_id]
+    assert store.trial_ids() == [OTHER.trial_id] and not list(store.check())
+    aside = {v for k, v in everything(store.root).items() if k.startswith("quarantine")}
+    assert aside == set(before.values()), "what is set aside is kept as it was"
+    assert {k: v for k, v in everything(store.root).items() if OTHER.trial_id in k} == other
+    store.write(result())
+    assert store.is_done(SPEC.trial_id, first.protocol_id) and not list(store.check())
+
+
+@pytest.mark.parametrize(
+    ("file", "read"),
+    [
+        ("result.json", Store.read_result),
+        ("spec.json", Store.read_spec),
+        ("curves.parquet", Store.read_curves),
+        ("weights.safetensors", Store.read_weights),
+    ],
+)
+def test_reading_a_damaged_file_says_so(store: Store, file: str, read) -> None:
+    store.write(result())
+    truncate(store.trial_folder(SPEC.trial_id) / file)
+    with pytest.raises(Damaged, match=f"{SPEC.trial_id}/{file} is damaged: .*studies check"):
+        read(store, SPEC.trial_id)
+
+
+def test_a_foreign_folder_in_the_place_of_a_trial_is_set_aside_by_writing(store: Store) -> None:
+    folder = store.trial_folder(SPEC.trial_id)
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("precious")
+    assert store.status(SPEC.trial_id) is None
+    store.write(result())
+    assert store.status(SPEC.trial_id) == "ok"
+    assert "precious" in [p.read_text() for p in (store.root / "quarantine").rglob("*.tex")]
+
+
+def test_what_is_not_a_trial_is_reported_and_otherwise_passed_over(store: Store) -> None:
+    store.write(result())
+    (store.root / "trials" / "notes.txt").write_text("mine")
+    assert store.trial_ids() == [SPEC.trial_id]
+    assert [d.path.name for d in store.check()] == ["notes.txt"]
+
+
+def test_damaged_plans_and_references_are_set_aside(store: Store) -> None:
+    store.write_reference(ScoreProtocol(**PROTOCOL), SCORES)
+    store.write_plan("noise", "smoke", {"study": "noise", "cells": []})
+    assert store.read_plan("noise", "smoke") == {"study": "noise", "cells": []}
+    plan = store.root / "plans" / "noise-smoke.json"
+    plan.write_text(plan.read_text().replace('"noise"', '"noses"'))
+    truncate(next((store.root / "references").glob("*.json")))
+    with pytest.raises(Damaged):
+        store.read_plan("noise", "smoke")
+    assert len(store.set_aside_damaged([])) == 2
+    assert store.read_plan("noise", "smoke") is None
+    assert store.read_reference(ScoreProtocol(**PROTOCOL).protocol_id) == {}
+
+
+def test_files_from_before_seals_are_read(store: Store) -> None:
+    """As the first version wrote them: no seals, scores listed with the other files, no word of later tricks."""
+    import hashlib
+
+    store.write(result())
+    folder = store.trial_folder(SPEC.trial_id)
+    listed = {}
+    for path in folder.rglob("*.json"):
+        content = json.loads(path.read_text())
+        content.pop("seal", None)
+        if path.name == "spec.json":
+            del content["r1_gamma"]
+        path.write_text(json.dumps(content))
+        listed[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = json.loads((folder / "result.json").read_text())
+    content["sha256"] |= {k: v for k, v in listed.items() if k != "result.json"}
+    (folder / "result.json").write_text(json.dumps(content))
+    assert not store.verify(SPEC.trial_id) and store.read_spec(SPEC.trial_id) == SPEC
+    edit(next((folder / "scores").glob("*")))
+    assert store.verify(SPEC.trial_id)
+    with pytest.raises(Damaged):
+        store.read_scores(SPEC.trial_id)
+
+
+def test_a_trial_of_another_result_version_is_not_mixed_in(store: Store) -> None:
+    store.write(result())
+    path = store.trial_folder(SPEC.trial_id) / "result.json"
+    content = {**json.loads(path.read_text()), "result_version": 0}
+    content.pop("seal")
+    path.write_text(json.dumps(content))
+    assert store.status(SPEC.trial_id) is None
+    assert "result_version is 0" in next(store.check()).reason
+
+
+def test_a_finished_trial_takes_scores_of_a_further_protocol_only(store: Store) -> None:
+    store.write(result())
+    before = everything(store.root)
+    store.write(result(scores={"fid": 99.0}))
+    assert everything(store.root) == before
+    store.write(result(protocol=SECOND, scores={"fid": 7.0}))
+    assert {k: v[1]["fid"] for k, v in store.read_scores(SPEC.trial_id).items()} == {
+        ScoreProtocol(**PROTOCOL).protocol_id: 12.5,
+        SECOND.protocol_id: 7.0,
+    }
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "", ".", "..", "0" * 17, "/" + "0" * 15, "A" * 16])
+def test_no_path_leaves_the_store(store: Store, name: str) -> None:
+    for refused in (
+        lambda: store.trial_folder(name),
+        lambda: store.read_reference(name),
+        lambda: store.is_done(name, "0" * 12),
+        lambda: store.report_folder("../x", "smoke"),
+        lambda: store.read_plan("../x", "smoke"),
+    ):
+        with pytest.raises(UserError, match="cannot name a file of the store"):
+            refused()
+
+
+def test_a_profile_on_other_data_has_a_file_of_its_own_inside_the_store(store: Store) -> None:
+    profiles = ["paper", "paper@folder:/a/b", "paper@folder:/a-b", "paper@folder:../..", "smoke@cifar10"]
+    for profile in profiles:
+        store.write_plan("noise", profile, {"profile": profile, "cells": []})
+    assert [store.read_plan("noise", profile)["profile"] for profile in profiles] == profiles
+    assert len(list((store.root / "plans").iterdir())) == len(profiles)
+    assert all(store.report_folder("noise", p).parent == store.root / "reports" for p in profiles)
+
+
+def _claim_and_wait(root: Path, ready) -> None:
+    assert Store(root).claims.take(SPEC.trial_id)
+    ready.set()
+    time.sleep(60)
+
+
+def test_a_claim_keeps_others_out_and_ends_with_its_process(store: Store) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    process = spawn.Process(target=_claim_and_wait, args=(store.root, ready))
+    process.start()
+    assert ready.wait(60)
+    assert not store.claims.take(SPEC.trial_id)
+    assert store.claims.take(OTHER.trial_id), "another trial is free"
+    assert not Store(store.root).claims.take(OTHER.trial_id), "not twice in one process"
+    staging = store.root / "trials" / f".{SPEC.trial_id}-1-x"
+    staging.mkdir(parents=True)
+    store.sweep()
+    assert staging.exists(), "what a live process writes is not swept"
+    process.kill()
+    process.join()
+    assert store.claims.take(SPEC.trial_id), "a dead process's claim is gone"
+    store.claims.give_back(SPEC.trial_id, OTHER.trial_id)
+    store.sweep()
+    assert not staging.exists()

@@ -1,0 +1,102 @@
+"""A program for the tests: trials that sleep instead of training, through the real Ray, Tune and store.
+
+    python -m tests.faults.sleepers STORE TRIALS SECONDS WORKERS
+
+STORE.log gets a line, the trial's id, each time that a trial starts. What is tested with it lies between the trials,
+so that nothing is lost by leaving out what happens inside them.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from harness.data import PreparedData
+from harness.errors import UserError
+from harness.scheduling.progress import Progress
+from harness.scheduling.trial import TrialContext
+from harness.scheduling.tune import run_trials
+from harness.scoring.extractors import Extractor
+from harness.spec import ScoreProtocol, TrialSpec
+from harness.store import Store, TrialResult
+from tests.unit.test_spec import PROTOCOL, VALUES
+
+NOWHERE = Path("/nonexistent")
+PROTOCOL_ID = ScoreProtocol(**PROTOCOL).protocol_id
+
+
+def specs(number: int) -> list[TrialSpec]:
+    return [TrialSpec(**{**VALUES, "seed": seed}) for seed in range(number)]
+
+
+def context(**provenance) -> TrialContext:
+    return TrialContext(
+        data=PreparedData(
+            dataset="none", resolution=28, channels=1, fingerprint="0" * 16, folder=NOWHERE, num_classes=None
+        ),
+        extractor=Extractor(
+            name="classifier",
+            weights_path=NOWHERE,
+            weights_hash="0" * 16,
+            channels=1,
+            num_classes=10,
+            accuracy=1.0,
+            feature_rms=1.0,
+        ),
+        protocol=ScoreProtocol(**PROTOCOL),
+        cache=NOWHERE,
+        provenance=provenance,
+    )
+
+
+def sleep(spec: TrialSpec, context: TrialContext) -> TrialResult:
+    import ray
+
+    with Path(context.provenance["log"]).open("a") as log:
+        log.write(f"{spec.trial_id}\n")
+    time.sleep(context.provenance["seconds"])
+    return TrialResult(
+        spec=spec,
+        status="ok",
+        protocol=context.protocol,
+        scores={"fid": float(spec.seed)},
+        cost={"seconds": context.provenance["seconds"]},
+        provenance={"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), **context.provenance},
+        weights=bytes(100_000),
+    )
+
+
+def main(store: str, trials: str, seconds: str, workers: str, *, stream=sys.stderr) -> None:
+    wanted = specs(int(trials))
+    place = Store(store, create=True)
+    place.sweep()
+    for name, damage in place.set_aside_damaged(spec.trial_id for spec in wanted).items():
+        print(f"{name} was {damage}", file=stream)
+    pending = [spec for spec in wanted if not place.is_done(spec.trial_id, PROTOCOL_ID)]
+    progress = Progress(
+        title="sleepers",
+        total=len(wanted),
+        already_done=len(wanted) - len(pending),
+        arms={spec.trial_id: ("sleep", spec.seed) for spec in wanted},
+        workers=int(workers),
+        stream=stream,
+    )
+    with progress:
+        run_trials(
+            pending,
+            context(driver=os.getpid(), seconds=float(seconds), log=f"{store}.log"),
+            place,
+            progress,
+            int(workers),
+            run=sleep,
+        )
+    print(f"{progress.done} done, {progress.failed} failed", file=stream)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

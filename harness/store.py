@@ -113,11 +113,15 @@ class Store:
             self._refuse_unwritable()
 
     def _make(self, marker: Path) -> None:
+        refusal = UserError(f"{self.root} exists and is not a store; name an empty or new folder with --store")
         try:
-            if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-                raise UserError(f"{self.root} exists and is not a store; name an empty or new folder with --store")
             self.root.mkdir(parents=True, exist_ok=True)
-            self._write_json(marker, {"format": FORMAT, "result_version": RESULT_VERSION})
+            if all(p.name.startswith(f".{marker.name}-") for p in self.root.iterdir()):
+                self._write_json(marker, {"format": FORMAT, "result_version": RESULT_VERSION})
+            elif not marker.exists():  # another process that makes this store would have begun with it
+                raise refusal
+        except FileExistsError:  # a file
+            raise refusal from None
         except OSError as error:
             raise UserError(
                 f"cannot make a store at {self.root}: {error.strerror}; name another with --store"

@@ -200,7 +200,7 @@ class _Queue(Searcher):
 class _Watcher(tune.Callback):
     """Passes what Tune sees to the desk."""
 
-    def __init__(self, desk: _Desk | None) -> None:
+    def __init__(self, desk: _Desk) -> None:
         self.desk = desk
 
     def __getstate__(self) -> dict[str, Any]:

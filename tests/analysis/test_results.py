@@ -10,9 +10,11 @@ import pytest
 from harness.analysis.results import FROM_CURVES, curve_metrics, load, load_curves, planned
 from harness.errors import UserError
 from harness.metrics import METRICS
-from harness.store import Store
+from harness.spec import TrialSpec
+from harness.store import Store, TrialResult
 from harness.study import Study
 from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol
+from tests.unit.test_spec import VALUES
 
 
 def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
@@ -102,9 +104,11 @@ def test_curves_are_long_and_keep_their_gaps(store: Store) -> None:
     assert load_curves(store, rows.iloc[:0]).empty
 
 
-def write_curves(store: Store, trial_id: str, curves: pd.DataFrame) -> None:
-    store.trial_folder(trial_id).mkdir(parents=True)
-    curves.to_parquet(store.trial_folder(trial_id) / "curves.parquet", index=False)
+def write_curves(store: Store, curves: pd.DataFrame | None) -> str:
+    """Store a trial with these curves; its id."""
+    spec = TrialSpec(**{**VALUES, "seed": len(store.trial_ids())})
+    store.write(TrialResult(spec=spec, status="ok", curves=curves))
+    return spec.trial_id
 
 
 def test_metrics_from_curves_by_hand(tmp_path: Path) -> None:
@@ -117,10 +121,11 @@ def test_metrics_from_curves_by_hand(tmp_path: Path) -> None:
             "fid_online": [nan, 1200, nan, 300, nan, 90, nan, 250],
         }
     )
-    write_curves(store, "whole", curves)
-    write_curves(store, "slow", curves.assign(fid_online=500.0).drop(columns="d_accuracy"))
-    write_curves(store, "unmeasured", curves.assign(fid_online=nan))
-    assert curve_metrics(store, "whole", "ok", kimg=8) == pytest.approx(
+    whole = write_curves(store, curves)
+    slow = write_curves(store, curves.assign(fid_online=500.0).drop(columns="d_accuracy"))
+    unmeasured = write_curves(store, curves.assign(fid_online=nan))
+    without = write_curves(store, None)
+    assert curve_metrics(store, whole, "ok", kimg=8) == pytest.approx(
         {
             "g_loss_early": 2,  # of kimg 1 and 2
             "g_loss_late": 6,  # of kimg 7 and 8
@@ -131,11 +136,11 @@ def test_metrics_from_curves_by_hand(tmp_path: Path) -> None:
             "kimg_to_fid_100": 6,  # the first time, although it rises again
         }
     )
-    slow = curve_metrics(store, "slow", "ok", kimg=8)
+    slow = curve_metrics(store, slow, "ok", kimg=8)
     assert [slow[f"kimg_to_fid_{level}"] for level in (1000, 300, 100)] == [1, np.inf, np.inf]
     assert np.isnan(slow["d_accuracy_late"]) and slow["g_loss_late"] == 6
-    assert np.isnan(curve_metrics(store, "unmeasured", "ok", kimg=8)["kimg_to_fid_300"])
-    assert np.isnan(list(curve_metrics(store, "nowhere", "ok", kimg=8).values())).all()
+    assert np.isnan(curve_metrics(store, unmeasured, "ok", kimg=8)["kimg_to_fid_300"])
+    assert np.isnan(list(curve_metrics(store, without, "ok", kimg=8).values())).all()
 
 
 def test_every_metric_is_a_column_and_diverged_trials_reach_no_level(store: Store) -> None:

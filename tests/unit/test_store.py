@@ -150,6 +150,24 @@ def test_refusals_name_the_store_and_what_to_do(tmp_path: Path) -> None:
         Store(file, create=True)
 
 
+def _make(root: Path, start) -> None:
+    start.wait()
+    Store(root, create=True).claims.take(SPEC.trial_id)
+
+
+def test_several_processes_may_make_one_store(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    for attempt in range(20):
+        start = fork.Event()
+        makers = [fork.Process(target=_make, args=(tmp_path / str(attempt), start)) for _ in range(4)]
+        for process in makers:
+            process.start()
+        start.set()
+        for process in makers:
+            process.join()
+        assert [process.exitcode for process in makers] == [0] * 4
+
+
 @pytest.mark.skipif(
     os.geteuid() == 0, reason="root may write anywhere; the read-only file system in tests/faults covers it"
 )

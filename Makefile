@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m studies
 OPTIONS = --profile $(PROFILE) --store $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list plan-% study-% report-% test test-slow test-gpu lint format smoke benchmark clean
+.PHONY: help setup list plan-% study-% report-% test test-slow test-gpu summary lint format smoke benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ study-%: setup ## run a study (study-noise, ...) and write its report
 
 report-%: setup ## write a study's report again from the store
 	@$(RUN) report $* $(OPTIONS)
+
+summary: setup ## answer every claim of the founding document on one page, from all studies in the store
+	@$(RUN) summary $(OPTIONS)
 
 smoke: ## the noise study in two minutes, through every code path
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke

@@ -107,6 +107,14 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path) -> Pre
     )
 
 
+def stored_images(cache: Path, fingerprint: str, part: str) -> np.ndarray | None:
+    """(N, C, H, W) uint8 of a prepared set's part, memory-mapped; None where the cache no longer holds that set."""
+    for meta in (cache / "data").glob("*/meta.json"):
+        if json.loads(meta.read_text())["fingerprint"] == fingerprint:
+            return np.load(meta.with_name(f"{part}.npy"), mmap_mode="r")
+    return None
+
+
 def _write(raw: Raw, folder: Path, resolution: int, channels: int) -> None:
     images = np.stack([_fit(image, resolution, channels) for image in raw.images])
     labels = np.zeros(len(images), dtype=np.int64) if raw.labels is None else raw.labels.astype(np.int64)

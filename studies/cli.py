@@ -1,7 +1,8 @@
-"""The program: `python -m studies list | plan | run | report | check`."""
+"""The program: `python -m studies list | plan | run | report | check | summary | compare | export`."""
 
 import errno
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -115,16 +116,67 @@ def check(store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_ST
         raise typer.Exit(1)
 
 
+@app.command()
+def summary(profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE) -> None:
+    """Answer every claim of the founding document on one page, from all studies in the store."""
+    from harness.analysis.report import render_summary
+    from studies.claims import CLAIMS
+
+    opened = Store(store)
+    _say("writing the summary")
+    _wrote(render_summary(STUDIES, CLAIMS, profile, opened))
+
+
+@app.command()
+def compare(
+    store_a: Annotated[Path, typer.Argument(help="A store.", show_default=False)],
+    store_b: Annotated[Path, typer.Argument(help="Another, of another version of the code.", show_default=False)],
+    profile: Annotated[str | None, typer.Option("--profile", help="Only this profile; all if left out.")] = None,
+) -> None:
+    """Say which arms of two stores differ beyond seed noise."""
+    from harness.analysis.compare import compare
+
+    table = compare(Store(store_a), Store(store_b), profile)
+    for place, arms in table.groupby(table.study + " (" + table.profile + ")", sort=False):
+        typer.echo(f"{place}:")
+        for arm, sentence in zip(arms.arm, arms.sentence, strict=True):
+            typer.echo(f"  {arm}: {sentence}" if arm else f"  {sentence}")
+    counts = Counter(table.outcome)
+    typer.echo("in all: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
+
+
+@app.command()
+def export(
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write; the store's reports.")] = None,
+) -> None:
+    """Write everything in the store as one table, a row a trial and protocol: results.parquet and results.csv."""
+    from harness.analysis.compare import whole_table
+
+    opened = Store(store)
+    table, folder = whole_table(opened), out or opened.root / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(folder / "results.parquet", index=False)
+    table.to_csv(folder / "results.csv", index=False)
+    typer.echo(f"wrote {len(table)} rows to {_short(folder / 'results.parquet')} and .csv")
+
+
 def _report(study: Study, profile: str, store: Store) -> None:
-    from harness.analysis.report import render
+    from harness.analysis.report import Page, render
     from harness.analysis.tables import summary_table
 
     _say("writing the report")
     paths = render(study, profile, store)
-    typer.echo(summary_table(study, profile, store))
+    typer.echo(summary_table(study, profile, store, Page(study, profile, store).answers))
     typer.echo("")
-    for path in paths:
+    _wrote(paths)
+
+
+def _wrote(paths: list[Path]) -> None:
+    pages = [path for path in paths if path.suffix not in (".csv", ".tex")]
+    for path in pages:
         typer.echo(f"wrote {_short(path)}")
+    typer.echo(f"wrote {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
 
 
 def _study(name: str) -> Study:

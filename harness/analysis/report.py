@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +17,18 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from harness.analysis import figures, results, tables
+from harness.analysis import figures, neighbours, results, tables
+from harness.analysis.answers import Answer, answer_study
 from harness.errors import UserError
+from harness.metrics import METRICS
 from harness.store import Store
-from harness.study import Study
+from harness.study import Question, Study
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 
 
 class Page:
-    """What a notebook shows: one method a part, each displays and returns nothing."""
+    """What a study's notebook shows: one method a part, each displays and returns nothing."""
 
     def __init__(self, study: Study, profile: str, store: Store | str | Path) -> None:
         """Load the study's results.
@@ -34,63 +36,240 @@ class Page:
         Raises:
             UserError: no such store or profile, or the study never ran here.
         """
-        self.study, self.profile = study, study.profile(profile)
+        self.study, self.profile = study.at(profile), study.profile(profile)
         self.store = store if isinstance(store, Store) else Store(store)
         self.rows = results.load(self.store, study=study.name, profile=profile)
+        self.arms = list(dict.fromkeys(results.planned(self.store, study.name, profile).arm))
         plan = self.store.read_plan(study.name, profile)
         self.floor = self.store.read_reference(plan["protocol_id"]) if plan else {}
+        self.answers = answer_study(self.study, self.rows)
 
     def introduction(self) -> None:
-        """What was asked, how to read the answers, and what to beware of."""
-        asked = "\n".join(f"{i}. {q.text}" for i, q in enumerate(self.study.questions, 1))
+        """What is asked."""
         _text(
             f"# {self.study.title}\n\n"
-            f"Study **{self.study.name}**, profile **{self.profile.name}**: {self.profile.description}.\n\n{asked}\n\n"
-            "Every trial is one training run, named by its seed; all arms run the same seeds, for the same number of "
-            "images. A mean stands with its 95% t interval over seeds. Differences and ratios of FID are to the "
-            "baseline, paired by seed; the ratio is a geometric mean. A difference whose interval holds 0 (a ratio "
-            "whose interval holds 1) has not been shown, and that is not evidence of no difference. Several "
-            "comparisons are made, and the intervals are not adjusted for it. "
-            "Scores belong to the protocol at the end of the page and cannot be compared with another."
+            f"Study **{self.study.name}**, profile **{self.profile.name}**: {self.profile.description}."
         )
-        for caution in tables.cautions(self.study, self.profile.name, self.store, self.rows):
-            _text(f"> **{caution}**")
+
+    def verdicts(self) -> None:
+        """Every claim of the study with its verdict, what to beware of, and how to read both."""
+        _text("## Answers\n\n" + _verdicts(self.answers))
+        self.cautions()
+        _text(HOW_TO_READ)
+
+    def cautions(self) -> None:
+        """What a reader must know before believing the tables."""
+        found = tables.cautions(self.study, self.profile.name, self.store, self.rows)
+        if found:
+            _text("\n>\n".join(f"> {caution}" for caution in found))
 
     def question(self, key: str) -> None:
-        """One question: its hypothesis, its table, FID by level, samples, and training curves."""
+        """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
         question = self.study.question(key)
         table = tables.question_table(self.study, question, self.rows)
+        said = "\n".join(f"- {a.sentence}" for a in self.answers if a.question == key)
+        arms = self.study.arms(question)
+        lacking = [arm for arm in arms.values() if tables.values(self.rows, arm, question.metric).empty]
         _text(
-            f"## {question.text}\n\n**Expected:** {question.hypothesis}\n\n"
-            f"Factor: {question.factor.label}. Baseline arm: `{question.baseline}`.\n\n"
-            + tables.markdown(tables.formatted(table))
-            + _pairing_note(table)
+            f"## {question.text}\n\n**Expected:** {question.hypothesis}\n\n{said}\n\n"
+            + (f"No scored trial yet of: {', '.join(f'`{arm}`' for arm in lacking)}.\n\n" if lacking else "")
         )
-        name = f"{question.text} "
-        levels = figures.levels(self.study, question, self.rows, self.floor)
-        _figure(levels, f"{key}-fid", f"{name} FID at each level, every seed shown")
-        samples = figures.samples(self.study, question, self.rows, self.store)
-        _figure(samples, f"{key}-samples", f"{name} Generated samples at each level")
-        curves = figures.curves(self.study, question, self.rows, self.store)
-        _figure(curves, f"{key}-curves", f"{name} Losses and D's answers over training")
-        if levels is None:
-            _text("*No trial of this question has finished, so there is no figure of it yet.*")
+        part = (self.study, question, self.rows)
+        effects = figures.effects(*part)
+        _figure(effects, f"{key}-effects", f"{question.text} Effect of each level against the baseline, every seed")
+        if effects is None:
+            _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
+        first = next(q for q in self.study.questions if self.study.arms(q) == arms)  # asked of the same arms
+        if first is question:
+            samples = figures.samples(*part, self.store)
+            _figure(samples, f"{key}-samples", f"{question.text} Generated samples at each level")
+        else:
+            _text(f"*Samples and curves of these arms stand under “{first.text}”*")
+        _text("#### Scores at each level")
+        _text(tables.markdown(tables.formatted(table, question.metric)) + _pairing_note(table))
+        levels = figures.levels(*part, self.floor)
+        _figure(levels, f"{key}-levels", f"{question.text} {METRICS[question.metric].label} at each level, every seed")
+        if first is question:
+            self._training(question)
+            self._memorisation(question)
+
+    def _training(self, question: Question) -> None:
+        part = (self.study, question, self.rows, self.store)
+        fid, balance = figures.fid_over_training(*part), figures.balance(*part)
+        if fid or balance:
+            _text("#### Training: FID against images and seconds, balance of G and D")
+            _figure(fid, f"{question.key}-training", f"{question.text} Online FID against images seen and seconds")
+            _figure(balance, f"{question.key}-balance", f"{question.text} Losses, D's answers and accuracy")
+
+    def _memorisation(self, question: Question) -> None:
+        trials = figures.same_seed(self.study.arms(question), self.rows, self.store)
+        if not trials:
+            return
+        found = {arm: neighbours.of_trial(self.store, trial.trial_id) for arm, trial in trials.items()}
+        kept = {arm: pair for arm, pair in found.items() if pair is not None}
+        _text("#### Memorisation: the training images nearest to samples")
+        if not kept:
+            _text(
+                "*The prepared training images are no longer in the store's cache, so samples cannot be compared with "
+                "them; a run of the study prepares them again.*"
+            )
+            return
+        _text(
+            "The samples nearest to a training image come first. Far below 1 a generator copies, or draws less than "
+            "digits vary (blur also lies near everything): the pairs tell which."
+        )
+        figure = figures.neighbours(self.study, question, kept)
+        _figure(figure, f"{question.key}-neighbours", f"{question.text} Samples above their nearest training images")
 
     def overview(self) -> None:
-        """Every arm of the study in one table."""
-        table = tables.overview_table(self.rows, _arms(self.study, self.profile.name, self.store))
-        _text("## Every arm\n\n" + tables.markdown(tables.formatted(table)))
+        """Every arm of the study: scores, cost, and the trials that diverged or failed."""
+        scores = tables.formatted(tables.overview_table(self.rows, self.arms))
+        costs = tables.formatted_costs(tables.cost_table(self.rows, self.arms))
+        _text("## Every arm\n\n#### Scores\n\n" + tables.markdown(scores))
+        _text("#### Cost of a trial\n\n" + tables.markdown(costs))
+        lost = tables.failure_table(self.rows)
+        if len(lost):
+            _text("#### Trials that diverged or failed\n\n" + tables.markdown(lost))
 
     def provenance(self) -> None:
         """How the numbers were made."""
+        box = tables.provenance(self.study, self.profile.name, self.store, self.rows)
+        _text("## How these numbers were made\n\n" + tables.markdown(box))
+
+    def write_tables(self, folder: Path) -> None:
+        """Every table as CSV (numbers) and LaTeX (as shown)."""
+        _write(folder, "verdicts", tables.verdict_table(self.answers), tables.formatted_verdicts(self.answers))
+        for question in self.study.questions:
+            table = tables.question_table(self.study, question, self.rows)
+            _write(folder, question.key, table, tables.formatted(table, question.metric))
+        overview = tables.overview_table(self.rows, self.arms)
+        _write(folder, "overview", overview, tables.formatted(overview))
+        costs = tables.cost_table(self.rows, self.arms)
+        _write(folder, "costs", costs, tables.formatted_costs(costs))
+        self.rows.to_csv(folder / "results.csv", index=False)
+
+
+class Summary:
+    """What the summary notebook shows: every claim of the founding document, and every study's own, on one page."""
+
+    def __init__(
+        self, studies: Mapping[str, Study], claims: Mapping[str, Sequence[str]], profile: str, store: Store | str | Path
+    ) -> None:
+        """Load what the store holds of these studies.
+
+        Args:
+            studies: By name.
+            claims: Each in words -> what tests it: "study/question", or "study/question/level" of a contrast.
+            profile: At which profile.
+            store: Where the results are.
+
+        Raises:
+            UserError: no such store.
+        """
+        self.studies, self.claims, self.profile = studies, claims, profile
+        self.store = store if isinstance(store, Store) else Store(store)
+        ran = {plan["study"] for plan in self.store.read_plans() if plan["profile"] == profile}
+        self.pages = {name: Page(study, profile, self.store) for name, study in studies.items() if name in ran}
+
+    def introduction(self) -> None:
+        """What this page is, and which studies have not run."""
+        absent = [name for name in self.studies if name not in self.pages]
         _text(
-            "## How these numbers were made\n\n"
-            + tables.provenance(self.study, self.profile.name, self.store, self.rows)
+            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: small networks on small data: what is refuted here "
+            "is refuted for them, not for every GAN."
+            + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")
         )
+
+    def verdicts(self) -> None:
+        """The founding document's claims, each with the verdicts of the questions that test it."""
+        _text("## The document's claims\n\n" + tables.markdown(self._claim_table()) + "\n\n" + HOW_TO_READ)
+
+    def details(self) -> None:
+        """Each study: all its claims with their verdicts, or plainly that it has no results."""
+        for name, study in self.studies.items():
+            _text(f"## {study.title}")
+            if name not in self.pages:
+                _text(
+                    f"**No results.** The study {name} never ran in this store at the profile {self.profile}: "
+                    f"`make study-{name} PROFILE={self.profile}` runs it."
+                )
+                continue
+            page = self.pages[name]
+            page.cautions()
+            smallest = [page.study.question(a.question).smallest_effect for a in page.answers]
+            _figure(
+                figures.claims(page.answers, smallest),
+                f"{name}-claims",
+                f"{study.title} Each claim's effect in units of the smallest effect of interest, with its interval",
+            )
+            said = "\n".join(f"- {a.sentence}" for a in page.answers)
+            _text(f"#### All answers of this study\n\n{_verdicts(page.answers)}{said}")
+
+    def provenance(self) -> None:
+        """How the numbers of each study were made."""
+        _text("## How these numbers were made")
+        for name, page in self.pages.items():
+            box = tables.provenance(page.study, self.profile, self.store, page.rows)
+            _text(f"#### {name}\n\n{tables.markdown(box)}")
+        plans = [self.store.read_plan(name, self.profile) or {} for name in self.pages]
+        if len({plan.get("protocol_id") for plan in plans}) > 1:
+            _text("> The studies were scored under different protocols: no score may be compared across them.")
+
+    def write_tables(self, folder: Path) -> None:
+        """The claims and all verdicts as CSV (numbers) and LaTeX (as shown)."""
+        claims = self._claim_table()
+        _write(folder, "claims", claims, claims)
+        answers = [answer for page in self.pages.values() for answer in page.answers]
+        of = [name for name, page in self.pages.items() for _ in page.answers]
+        _write(folder, "verdicts", tables.verdict_table(answers).assign(study=of), tables.formatted_verdicts(answers))
+
+    def _claim_table(self) -> pd.DataFrame:
+        rows = []
+        for words, references in self.claims.items():
+            answers = [answer for reference in references for answer in self._answers(reference)]
+            counts = {v: sum(a.verdict == v for a in answers) for v in figures.VERDICTS}
+            found = [f"{n} {v}" for v, n in counts.items() if n]
+            if not references:
+                verdict = "not tested"
+            elif not answers:
+                verdict = "no results"
+            else:
+                verdict = next(v for v in counts if counts[v]) if len(found) == 1 else ", ".join(found)
+            effects = [tables.effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers]
+            if len(effects) > 1:
+                effects = [f"{name} {text}" for name, text in zip(self._baselines(references), effects, strict=True)]
+            seeds = sorted({a.n for a in answers})
+            rows.append(
+                {
+                    "claim": words,
+                    "verdict": verdict,
+                    "tests": str(len(answers)),
+                    "effects [95%]": "; ".join(effects) or "–",
+                    "n": "–".join(dict.fromkeys(str(n) for n in (seeds[:1] + seeds[-1:]))) or "–",
+                    "diverged": str(sum(a.failures for a in answers)),
+                    "seeds needed": _needed(answers),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _baselines(self, references: Sequence[str]) -> list[str]:
+        """Of each answer to these references, the network it is about."""
+        return [
+            self.studies[reference.split("/")[0]].question(answer.question).baseline
+            for reference in references
+            for answer in self._answers(reference)
+        ]
+
+    def _answers(self, reference: str) -> list[Answer]:
+        study, question, *level = reference.split("/", 2)
+        if study not in self.pages:
+            return []
+        mine = [a for a in self.pages[study].answers if a.question == question]
+        return [a for a in mine if not level or a.level == level[0]]
 
 
 def render(study: Study, profile: str, store: Store, out: Path | None = None) -> list[Path]:
-    """Execute the study's notebook and write HTML, Markdown, the executed notebook and CSV tables.
+    """Execute the study's notebook and write HTML, Markdown, the executed notebook, CSV and LaTeX tables.
 
     Args:
         study: Whose report; its notebook is reports/<name>.ipynb, or the generic study.ipynb, for which it must be in
@@ -108,10 +287,31 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     own = NOTEBOOKS / f"{study.name}.ipynb"
     source = own if own.exists() else NOTEBOOKS / "study.ipynb"
     page = Page(study, profile, store)
-    out = store.report_folder(study.name, profile) if out is None else out
+    parameters = {"study": study.name, "profile": profile, "store": str(store.root)}
+    return _publish(source, parameters, study.name, study.title, page, out or store.report_folder(study.name, profile))
+
+
+def render_summary(
+    studies: Mapping[str, Study],
+    claims: Mapping[str, Sequence[str]],
+    profile: str,
+    store: Store,
+    out: Path | None = None,
+) -> list[Path]:
+    """The same for the summary; reports/summary.ipynb takes studies and claims from the package `studies`."""
+    page = Summary(studies, claims, profile, store)
+    parameters = {"profile": profile, "store": str(store.root)}
+    out = out or store.report_folder("summary", profile)
+    return _publish(NOTEBOOKS / "summary.ipynb", parameters, "summary", SUMMARY_TITLE, page, out)
+
+
+def _publish(
+    source: Path, parameters: dict[str, str], name: str, title: str, page: Page | Summary, out: Path
+) -> list[Path]:
+    """Make the report in a folder aside, then put it in place whole."""
     out = out.resolve()
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / f"{study.name}.html").exists())):
-        raise UserError(f"{out} holds something other than a report of {study.name}; name an empty or new folder")
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / f"{name}.html").exists())):
+        raise UserError(f"{out} holds something other than a report of {name}; name an empty or new folder")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -119,24 +319,25 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
         raise UserError(f"cannot write a report to {out.parent}: {error.strerror}; name another folder") from None
     try:
         staging.chmod(0o777 & ~_umask())
-        notebook = _execute(source, staging / f"{study.name}.ipynb", study, profile, store)
-        _export(notebook, staging, study)
-        for question in study.questions:
-            table = tables.question_table(study, question, page.rows)
-            table.to_csv(staging / f"{question.key}.csv", index=False)
-        overview = tables.overview_table(page.rows, _arms(study, profile, store))
-        overview.to_csv(staging / "overview.csv", index=False)
-        page.rows.to_csv(staging / "results.csv", index=False)
+        _execute(source, staging / f"{name}.ipynb", parameters)
+        _export(staging / f"{name}.ipynb", name, title)
+        page.write_tables(staging)
         if out.exists():
             shutil.rmtree(out)
         staging.rename(out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    first = [out / f"{study.name}.html", out / f"{study.name}.md", out / f"{study.name}.ipynb"]
-    return first + sorted(out.glob("*.csv"))
+    return [out / f"{name}{end}" for end in (".html", ".md", ".ipynb")] + sorted(
+        [*out.glob("*.csv"), *out.glob("*.tex")]
+    )
 
 
-def _execute(source: Path, target: Path, study: Study, profile: str, store: Store) -> Path:
+def _write(folder: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> None:
+    numbers.to_csv(folder / f"{name}.csv", index=False)
+    (folder / f"{name}.tex").write_text(tables.latex(shown), encoding="utf-8")
+
+
+def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
     """Run the notebook in a kernel of this very interpreter, whatever kernels are installed on the machine."""
     with _quiet(), tempfile.TemporaryDirectory(prefix="report-") as scratch:
         import nbformat
@@ -166,7 +367,7 @@ def _execute(source: Path, target: Path, study: Study, profile: str, store: Stor
             notebook = papermill.execute_notebook(
                 source,
                 None,
-                parameters={"study": study.name, "profile": profile, "store": str(store.root)},
+                parameters=parameters,
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
@@ -178,7 +379,6 @@ def _execute(source: Path, target: Path, study: Study, profile: str, store: Stor
         for name in ("input_path", "output_path"):  # a report says nothing of the machine's folders
             notebook.metadata.papermill.pop(name, None)
         nbformat.write(notebook, target)
-    return target
 
 
 @contextmanager
@@ -197,27 +397,42 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _export(notebook: Path, folder: Path, study: Study) -> None:
-    """The notebook as one stand-alone HTML file, and as Markdown with its pictures."""
+def _export(path: Path, name: str, title: str) -> None:
+    """The executed notebook's outputs as one stand-alone HTML file, and as Markdown with its pictures; without code.
+
+    A heading of the fourth level folds what stands below it, up to the next heading.
+    """
     with _quiet():
         import nbformat
-        from nbconvert import HTMLExporter, MarkdownExporter
+        from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-        content = nbformat.read(notebook, as_version=4)
-        body, _ = HTMLExporter(template_name="basic", exclude_input=True, exclude_anchor_links=True).from_notebook_node(
-            content
-        )
-        markdown, resources = MarkdownExporter(exclude_input=True, raw_template=MARKDOWN).from_notebook_node(
-            content, {"output_files_dir": "pictures", "unique_key": study.name}
-        )
-    # A table wider than the window scrolls inside its own box.
+        notebook = nbformat.read(path, as_version=4)
+        to_html = MarkdownWithMath(renderer=IPythonRenderer(escape=False, exclude_anchor_links=True)).render
+    (path.parent / "pictures").mkdir()
+    body, text = [], []
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        data = output.get("data", {})
+        if "image/png" in data:
+            file, alt = output.metadata["filename"], output.metadata["image/png"]["alt"]
+            (path.parent / "pictures" / file).write_bytes(base64.b64decode(data["image/png"]))
+            body.append(f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data["image/png"].strip()}">')
+            text.append(f"![{alt}](pictures/{file})")
+        elif "text/markdown" in data:
+            body.append(to_html(data["text/markdown"]))
+            text.append(data["text/markdown"])
+    page = HTML.replace("{title}", html.escape(title)).replace("{body}", _arranged("\n".join(body)))
+    path.with_name(f"{name}.html").write_text(page, encoding="utf-8")
+    markdown = re.sub(r"\n{3,}", "\n\n", "\n\n".join(text)).strip()
+    path.with_name(f"{name}.md").write_text(markdown + "\n", encoding="utf-8")
+
+
+def _arranged(body: str) -> str:
+    """HTML in which wide tables scroll inside their own box, verdicts are badges, and details are folded."""
     body = re.sub(r"(<table.*?</table>)", r'<div class="scroll">\1</div>', body, flags=re.DOTALL)
-    page = HTML.replace("{title}", html.escape(study.title)).replace("{body}", body)
-    (folder / f"{study.name}.html").write_text(page, encoding="utf-8")
-    (folder / f"{study.name}.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown).strip() + "\n", encoding="utf-8")
-    (folder / "pictures").mkdir()
-    for name, picture in resources["outputs"].items():
-        (folder / name).write_bytes(picture)
+    body = re.sub(r"<td[^>]*>(supported|refuted|unresolved)</td>", r'<td><span class="\1">\1</span></td>', body)
+    parts = re.split(r"(?=<h[1-4])", body)
+    fold = re.compile(r"<h4[^>]*>(.*?)</h4>(.*)", re.DOTALL)
+    return "".join(fold.sub(r"<details><summary>\1</summary>\2</details>", part) for part in parts)
 
 
 def _text(markdown: str) -> None:
@@ -229,6 +444,27 @@ def _figure(figure: Figure | None, name: str, alt: str) -> None:
         metadata = {"filename": f"{name}.png", "image/png": {"alt": alt}}
         picture = base64.b64encode(figures.as_png(figure)).decode()
         display({"image/png": picture, "text/plain": alt}, metadata=metadata, raw=True)
+
+
+def _verdicts(answers: Sequence[Answer]) -> str:
+    """The table of verdicts in Markdown, and the smallest p that its tests could reach."""
+    if not answers:
+        return "*No claim could be tested yet.*\n\n"
+    reach = {a.n: a.smallest_p for a in answers if a.n}
+    least = ", ".join(f"{tables.p_value(p)} with {n} seeds" for n, p in sorted(reach.items()))
+    note = f"\n\n*Smallest p that the exact test can reach: {least}.*" if least else ""
+    return tables.markdown(tables.formatted_verdicts(answers)) + note + "\n\n"
+
+
+def _needed(answers: Sequence[Answer]) -> str:
+    """Seeds that would settle the open ones among these answers, as far as a number is known."""
+    still = [a for a in answers if a.verdict == "unresolved"]
+    known = [a.seeds_needed for a in still if a.seeds_needed is not None]
+    if not answers:
+        return "–"
+    if not still:
+        return "settled"
+    return f"{max(known)}" + (" or more" if len(known) < len(still) else "") if known else "out of reach"
 
 
 def _pairing_note(table: pd.DataFrame) -> str:
@@ -243,21 +479,28 @@ def _pairing_note(table: pd.DataFrame) -> str:
     )
 
 
-def _arms(study: Study, profile: str, store: Store) -> list[str]:
-    return list(dict.fromkeys(results.planned(store, study.name, profile).arm))
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-MARKDOWN = """{%- extends 'markdown/index.md.j2' -%}
-{% block data_png %}
-![{{ output | get_metadata('alt', 'image/png') }}]({{ output.metadata.filenames['image/png'] | path2url }})
-{% endblock data_png %}
-"""  # nbconvert's own, but that pictures keep their alt text
+SUMMARY_TITLE = "What the founding document claims, and what came out"
+
+HOW_TO_READ = """#### How to read this
+
+A trial is one training run, named by its seed; all arms run the same seeds, for the same number of images. Effects are
+against the baseline arm, paired by seed, with 95% intervals over seeds: ratios (geometric means) of FID, differences of
+what is bounded. Before anything ran, each question declared its expectation, the metric that decides and the smallest
+effect of interest, below which an effect counts as none.
+
+- **supported**: the expectation was shown, after correction for the number of claims in the question (Holm).
+- **refuted**: shown, too: the opposite, or an effect smaller than the smallest of interest.
+- **unresolved**: neither. Not evidence of no difference; 'seeds needed' says how many in all would probably settle it.
+
+A diverged trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page
+and cannot be compared with another's.
+"""
 
 HTML = """<!DOCTYPE html>
 <html lang="en">
@@ -275,12 +518,21 @@ h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1rem; border-top: 1p
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .5rem; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 2px solid #888; }
-td:last-child:not([style*="right"]) { white-space: normal; min-width: 14rem; overflow-wrap: anywhere; }
+td:not([style*="right"]) { white-space: normal; min-width: 4.5rem; overflow-wrap: break-word; }
+td:last-child:not([style*="right"]) { min-width: 14rem; overflow-wrap: anywhere; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
+td:has(+ td > .supported, + td > .refuted, + td > .unresolved) { min-width: 11rem; position: static; }
 blockquote { margin: 1rem 0; padding: .2rem 1rem; border-left: 4px solid #d55e00; background: #fdf3ec; }
 img { max-width: min(100%, 50rem); height: auto; display: block; }
-code { background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }
-@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } img, .scroll { break-inside: avoid; } }
+details { border: 1px solid #ddd; border-radius: 4px; margin: .6rem 0; padding: 0 .8rem; max-width: 75rem; }
+summary { cursor: pointer; padding: .5rem 0; font-weight: 600; }
+.supported, .refuted, .unresolved { font-weight: 600; white-space: nowrap; }
+.supported { color: #005a8f; } .supported::before { content: "● "; }
+.refuted { color: #9a4200; } .refuted::before { content: "✕ "; }
+.unresolved { color: #555; } .unresolved::before { content: "◇ "; }
+code { overflow-wrap: anywhere; background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }
+@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } img, .scroll { break-inside: avoid; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
 </style>
 </head>
 <body>

@@ -1,12 +1,16 @@
 """The tables of a report: numbers as data frames (for CSV), and the same formatted for people."""
 
+import dataclasses
 import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
 from harness.analysis import results
+from harness.analysis.answers import Answer
 from harness.analysis.statistics import (
     FEWEST_FOR_A_CLAIM,
     Estimate,
@@ -17,15 +21,50 @@ from harness.analysis.statistics import (
     seed_correlation,
 )
 from harness.errors import UserError
+from harness.metrics import METRICS
 from harness.spec import ScoreProtocol
 from harness.store import Store
 from harness.study import Question, Study
 
-METRICS = ("fid", "is_mean", "kid", "precision", "recall")
+SCORES = ("fid", "is_mean", "kid", "precision", "recall")
+COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
+SIZES = (  # these do not
+    "kimg",
+    "d_steps",
+    "g_steps",
+    "generator_parameters",
+    "discriminator_parameters",
+    "generator_flops_per_image",
+    "discriminator_flops_per_image",
+)
 
 
-def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None) -> dict[str, float | int | str]:
-    """One arm's numbers: counts, each metric's mean and 95% t interval over seeds, and against the baseline by seed.
+def scored(rows: pd.DataFrame) -> pd.DataFrame:
+    """The trials that finished and have scores: not diverged, not failed, not still to be scored."""
+    return rows[(rows.status == "ok") & rows.fid.notna()]
+
+
+def values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
+    """A metric of an arm's scored trials by seed, in the seeds' order; +inf where a threshold was not reached."""
+    if metric not in rows:
+        return pd.Series(dtype=float, index=pd.Index([], name="seed"))
+    found = rows.loc[(rows.arm == arm) & (rows.status == "ok") & rows.fid.notna(), ["seed", metric]]
+    return found.set_index("seed")[metric].dropna().sort_index()
+
+
+def paired(rows: pd.DataFrame, arm: str, baseline: str, metric: str) -> pd.Series:
+    """The arm's effect at each seed that both arms have: the ratio to the baseline or the difference from it.
+
+    Infinite values stay: 0 or inf where one arm alone did not reach a threshold; seeds where neither did are left out.
+    """
+    theirs = values(rows, baseline, metric)
+    mine = values(rows, arm, metric).reindex(theirs.index).dropna()
+    theirs = theirs.loc[mine.index]
+    return (mine / theirs if METRICS[metric].scale == "ratio" else mine - theirs).dropna()
+
+
+def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "fid") -> dict[str, float | int | str]:
+    """One arm's numbers: counts, each score's mean and 95% t interval over seeds, and against the baseline by seed.
 
     Diverged seeds have no score: they are counted, and left out of means and pairs.
 
@@ -33,9 +72,10 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None) -> dict[str, flo
         rows: A results table.
         arm: Whose row.
         baseline: The arm to pair with; None for none.
+        metric: What is paired, by its difference and, where it is compared so, its ratio.
     """
     mine = rows[rows.arm == arm]
-    finished = scored(mine).set_index("seed").sort_index()
+    finished = scored(mine)
     ended = int((mine.status != "failed").sum())
     diverged = int((mine.status == "diverged").sum())
     rate = failure_rate(diverged, ended)
@@ -48,91 +88,166 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None) -> dict[str, flo
         "diverged_high": rate.high,
         "failed": int((mine.status == "failed").sum()),
     }
-    for metric in METRICS:
-        row |= _columns(metric, mean_interval(finished[metric].dropna()))
+    for name in dict.fromkeys((metric, *SCORES)):
+        found = values(rows, arm, name)
+        reached = found[found != math.inf]
+        row |= _columns(name, mean_interval(reached))
+        if len(reached) < len(found):
+            row[f"{name}_not_reached"] = len(found) - len(reached)
     row["seconds"] = float(finished.seconds.mean()) if len(finished) else math.nan
-    for cost in ("generator_parameters", "generator_flops_per_image"):
-        if cost in finished:
-            row[cost] = float(finished[cost].iloc[0]) if len(finished) else math.nan
     if baseline is not None and baseline != arm:
-        theirs = scored(rows[rows.arm == baseline]).set_index("seed")
-        pairs = finished.index.intersection(theirs.index).sort_values()
-        a, b = finished.loc[pairs, "fid"], theirs.loc[pairs, "fid"]
-        row["pairs"] = len(pairs)
-        row |= _columns("fid_difference", paired_difference(a, b)) | _columns("fid_ratio", paired_ratio(a, b))
+        theirs = values(rows, baseline, metric)
+        a = values(rows, arm, metric).reindex(theirs.index).dropna()
+        both = (a != math.inf) & (theirs.loc[a.index] != math.inf)
+        a, b = a[both], theirs.loc[a.index][both]
+        row["pairs"] = len(a)
+        row |= _columns(f"{metric}_difference", paired_difference(a, b))
+        if METRICS[metric].scale == "ratio":
+            row |= _columns(f"{metric}_ratio", paired_ratio(a, b))
         row["seed_correlation"] = seed_correlation(a, b)
     return row
-
-
-def scored(rows: pd.DataFrame) -> pd.DataFrame:
-    """The trials that finished and have scores: not diverged, not failed, not still to be scored."""
-    return rows[(rows.status == "ok") & rows.fid.notna()]
 
 
 def question_table(study: Study, question: Question, rows: pd.DataFrame) -> pd.DataFrame:
     """One row a level, in the factor's order; columns as in `arm_row`, with `level` and `is_baseline` first."""
     arms = study.arms(question)
     return pd.DataFrame(
-        {"level": level, "is_baseline": arm == question.baseline, **arm_row(rows, arm, question.baseline)}
+        {
+            "level": level,
+            "is_baseline": arm == question.baseline,
+            **arm_row(rows, arm, question.baseline, question.metric),
+        }
         for level, arm in arms.items()
     )
 
 
-def overview_table(rows: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+def overview_table(rows: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """One row an arm, in the given order; columns as in `arm_row`, without pairs."""
     return pd.DataFrame(arm_row(rows, arm, None) for arm in arms)
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """A question's or overview table for people: means ± half the 95% interval, arrows towards better."""
-    questions = "level" in table
+def cost_table(rows: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """What one trial of each arm costs: one row an arm; times are means over its scored trials, sizes are the same.
+
+    A column that no trial recorded is left out.
+    """
+    finished = scored(rows)
+    table = finished.groupby("arm")[[c for c in (*SIZES, *COSTS) if c in finished]].mean().reindex(arms)
+    return table.dropna(axis=1, how="all").rename_axis("arm").reset_index()
+
+
+def failure_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every trial that diverged or failed: arm, seed, status, error."""
+    lost = rows[rows.status != "ok"].reindex(columns=["arm", "seed", "status", "error"])
+    return lost.sort_values(["status", "arm", "seed"], ignore_index=True)
+
+
+def verdict_table(answers: Sequence[Answer]) -> pd.DataFrame:
+    """One row a claim; the columns are the fields of `Answer`."""
+    return pd.DataFrame(map(dataclasses.asdict, answers), columns=[f.name for f in dataclasses.fields(Answer)])
+
+
+def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:
+    """The verdicts for people: what was claimed, what came out, and what it rests on."""
+    return pd.DataFrame(
+        {
+            "claim": [a.claim for a in answers],
+            "verdict": [a.verdict for a in answers],
+            "effect [95%]": [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers],
+            "p (Holm)": [f"{p_value(a.p)} ({p_value(a.p_holm)})" for a in answers],
+            "n": [str(a.n) for a in answers],
+            "diverged": [str(a.failures) for a in answers],
+            "seeds needed": [_needed(a) for a in answers],
+        }
+    )
+
+
+def formatted(table: pd.DataFrame, metric: str = "fid") -> pd.DataFrame:
+    """A question's or overview table for people: means with 95% intervals, arrows towards better.
+
+    Args:
+        table: What `question_table` or `overview_table` gave.
+        metric: The question's own: it comes first, with its effect.
+    """
     shown = pd.DataFrame()
-    if questions:
-        shown["level"] = [f"{r.level} (baseline)" if r.is_baseline else r.level for r in table.itertuples()]
+    lines = list(table.itertuples())
+    if "level" in table:
+        shown["level"] = [f"{r.level} (baseline)" if r.is_baseline else r.level for r in lines]
     else:
         shown["arm"] = table.arm
     shown["seeds"] = table.n.astype(str)
-    shown["diverged [95%]"] = [_failures(r) for r in table.itertuples()]
+    shown["diverged [95%]"] = [_failures(r) for r in lines]
     if table.failed.any():
         shown["failed"] = table.failed.astype(str)
-    shown["FID ↓ [95%]"] = [_mean_and_interval(r, "fid") for r in table.itertuples()]
-    if questions:
-        shown["ΔFID [95%]"] = [_difference(r) for r in table.itertuples()]
-        shown["FID ratio [95%]"] = [_ratio(r) for r in table.itertuples()]
-    shown["KID×10³ ↓"] = [_plus_minus(r, "kid", 1000) for r in table.itertuples()]
-    shown["IS ↑"] = [_plus_minus(r, "is_mean") for r in table.itertuples()]
-    shown["precision ↑"] = [_plus_minus(r, "precision") for r in table.itertuples()]
-    shown["recall ↑"] = [_plus_minus(r, "recall") for r in table.itertuples()]
-    shown["s/trial"] = [_number(s) for s in table.seconds]
-    if not questions and "generator_parameters" in table:
-        shown["G parameters"] = [_number(p, 0) for p in table.generator_parameters]
-        shown["G MFLOPs/image"] = [_number(f / 1e6) for f in table.generator_flops_per_image]
+    shown[f"{heading(metric)} [95%]"] = [_mean_and_interval(r, metric) for r in lines]
+    if "level" in table:
+        scale = METRICS[metric].scale
+        ends = [f"{metric}_{scale}{end}" for end in ("", "_low", "_high")]
+        shown[f"{scale} [95%]"] = [
+            "" if r.is_baseline else effect(*(getattr(r, e, math.nan) for e in ends), scale) for r in lines
+        ]
+    if metric != "fid":
+        shown["FID ↓ [95%]"] = [_mean_and_interval(r, "fid") for r in lines]
+    shown["KID×10³ ↓"] = [_plus_minus(r, "kid", 1000) for r in lines]
+    shown["IS ↑"] = [_plus_minus(r, "is_mean") for r in lines]
+    shown["precision ↑"] = [_plus_minus(r, "precision") for r in lines]
+    shown["recall ↑"] = [_plus_minus(r, "recall") for r in lines]
+    if metric != "seconds":
+        shown["s/trial"] = [number(s) for s in table.seconds]
+    return shown
+
+
+def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """The cost table for people."""
+    shown = pd.DataFrame({"arm": table.arm})
+    for column, title, scale in (
+        ("kimg", "kimg", 1),
+        ("d_steps", "D steps", 1),
+        ("g_steps", "G steps", 1),
+        ("seconds", "seconds", 1),
+        ("cpu_seconds", "CPU seconds", 1),
+        ("generator_parameters", "G parameters", 1),
+        ("discriminator_parameters", "D parameters", 1),
+        ("generator_flops_per_image", "G MFLOPs/image", 1e-6),
+        ("discriminator_flops_per_image", "D MFLOPs/image", 1e-6),
+    ):
+        if column in table:
+            whole = column.endswith(("steps", "parameters"))
+            shown[title] = [number(scale * x, 0 if whole else None) for x in table[column]]
     return shown
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A formatted table in Markdown; its first column to the left, the others to the right."""
+    """A formatted table in Markdown; words to the left, numbers to the right."""
+    words = {"arm", "level", "claim", "verdict", "status", "error", "study", ""}
     return tabulate(
-        table.values.tolist(),
+        [[str(cell).replace("|", "\\|") for cell in row] for row in table.values.tolist()],
         headers=list(table.columns),
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=("left",) + ("right",) * (table.shape[1] - 1),
+        colalign=["left" if column in words else "right" for column in table.columns],
     )
 
 
-def summary_table(study: Study, profile: str, store: Store) -> str:
-    """The FID tables of all questions as plain text, for the end of a run."""
+def latex(table: pd.DataFrame) -> str:
+    """A formatted table as LaTeX's tabular; its document needs the package booktabs and no other."""
+    words = {"arm", "level", "claim", "verdict"}
+    columns = "".join("l" if column in words else "r" for column in table.columns)
+    text = table.to_latex(index=False, escape=True, column_format=columns)
+    return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
+
+
+def summary_table(study: Study, profile: str, store: Store, answers: Sequence[Answer]) -> str:
+    """The verdicts and their sentences as plain text, for the end of a run."""
     rows = results.load(store, study=study.name, profile=profile)
-    parts = []
-    for question in study.questions:
-        table = formatted(question_table(study, question, rows))
-        short = table[["level", "seeds", "diverged [95%]", "FID ↓ [95%]", "ΔFID [95%]", "IS ↑", "s/trial"]]
-        align = ("left",) + ("right",) * (short.shape[1] - 1)
-        text = tabulate(short.values.tolist(), list(short.columns), "simple", disable_numparse=True, colalign=align)
-        parts.append(f"{question.text}\n{question.factor.label}, baseline arm {question.baseline}\n{text}")
-    parts += cautions(study, profile, store, rows)
-    return "\n\n".join(parts)
+    shown = formatted_verdicts(answers)[["claim", "verdict", "effect [95%]", "n"]]
+    align = ("left", "left", "right", "right")
+    widths = [56, None, None, None]
+    text = tabulate(
+        shown.values.tolist(), list(shown.columns), "simple", disable_numparse=True, colalign=align, maxcolwidths=widths
+    )  # fmt: skip
+    said = "\n".join(f"- {answer.sentence}" for answer in answers)
+    return "\n\n".join([study.title, text, said, *cautions(study, profile, store, rows)])
 
 
 def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> list[str]:
@@ -141,15 +256,22 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     found = []
     seeds = plan.seed.nunique()
     why = f"No claim can rest on fewer than {FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
-    counts = scored(rows).groupby("arm").size().reindex(plan.arm.unique(), fill_value=0)
+    ended = rows[(rows.status == "diverged") | rows.index.isin(scored(rows).index)]
+    counts = ended.groupby("arm").size().reindex(plan.arm.unique(), fill_value=0)
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if seeds < FEWEST_FOR_A_CLAIM:
         found.append(f"Exploratory: {_count(seeds, 'seed')} an arm. {why}")
-    elif len(few) == len(counts):
-        found.append(f"Exploratory: at most {_count(int(few.max()), 'scored seed')} an arm. {why}")
+    elif len(few) and len(few) == (counts > 0).sum():
+        found.append(f"Exploratory: at most {_count(int(few.max()), 'finished seed')} an arm. {why}")
     elif len(few):
         found.append(
-            f"Exploratory where few seeds are scored: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
+            f"Exploratory where few seeds have finished: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
+        )
+    unknown = [arm for q in study.questions for arm in study.arms(q).values() if arm not in set(plan.arm)]
+    if unknown:
+        found.append(
+            f"The study has since gained arms that were never planned here: {'; '.join(dict.fromkeys(unknown))}. "
+            "The same command runs them."
         )
     missing = len(set(plan.trial_id) - set(rows.trial_id))
     if missing:
@@ -173,44 +295,72 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     return found
 
 
-def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> str:
-    """The box that says how the numbers were made, in Markdown."""
+def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> pd.DataFrame:
+    """The box that says how the numbers were made: one line a subject."""
     plan = store.read_plan(study.name, profile)
     if plan is None:
         raise UserError(f"{study.name} ({profile}) never ran in {store.root}; run it first")
     made = [store.read_result(trial_id)["provenance"] for trial_id in rows.trial_id]
     protocol = _protocol(store, plan["protocol_id"], list(rows.trial_id))
-    floor = store.read_reference(plan["protocol_id"])
 
     def distinct(key: str) -> str:
         return ", ".join(sorted({str(p[key]) for p in made if p.get(key)})) or "–"
 
+    dates = sorted(p["date"] for p in made if p.get("date"))
     seeds = results.planned(store, study.name, profile).seed.nunique()
-    lines = [
-        ("command", f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`"),
-        ("trials", f"{len(rows)} of {len(plan['cells'])} planned, {int((rows.status == 'ok').sum())} scored"),
-        ("protocol", f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}"),
-        (
-            "floor",
-            f"real training images score FID {floor['fid']:.2f}, KID×10³ {1000 * floor['kid']:.2f}, "
-            f"IS {floor['is_mean']:.2f}, precision {floor['precision']:.3f}, recall {floor['recall']:.3f}"
-            if floor
-            else "not computed",
+    lines = {
+        "command": f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`",
+        "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
+        "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
+        "real against real": _scores(store.read_reference(plan["protocol_id"])),
+        "commit": distinct("commit") + " (+ marks a changed working tree)",
+        "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
+        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial",
+        "software": ", ".join(
+            f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")
         ),
-        ("commit", distinct("commit") + " (+ marks a changed working tree)"),
-        (
-            "dates",
-            f"{min((p['date'] for p in made if p.get('date')), default='–')} to "
-            f"{max((p['date'] for p in made if p.get('date')), default='–')}",
-        ),
-        ("hardware", f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial"),
-        (
-            "software",
-            ", ".join(f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")),
-        ),
-        ("compute", f"{rows.seconds.sum() / 3600:.2f} hours of trials"),
-    ]
-    return tabulate(lines, headers=["", ""], tablefmt="pipe", disable_numparse=True)
+        "compute": f"{rows.seconds.sum() / 3600:.2f} hours of trials",
+    }
+    return pd.DataFrame({"": lines.keys(), " ": lines.values()})
+
+
+def heading(metric: str) -> str:
+    """The metric's label with its arrow: "FID ↓"."""
+    return f"{METRICS[metric].label} {METRICS[metric].arrow}".strip()
+
+
+def effect(mean: float, low: float, high: float, scale: str) -> str:
+    """A ratio as ×1.20 [1.10, 1.31], a difference as +0.05 [+0.01, +0.09]; a dash for nothing."""
+    if math.isnan(mean):
+        return "–"
+    if scale == "ratio":
+        text = [_ratio(x) for x in (mean, low, high)]
+        text[0] = "×" + text[0]
+    else:
+        decimals = _decimals(mean)
+        text = [("+" if x > 0 else "") + number(x, decimals) for x in (mean, low, high)]
+    return text[0] if math.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
+
+
+def p_value(p: float) -> str:
+    """0.031, <0.001, 1; a dash for nothing."""
+    if math.isnan(p):
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.2g}" if p >= 0.1 else f"{p:.3f}"
+
+
+def number(x: float, decimals: int | None = None) -> str:
+    """About three digits: 1,234 · 123 · 12.3 · 1.23; a dash for nothing."""
+    if math.isnan(x):
+        return "–"
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    return f"{x:,.{_decimals(x) if decimals is None else decimals}f}".replace("-", "−")
+
+
+def plain(markdown_text: str) -> str:
+    """A cell without Markdown's marks."""
+    return re.sub(r"[`*]", "", markdown_text)
 
 
 def _protocol(store: Store, protocol_id: str, trial_ids: list[str]) -> ScoreProtocol | None:
@@ -221,6 +371,15 @@ def _protocol(store: Store, protocol_id: str, trial_ids: list[str]) -> ScoreProt
     return None
 
 
+def _scores(scores: Mapping[str, float]) -> str:
+    if not scores:
+        return "not computed"
+    return (
+        f"FID {scores['fid']:.2f}, KID×10³ {1000 * scores['kid']:.2f}, IS {scores['is_mean']:.2f}, "
+        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}"
+    ).replace("-", "−")
+
+
 def _columns(name: str, estimate: Estimate) -> dict[str, float]:
     return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
@@ -229,51 +388,63 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def _failures(row: object) -> str:
+def _needed(answer: Answer) -> str:
+    if answer.verdict != "unresolved":
+        return "settled"
+    return "out of reach" if answer.seeds_needed is None else str(answer.seeds_needed)
+
+
+def _failures(row: Any) -> str:
     if row.ended == 0:
         return "–"
     return f"{row.diverged} of {row.ended} [{100 * row.diverged_low:.0f}, {100 * row.diverged_high:.0f}%]"
 
 
-def _number(x: float, decimals: int | None = None) -> str:
-    """About three digits: 1,234 · 123 · 12.3 · 1.23; a dash for nothing."""
-    if math.isnan(x):
-        return "–"
-    if decimals is None:
-        decimals = 0 if abs(x) >= 100 else 1 if abs(x) >= 10 else 2
-    return f"{x:,.{decimals}f}".replace("-", "−")
+def _decimals(x: float) -> int:
+    size = abs(x)
+    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
 
 
 def _mean_and_interval(row: Any, name: str) -> str:
     mean, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
+    missed = getattr(row, f"{name}_not_reached", 0)
+    suffix = f"; {missed:.0f} never" if missed and not math.isnan(missed) else ""
+    if math.isnan(mean) and suffix:
+        return "never"
     if math.isnan(low):
-        return _number(mean)
-    decimals = 0 if abs(mean) >= 100 else 1 if abs(mean) >= 10 else 2
-    return f"{_number(mean, decimals)} [{_number(low, decimals)}, {_number(high, decimals)}]"
+        return number(mean) + suffix
+    decimals = _decimals(mean)
+    return f"{number(mean, decimals)} [{number(low, decimals)}, {number(high, decimals)}]{suffix}"
 
 
 def _plus_minus(row: Any, name: str, scale: float = 1) -> str:
     mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
-    decimals = 0 if abs(mean) >= 100 else 1 if abs(mean) >= 10 else 2 if abs(mean) >= 1 else 3
     if math.isnan(low):
-        return _number(mean, None if math.isnan(mean) else decimals)
-    return f"{_number(mean, decimals)} ± {_number((high - low) / 2, decimals)}"
+        return number(mean)
+    return f"{number(mean)} ± {number((high - low) / 2, _decimals(mean))}"
 
 
-def _difference(row: Any) -> str:
-    if row.is_baseline:
-        return ""
-    mean, low, high = row.fid_difference, row.fid_difference_low, row.fid_difference_high
-    signed = [("+" if x > 0 else "") + _number(x, 0 if abs(mean) >= 100 else 1) for x in (mean, low, high)]
-    return "–" if math.isnan(mean) else signed[0] if math.isnan(low) else f"{signed[0]} [{signed[1]}, {signed[2]}]"
+def _ratio(x: float) -> str:
+    return number(x, 2) if x < 1000 or math.isinf(x) else f"{x:.1e}"
 
 
-def _ratio(row: Any) -> str:
-    if row.is_baseline:
-        return "1"
-    if math.isnan(row.fid_ratio):
-        return "–"
-    mean, low, high = (
-        f"{x:.2f}" if x < 1000 else f"{x:.1e}" for x in (row.fid_ratio, row.fid_ratio_low, row.fid_ratio_high)
-    )
-    return f"×{mean}" if math.isnan(row.fid_ratio_low) else f"×{mean} [{low}, {high}]"
+_LATEX = str.maketrans(
+    {
+        "↓": r"$\downarrow$",
+        "↑": r"$\uparrow$",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "–": "--",
+        "≤": r"$\le$",
+        "∞": r"$\infty$",
+        "σ": r"$\sigma$",
+        "γ": r"$\gamma$",
+        "Δ": r"$\Delta$",
+        "³": "$^3$",
+        "²": "$^2$",
+        "·": r"$\cdot$",
+        "→": r"$\to$",
+    }
+)
+"""What plain LaTeX has no character for; applied after pandas has escaped the rest."""

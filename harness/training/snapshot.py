@@ -9,20 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The whole state of a trial after `step` updates, on the CPU. Training resumed from it goes on bit for bit.
-
-    Taken at report points alone, where no partial sum of a curve row is pending.
-    """
+    """The state of a trial after `step` updates: weights on the CPU, and one curve row a report point."""
 
     step: int
     generator: dict[str, Tensor]
-    generator_ema: dict[str, Tensor]  # at the end of the budget with batch-norm statistics re-estimated for it
+    generator_ema: dict[str, Tensor]  # batch-norm statistics re-estimated for these weights
     discriminator: dict[str, Tensor]
-    g_optimizer: dict[str, Tensor]  # "0.exp_avg" is the first parameter's running mean of gradients
-    d_optimizer: dict[str, Tensor]
-    streams: dict[str, Tensor]  # name -> uint8 state of a random generator
-    batches_taken: int  # of the epoch whose order the stream "data" is about to draw
-    curves: list[dict[str, float]]  # one row a report point
+    curves: list[dict[str, float]]
     train_seconds: float  # without the time spent in observers
 
 

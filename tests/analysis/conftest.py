@@ -1,6 +1,7 @@
 """A store of made-up results: no number in it is a measurement."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from harness.analysis.answers import Answer
 from harness.spec import ScoreProtocol
 from harness.store import Store, TrialResult
 from harness.study import Study
@@ -19,6 +21,7 @@ settings.load_profile("unhurried")
 
 SEEDS = 6
 PROFILE = "laptop"
+FINGERPRINT = "0" * 16
 DIVERGED, FAILED, SINGLE, EMPTY = (
     "fc latent_std=10",
     "dc instance_noise=0.5",
@@ -58,7 +61,7 @@ def made_up_scores(rng: np.random.Generator, level: int, seed: int) -> dict[str,
 
 def made_up_curves(rng: np.random.Generator, kimg: float, fid: float) -> pd.DataFrame:
     x = np.linspace(0.25, kimg, 64)
-    wobble = rng.normal(0, 0.03, (4, 64))
+    wobble = rng.normal(0, 0.03, (5, 64))
     online = np.full(64, np.nan)
     online[::16] = fid * (1 + 4 * np.exp(-x[::16] / 8))
     return pd.DataFrame(
@@ -70,6 +73,7 @@ def made_up_curves(rng: np.random.Generator, kimg: float, fid: float) -> pd.Data
             "g_loss": 0.8 + 0.5 * (1 - np.exp(-x / 10)) + wobble[1],
             "d_real": 0.6 + 0.1 * (1 - np.exp(-x / 10)) + wobble[2],
             "d_fake": 0.4 - 0.1 * (1 - np.exp(-x / 10)) + wobble[3],
+            "d_accuracy": 0.7 + 0.1 * (1 - np.exp(-x / 10)) + wobble[4],
             "fid_online": online,
         }
     )
@@ -89,10 +93,29 @@ def made_up_grid(rng: np.random.Generator, level: int) -> bytes:
     return buffer.getvalue()
 
 
+def make_answer(verdict: str, effect: float, low: float, high: float, scale: str = "ratio") -> Answer:
+    return Answer(
+        question="q", claim=f"a claim that is {verdict}", level="1", verdict=verdict, effect=effect, low=low, high=high,
+        scale=scale, p=0.01, p_holm=0.02, smallest_p=0.03, p_exact=0.03, n=6, failures=0, seed_correlation=0.0,
+        probability_of_improvement=0.5, seeds_needed=None, seconds=1.0, method="t", sentence="It is so.",
+    )  # fmt: skip
+
+
+def write_data(store: Store) -> None:
+    """Prepared "training data" of noise, kept as harness.data does."""
+    folder = store.cache / "data" / "made-up"
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for part in ("train", "reference"):
+        np.save(folder / f"{part}.npy", rng.integers(0, 256, (50, 1, 28, 28), dtype=np.uint8))
+    (folder / "meta.json").write_text(json.dumps({"fingerprint": FINGERPRINT}))
+
+
 def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProtocol | None = None) -> None:
     """Write made-up results: one arm has a diverged trial, one a failed one, one a single seed, one none."""
     protocol = protocol or make_protocol()
-    cells = study.expand(study.profile(profile), SEEDS, lambda *_: "0" * 16)
+    study = study.at(profile)
+    cells = study.expand(study.profile(profile), SEEDS, lambda *_: FINGERPRINT)
     arms = list(dict.fromkeys(c.arm for c in cells))
     for cell in cells:
         if cell.arm == EMPTY or (cell.arm == SINGLE and cell.seed > 0):
@@ -111,7 +134,10 @@ def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProt
                 scores={} if diverged or failed else scores,
                 cost={
                     "kimg": cell.spec.kimg,
+                    "d_steps": cell.spec.num_steps * cell.spec.discriminator_steps,
+                    "g_steps": cell.spec.num_steps * cell.spec.generator_steps,
                     "seconds": 21 + float(rng.uniform(0, 3)),
+                    "cpu_seconds": 20.0,
                     "train_seconds": 18.0,
                     "score_seconds": 3.0,
                     "generator_parameters": 123_456 + level,
@@ -138,6 +164,7 @@ def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProt
                 samples_png=b"" if diverged or failed else made_up_grid(rng, level % 5),
             )
         )
+    write_data(store)
     store.write_reference(protocol, {"fid": 1.25, "is_mean": 7.7, "kid": -0.0002, "precision": 0.91, "recall": 0.92})
     store.write_plan(
         study.name,

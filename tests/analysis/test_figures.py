@@ -1,5 +1,6 @@
 """Figures draw what the rows say, whatever is missing, and leave nothing behind."""
 
+import dataclasses
 import math
 
 import matplotlib as mpl
@@ -7,13 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis import figures
+from harness.analysis.neighbours import of_trial
 from harness.analysis.results import load
 from harness.store import Store
-from harness.study import Study
-from tests.analysis.conftest import PROFILE
+from harness.study import Question, Study
+from tests.analysis.conftest import PROFILE, make_answer
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +28,63 @@ def texts(figure: Figure) -> str:
     return " ".join(t.get_text() for t in figure.findobj(mpl.text.Text))
 
 
+def drawn(axes: Axes, axis: str) -> np.ndarray:
+    return np.concatenate([np.asarray(getattr(line, f"get_{axis}data")(), float) for line in axes.lines])
+
+
+def by_kimg(study: Study, key: str) -> Question:
+    """The question as it would be, were it decided by how soon a level of FID is reached."""
+    return dataclasses.replace(study.question(key), metric="kimg_to_fid_300")
+
+
 def test_every_seed_is_shown(study: Study, rows: pd.DataFrame) -> None:
     figure = figures.levels(study, study.question("latent-std-fc"), rows, {"fid": 1.25})
     assert figure is not None
-    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in figure.axes[0].lines])
     expected = rows[rows.arm.str.match("fc$|fc latent_std") & (rows.status == "ok")].fid
-    assert np.isin(expected.to_numpy(), drawn).all() and len(expected) == 29
+    assert np.isin(expected.to_numpy(), drawn(figure.axes[0], "y")).all() and len(expected) == 29
     words = texts(figure)
-    assert "1 diverged" in words and "real images 1.2" in words and "(baseline)" in words
+    assert "1 diverged" in words and "real images 1.25" in words and "(baseline)" in words
+
+
+def test_effects_are_each_seed_over_its_own_baseline(study: Study, rows: pd.DataFrame) -> None:
+    figure = figures.effects(study, study.question("latent-std-dc"), rows)
+    assert figure is not None
+    fid = rows[rows.status == "ok"].pivot(index="seed", columns="arm", values="fid")
+    shown = drawn(figure.axes[0], "x")
+    for arm in ("dc latent_std=0.1", "dc latent_std=10"):
+        ratios = (fid[arm] / fid["dc"]).to_numpy()
+        assert np.isclose(ratios[:, None], shown, rtol=1e-12).any(1).all()
+        assert np.isclose(shown, np.exp(np.log(ratios).mean()), rtol=1e-9).any()
+    words = texts(figure)
+    assert "ratio to the baseline (1)" in words and "← better" in words and "too small to matter" in words
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_the_shade_is_the_smallest_effect_of_interest(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), metric="recall", smallest_effect=0.07)
+    figure = figures.effects(study, question, rows)
+    assert figure is not None
+    shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
+    assert shade.get_x() == pytest.approx(-0.07)
+    assert "recall, difference from the baseline (1)  (better →)" in texts(figure)
+
+
+def test_a_level_of_fid_never_reached_stands_at_the_edge(study: Study, rows: pd.DataFrame) -> None:
+    never = rows.assign(kimg_to_fid_300=np.where(rows.arm == "dc latent_std=3", math.inf, 10.0 + rows.seed))
+    question = by_kimg(study, "latent-std-dc")
+    effects, levels = figures.effects(study, question, never), figures.levels(study, question, never, {})
+    assert effects is not None and levels is not None
+    assert any(line.get_marker() == ">" for line in effects.axes[0].lines)
+    assert "▲ 6 never" in texts(levels) and "kimg until online FID ≤ 300 (lower is better ↓)" in texts(levels)
+    assert len(figures.as_png(effects)) > 5000 and len(figures.as_png(levels)) > 5000
 
 
 def test_an_empty_level_is_said(study: Study, rows: pd.DataFrame) -> None:
-    figure = figures.levels(study, study.question("latent-dim-dc"), rows, {})
+    question = study.question("latent-dim-dc")
+    figure = figures.levels(study, question, rows, {})
     assert figure is not None and "no finished trial" in texts(figure)
+    effects = figures.effects(study, question, rows)
+    assert effects is not None and "no pair of seeds" in texts(effects)
 
 
 @pytest.mark.parametrize("floor", [{}, {"fid": 1.25}, {"fid": -0.001}])
@@ -57,9 +104,13 @@ def test_a_wide_range_is_logarithmic_and_holds_every_seed(
 def test_nothing_finished_gives_no_figure(store: Store, study: Study, rows: pd.DataFrame) -> None:
     question = study.question("latent-std-dc")
     unfinished = rows.assign(status="failed", fid=np.nan)
+    assert figures.effects(study, question, unfinished) is None
     assert figures.levels(study, question, unfinished, {}) is None
     assert figures.samples(study, question, unfinished, store) is None
-    assert figures.curves(study, question, rows.iloc[:0], store) is None
+    assert figures.neighbours(study, question, {}) is None
+    assert figures.balance(study, question, rows.iloc[:0], store) is None
+    assert figures.fid_over_training(study, question, rows.iloc[:0], store) is None
+    assert figures.claims([], []) is None
 
 
 def test_samples_name_level_fid_and_seed(store: Store, study: Study, rows: pd.DataFrame) -> None:
@@ -78,15 +129,59 @@ def test_a_lost_picture_is_said(store: Store, study: Study, rows: pd.DataFrame) 
     assert figure is not None and "no samples" in texts(figure)
 
 
-def test_curves_have_a_line_a_level(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    figure = figures.curves(study, study.question("latent-std-dc"), rows, store)
-    assert figure is not None
-    for axes in figure.axes[:5]:
+def test_training_has_a_line_a_level_against_images_and_against_seconds(
+    store: Store, study: Study, rows: pd.DataFrame
+) -> None:
+    question = study.question("latent-std-dc")
+    balance = figures.balance(study, question, rows, store)
+    fid = figures.fid_over_training(study, question, rows, store)
+    assert balance is not None and fid is not None
+    for axes in (*balance.axes[:5], *fid.axes):
         assert len([line for line in axes.lines if len(line.get_xdata())]) == 5
+    assert "D's accuracy" in texts(balance)
+    assert [axes.get_xlabel() for axes in fid.axes] == ["kimg (1,000 real images)", "training seconds"]
+    curves = store.read_curves(rows[rows.arm == "dc"].trial_id.iloc[0]).dropna()
+    line = next(line for line in fid.axes[0].lines if line.get_label() == "1")
+    assert line.get_xdata().tolist() == curves.kimg.tolist()
+
+
+def test_the_line_is_the_median_and_the_band_all_seeds(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    figure = figures.balance(study, study.question("latent-std-dc"), rows, store)
+    assert figure is not None
+    curves = np.stack([store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "1")
+    assert np.allclose(line.get_ydata(), np.median(curves, 0))
+    band = figure.axes[0].collections[2].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(curves.min()) and band.max() == pytest.approx(curves.max())
+
+
+def test_neighbours_are_shown_with_their_distance(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    found = {"dc": of_trial(store, rows[rows.arm == "dc"].trial_id.iloc[0])}
+    figure = figures.neighbours(study, study.question("latent-std-dc"), {k: v for k, v in found.items() if v})
+    assert figure is not None
+    assert "1 (baseline): distance" in texts(figure) and "× that of held-out real images" in texts(figure)
+
+
+def test_claims_are_in_units_of_their_smallest_effect() -> None:
+    answers = [
+        make_answer("supported", 1.25**2, 1.25, 1.25**3),
+        make_answer("refuted", 0.01, -0.02, 0.04, "difference"),
+        make_answer("unresolved", math.nan, math.nan, math.nan),
+        make_answer("unresolved", math.inf, 1.25, math.inf),
+    ]
+    figure = figures.claims(answers, [1.25, 0.02, 1.25, 1.25])
+    assert figure is not None
+    shown = [np.asarray(line.get_xdata(), float) for line in figure.axes[0].lines]
+    assert any(np.allclose(x, [1, 3]) for x in shown if len(x) == 2)
+    assert any(np.allclose(x, [-1, 2]) for x in shown if len(x) == 2)
+    assert {2.0, 0.5, 6.0} <= {round(float(x[0]), 9) for x in shown if len(x) == 1}  # infinite: at the edge
+    words = texts(figure)
+    assert "no effect known" in words and all(v in words for v in ("supported", "refuted", "unresolved"))
 
 
 def test_drawing_changes_nothing_global(study: Study, rows: pd.DataFrame) -> None:
     before = dict(mpl.rcParams)
     figures.levels(study, study.question("latent-std-dc"), rows, {})
+    figures.effects(study, study.question("latent-std-dc"), rows)
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == []

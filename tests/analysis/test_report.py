@@ -1,8 +1,11 @@
 """A report is rendered once from made-up results, and every file of it is looked at."""
 
+import base64
+import html
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -10,16 +13,31 @@ import pytest
 from PIL import Image
 
 from harness.analysis import report
-from harness.analysis.report import NOTEBOOKS, Page, render
+from harness.analysis.answers import answer_study
+from harness.analysis.report import NOTEBOOKS, Page, Summary, render, render_summary
 from harness.analysis.results import load
-from harness.analysis.tables import overview_table, question_table
+from harness.analysis.tables import number, overview_table, question_table
 from harness.errors import UserError
-from harness.store import Store
+from harness.store import Store, TrialResult
 from harness.study import Study
 from studies import STUDIES
-from tests.analysis.conftest import DIVERGED, PROFILE
+from studies.claims import CLAIMS
+from tests.analysis.conftest import DIVERGED, PROFILE, make_protocol
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OLD = "left by an earlier report"
+
+
+def pictures_of(study: Study) -> list[str]:
+    """Samples, training and memorisation stand once, where their arms are first asked about."""
+    found, seen = [], []
+    for question in study.questions:
+        kinds = ["effects", "levels"]
+        if study.arms(question) not in seen:
+            kinds += ["samples", "training", "balance", "neighbours"]
+            seen.append(study.arms(question))
+        found += [f"{question.key}-{kind}.png" for kind in kinds]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +52,10 @@ def folder(store: Store, study: Study) -> Path:
 
 
 def test_every_file_is_written_and_nothing_else(folder: Path, study: Study) -> None:
-    tables = {f"{name}.csv" for name in ("overview", "results", *(q.key for q in study.questions))}
+    names = ["verdicts", "overview", "costs", *(q.key for q in study.questions)]
+    tables = {f"{name}{end}" for name in names for end in (".csv", ".tex")} | {"results.csv"}
     assert {p.name for p in folder.iterdir()} == {"noise.html", "noise.md", "noise.ipynb", "pictures", *tables}
-    pictures = {f"{q.key}-{kind}.png" for q in study.questions for kind in ("fid", "samples", "curves")}
-    assert {p.name for p in (folder / "pictures").iterdir()} == pictures
+    assert {p.name for p in (folder / "pictures").iterdir()} == set(pictures_of(study))
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]  # nothing made aside is left
 
 
@@ -45,10 +63,14 @@ def test_html_stands_alone(folder: Path, study: Study) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
     assert "<script" not in page and "@import" not in page
-    assert len(re.findall(r'<img[^>]*src="data:image/png;base64,', page)) == len(re.findall("<img", page)) == 12
+    pictures = len(re.findall(r'<img[^>]*src="data:image/png;base64,', page))
+    assert pictures == len(re.findall("<img", page)) == len(pictures_of(study))
+    assert len(page) < 6_000_000
     assert all(re.search(r'alt="[^"]{10,}', image) for image in re.findall(r"<img[^>]*>", page))
     assert f"<title>{study.title}</title>" in page and 'name="viewport"' in page
-    assert page.count("<table") == page.count('<div class="scroll"><table') == 6
+    assert page.count("<table") == page.count('<div class="scroll"><table') == len(study.questions) + 5
+    assert page.count("<details>") == page.count("</details>") > len(study.questions)
+    assert page.index("<h2>Answers") < page.index("<table") < page.index("<blockquote") < page.index("<img")
     assert "page.question(" not in page and "Traceback" not in page  # code is hidden
 
 
@@ -67,10 +89,31 @@ def test_html_says_what_weakens_it_and_where_it_comes_from(folder: Path, study: 
     assert all(question.text in page for question in study.questions)
 
 
-def test_markdown_shows_pictures_that_are_there(folder: Path) -> None:
+def test_every_claim_has_its_verdict_on_top(folder: Path, store: Store, study: Study) -> None:
+    page = (folder / "noise.html").read_text(encoding="utf-8")
+    answers = answer_study(study, load(store, study=study.name, profile=PROFILE))
+    assert len(answers) > len(study.questions)
+    for verdict in ("supported", "refuted", "unresolved"):
+        assert page.count(f'<span class="{verdict}">') == sum(a.verdict == verdict for a in answers) > 0
+    shown = html.unescape(page)
+    assert all(answer.claim in shown and answer.sentence in shown for answer in answers)
+    written = pd.read_csv(folder / "verdicts.csv")
+    assert written.verdict.tolist() == [a.verdict for a in answers]
+    assert written.effect.tolist() == pytest.approx([a.effect for a in answers], nan_ok=True)
+
+
+def test_details_do_not_swallow_what_follows(folder: Path, study: Study) -> None:
+    """No heading of the first three levels stands inside a fold."""
+    page = (folder / "noise.html").read_text(encoding="utf-8")
+    for inside in re.findall(r"<details>(.*?)</details>", page, re.DOTALL):
+        assert not re.search("<h[123]", inside)
+    assert page.count("<h2") == len(study.questions) + 3
+
+
+def test_markdown_shows_pictures_that_are_there(folder: Path, study: Study) -> None:
     text = (folder / "noise.md").read_text(encoding="utf-8")
     shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)
-    assert len(shown) == 12
+    assert [name for _, name in shown] and len(shown) == len(pictures_of(study))
     for alt, name in shown:
         assert len(alt) > 10
         with Image.open(folder / name) as picture:
@@ -84,8 +127,8 @@ def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: 
     for question in study.questions:
         written = pd.read_csv(folder / f"{question.key}.csv", dtype={"level": str})
         pd.testing.assert_frame_equal(written, question_table(study, question, rows), check_dtype=False)
-        for fid in written.fid.dropna():
-            assert f">{fid:.1f} [" in page or f">{fid:.1f}</td>" in page
+        for value in written[question.metric].dropna():
+            assert f">{number(value)} [" in page or f">{number(value)}" in page
     overview = pd.read_csv(folder / "overview.csv")
     pd.testing.assert_frame_equal(overview, overview_table(rows, overview.arm.tolist()), check_dtype=False)
     results = pd.read_csv(folder / "results.csv")
@@ -98,15 +141,15 @@ def test_the_executed_notebook_names_no_place_but_its_store(folder: Path, store:
     assert all(cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code")
 
 
-def test_committed_notebooks_hold_no_outputs_and_ask_every_question() -> None:
-    for path in NOTEBOOKS.glob("*.ipynb"):
-        cells = json.loads(path.read_text())["cells"]
-        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), path.name
-        if path.stem in STUDIES:
-            source = "".join("".join(cell["source"]) for cell in cells)
-            assert [key for key in re.findall(r'page\.question\("([^"]+)"\)', source)] == [
-                question.key for question in STUDIES[path.stem].questions
-            ]
+def test_committed_notebooks_hold_no_outputs_and_no_logic() -> None:
+    found = {path.stem: json.loads(path.read_text())["cells"] for path in NOTEBOOKS.glob("*.ipynb")}
+    assert {"architecture", "depth", "stabilization", "noise", "summary", "study"} <= found.keys()
+    for name, cells in found.items():
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), name
+        source = "\n".join("".join(cell["source"]) for cell in cells)
+        assert source.count("\n") < 20 and "def " not in source and "if " not in source, name
+        if name in STUDIES:
+            assert f'study = "{name}"' in source and "for question in page.study.questions" in source
 
 
 def test_a_study_without_its_own_notebook_gets_the_generic_one(
@@ -153,19 +196,160 @@ def test_what_never_ran_is_refused(store: Store, study: Study) -> None:
         render(study, "nonsense", store)
 
 
-def test_a_page_of_nothing_is_sentences(store: Store, study: Study, tmp_path: Path) -> None:
+def shown_by(page: Page | Summary, monkeypatch: pytest.MonkeyPatch, *keys: str) -> str:
+    """All text of a page, and the names of its pictures; with keys, of these questions only."""
+    shown: list[str] = []
+    monkeypatch.setattr(report, "_text", shown.append)
+    monkeypatch.setattr(report, "_figure", lambda figure, name, alt: figure is not None and shown.append(name))
+    page.introduction()
+    page.verdicts()
+    if isinstance(page, Page):
+        for key in keys or [question.key for question in page.study.questions]:
+            page.question(key)
+        page.overview()
+    else:
+        page.details()
+    page.provenance()
+    return "\n".join(shown)
+
+
+def test_a_page_of_nothing_is_sentences(
+    store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty = Store(tmp_path / "empty", create=True)
     empty.write_plan(study.name, PROFILE, store.read_plan(study.name, PROFILE) or {})
-    shown: list[str] = []
-    page = Page(study, PROFILE, empty)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_text", shown.append)
-        page.introduction()
-        for question in study.questions:
-            page.question(question.key)
-        page.overview()
-        page.provenance()
-    text = "\n".join(shown)
+    text = shown_by(Page(study, PROFILE, empty), monkeypatch)
     assert "No trial has finished: there is nothing to compare." in text
-    assert text.count("there is no figure of it yet") == 4
-    assert "nan" not in text
+    assert text.count("so there is no effect to draw") == len(study.questions)
+    assert "nan" not in text.lower().replace("provenance", "") and ".png" not in text and "-effects" not in text
+
+
+def test_a_store_of_failed_trials_only_is_sentences(
+    store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Store(tmp_path / "failed", create=True)
+    for cell in (store.read_plan(study.name, PROFILE) or {})["cells"]:
+        if cell["trial_id"] in store.trial_ids():
+            spec = store.read_spec(cell["trial_id"])
+            failed.write(TrialResult(spec=spec, status="failed", error="worker lost"))
+    failed.write_plan(study.name, PROFILE, store.read_plan(study.name, PROFILE) or {})
+    text = shown_by(Page(study, PROFILE, failed), monkeypatch)
+    assert "97 trials failed for reasons outside the model" in text and "worker lost" in text
+    assert "No trial has finished" in text and "-effects" not in text and "-levels" not in text
+
+
+def test_too_few_seeds_and_missing_arms_are_said(
+    store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Store(shutil.copytree(store.root, tmp_path / "few"))
+    plan = few.read_plan(study.name, PROFILE) or {}
+    kept = [c for c in plan["cells"] if c["seed"] < 2 and not c["arm"].startswith("fc latent_std")]
+    few.write_plan(study.name, PROFILE, {**plan, "cells": kept})
+    text = shown_by(Page(study, PROFILE, few), monkeypatch, "latent-std-dc", "latent-std-fc")
+    assert "Exploratory: 2 seeds an arm" in text and "never planned here: fc latent_std=0.1;" in text
+    assert "No scored trial yet of: `fc latent_std=0.1`, `fc latent_std=0.3`" in text
+    assert "latent-std-dc-effects" in text and "latent-std-fc-effects" not in text
+    assert "| supported" not in text and "| refuted" not in text and "| unresolved" in text
+
+
+def test_mixed_protocols_are_left_out_and_said(
+    store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = Store(shutil.copytree(store.root, tmp_path / "mixed"))
+    rows = load(mixed, study=study.name, profile=PROFILE)
+    trial_id = rows[(rows.arm == "dc") & (rows.seed == 0)].trial_id.item()
+    shutil.rmtree(mixed.trial_folder(trial_id) / "scores")
+    (mixed.trial_folder(trial_id) / "scores").mkdir()
+    mixed.add_scores(trial_id, make_protocol(num_generated=1000), {"fid": 1e6})
+    page = Page(study, PROFILE, mixed)
+    text = shown_by(page, monkeypatch, "latent-dim-dc")
+    assert "1 trial finished but not scored under this protocol" in text and "1,000,000" not in text
+    assert (page.rows.fid.dropna() < 1000).all()
+
+
+def test_a_deleted_cache_is_said(store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = Store(shutil.copytree(store.root, tmp_path / "without"))
+    shutil.rmtree(without.root / "cache")
+    text = shown_by(Page(study, PROFILE, without), monkeypatch, "latent-dim-dc")
+    assert "no longer in the store's cache" in text and "-neighbours" not in text and "-samples" in text
+
+
+def test_the_summary_answers_every_claim_and_says_what_has_no_results(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Summary(STUDIES, CLAIMS, PROFILE, store)
+    text = shown_by(page, monkeypatch)
+    for words in CLAIMS:
+        assert f"| {words}" in text
+    assert "No results yet of: architecture, depth, stabilization." in text
+    assert text.count("**No results.** The study") == 3 and "make study-depth PROFILE=laptop" in text
+    verdicts = page._claim_table().set_index("claim").verdict
+    answer = next(a for a in page.pages["noise"].answers if a.question == "latent-std-fc")
+    assert verdicts["There is a sweet spot of noise: the latent's scale"] == answer.verdict
+    assert verdicts["DC images are clearly better than FC images"] == "no results"
+    assert verdicts["D converging faster than G is the common failure"] == "not tested"
+    assert "noise-claims" in text
+
+
+def test_every_claim_names_questions_and_levels_that_are_there() -> None:
+    for reference in (reference for references in CLAIMS.values() for reference in references):
+        study, question, *level = reference.split("/", 2)
+        labels = [one.label for one in STUDIES[study].question(question).factor.levels]
+        assert not level or level[0] in labels, reference
+
+
+def test_the_summary_is_published_like_a_report(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "summary"
+    paths = render_summary(STUDIES, CLAIMS, PROFILE, store, out)
+    assert paths[0] == out / "summary.html" and all(path.exists() for path in paths)
+    assert {p.name for p in out.glob("*.tex")} == {"claims.tex", "verdicts.tex"}
+    assert len(pd.read_csv(out / "claims.csv")) == len(CLAIMS)
+    assert "Fully connected or convolutional?" in paths[0].read_text(encoding="utf-8")
+
+
+def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
+    """What a browser finds of a page at that width: seen in a frame, as its windows cannot be as narrow as a phone."""
+    frame = folder / f"frame-{width}.html"
+    frame.write_text(
+        f"""<body style="margin:0"><iframe style="border:0;width:{width}px;height:900px"></iframe><pre></pre><script>
+        const frame = document.querySelector("iframe");
+        frame.onload = () => {{
+          const page = frame.contentDocument, root = page.documentElement, images = [...page.images];
+          for (const fold of page.querySelectorAll("details")) fold.open = true;
+          document.querySelector("pre").textContent = JSON.stringify({{
+            overflow: root.scrollWidth - root.clientWidth,
+            images: images.length, loaded: images.filter(i => i.complete && i.naturalWidth > 300).length,
+            wide: images.filter(i => i.getBoundingClientRect().right > {width}).length,
+            text: page.body.innerText.length }});
+        }};
+        frame.srcdoc = new TextDecoder().decode(Uint8Array.from(
+          atob("{base64.b64encode(page.read_bytes()).decode()}"), c => c.charCodeAt(0)));
+        </script>""",
+        encoding="utf-8",
+    )
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=20000",
+        "--dump-dom", frame.as_uri()]  # fmt: skip
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r"<pre>({.*?})</pre>", done.stdout)
+    assert found, done.stdout[-500:] + done.stderr[-500:]
+    return json.loads(found[1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in a browser")
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_a_browser_shows_everything_without_scrolling_sideways(
+    folder: Path, study: Study, tmp_path: Path, width: int
+) -> None:
+    found = in_chromium(folder / "noise.html", width, tmp_path)
+    assert found["overflow"] == 0 and found["wide"] == 0
+    assert found["loaded"] == found["images"] == len(pictures_of(study))
+    assert int(str(found["text"])) > 5000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in a browser")
+def test_the_browser_notices_a_page_that_is_too_wide(folder: Path, tmp_path: Path) -> None:
+    page = (folder / "noise.html").read_text(encoding="utf-8")
+    (tmp_path / "wide.html").write_text(page.replace("overflow-x: auto", ""), encoding="utf-8")
+    assert int(str(in_chromium(tmp_path / "wide.html", 390, tmp_path)["overflow"])) > 0

@@ -1,5 +1,9 @@
 """Tables: the numbers are those of the seeds they name, and failures are told beside them."""
 
+import dataclasses
+import math
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +12,25 @@ import pytest
 from scipy import stats
 
 from harness.analysis.results import load
-from harness.analysis.tables import cautions, formatted, markdown, overview_table, question_table, summary_table
+from harness.analysis.tables import (
+    cautions,
+    cost_table,
+    effect,
+    failure_table,
+    formatted,
+    formatted_costs,
+    formatted_verdicts,
+    latex,
+    markdown,
+    overview_table,
+    p_value,
+    question_table,
+    summary_table,
+    verdict_table,
+)
 from harness.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import DIVERGED, PROFILE
+from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, make_answer
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +97,7 @@ def test_one_seed_has_no_interval_and_none_has_no_number(study: Study, rows: pd.
     shown = formatted(table).set_index("level")
     assert table.n.tolist() == [1, 6, 6, 0]
     assert "[" not in shown.loc["2", "FID ↓ [95%]"] and "±" not in shown.loc["2", "IS ↑"]
-    assert shown.loc["256", "FID ↓ [95%]"] == shown.loc["256", "ΔFID [95%]"] == shown.loc["256", "recall ↑"] == "–"
+    assert shown.loc["256", "FID ↓ [95%]"] == shown.loc["256", "ratio [95%]"] == shown.loc["256", "recall ↑"] == "–"
     assert "nan" not in markdown(shown.reset_index())
 
 
@@ -111,33 +130,111 @@ def test_cautions_tell_all_that_weakens_the_table(store: Store, study: Study, ro
     assert "11 of 108 planned trials have not been run" in told
     assert "1 trial failed for reasons outside the model" in told
     assert "1 trial diverged" in told
-    assert "dc latent_dim=2 (1)" in told and "Exploratory" in told
+    assert "few seeds have finished: dc latent_dim=2 (1); dc instance_noise=0.5 (5). No claim" in told
 
 
-def test_overview_has_every_arm_with_its_cost(study: Study, rows: pd.DataFrame) -> None:
+def test_every_arm_has_its_cost(study: Study, rows: pd.DataFrame) -> None:
     arms = list(dict.fromkeys(rows.arm))
-    table = overview_table(rows, arms)
+    assert overview_table(rows, arms).arm.tolist() == arms
+    table = cost_table(rows, arms)
     assert table.arm.tolist() == arms
-    shown = formatted(table)
-    assert shown["G parameters"].str.startswith("123,").all() and (shown["G MFLOPs/image"] == "2.50").all()
+    dc = rows[(rows.arm == "dc") & (rows.status == "ok")]
+    assert table.set_index("arm").loc["dc", "seconds"] == pytest.approx(dc.seconds.mean())
+    shown = formatted_costs(table).set_index("arm").loc["dc"]
+    assert shown["G parameters"] == f"{dc.generator_parameters.iloc[0]:,}" and shown["G MFLOPs/image"] == "2.50"
+    assert shown["D steps"] == shown["G steps"] == f"{dc.d_steps.iloc[0]:,}" and shown["CPU seconds"] == "20.0"
+    older = formatted_costs(cost_table(rows.drop(columns="cpu_seconds"), arms))
+    assert "CPU seconds" not in older
+
+
+def test_failures_are_listed_with_their_reason(rows: pd.DataFrame) -> None:
+    assert failure_table(rows).values.tolist() == [
+        [DIVERGED, 3, "diverged", "d_loss is nan at step 120"],
+        [FAILED, 5, "failed", "worker lost"],
+    ]
+
+
+def test_a_question_of_another_metric_is_told_by_it(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), metric="kimg_to_fid_300")
+    never = rows.assign(kimg_to_fid_300=10.0 + rows.seed)
+    never.loc[(never.arm == "dc latent_std=3") & (never.seed < 2), "kimg_to_fid_300"] = math.inf
+    never.loc[never.arm == "dc latent_std=10", "kimg_to_fid_300"] = math.inf
+    table = question_table(study, question, never).set_index("level")
+    assert table.loc["3", "kimg_to_fid_300"] == pytest.approx(13.5)  # of the four that reached it
+    assert table.loc["3", "pairs"] == 4 and table.loc["3", "kimg_to_fid_300_ratio"] == pytest.approx(1)
+    shown = formatted(table.reset_index(), question.metric).set_index("level")
+    head = "kimg until online FID ≤ 300 ↓ [95%]"
+    assert list(shown.columns)[2] == head
+    assert shown.loc["3", head].endswith("; 2 never") and shown.loc["10", head] == "never"
+    assert shown.loc["10", "ratio [95%]"] == "–" and "nan" not in markdown(shown.reset_index())
+
+
+def test_a_metric_that_was_not_recorded_is_a_dash(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
+    without = rows.drop(columns="d_accuracy_late", errors="ignore")
+    shown = formatted(question_table(study, question, without), question.metric)
+    assert set(shown["D's accuracy, last quarter [95%]"]) == {"–"}
+
+
+def test_verdicts_are_told_in_words(study: Study) -> None:
+    answers = [
+        make_answer("supported", 0.5, 0.4, 0.6),
+        make_answer("unresolved", 0.01, -0.02, 0.04, "difference"),
+        dataclasses.replace(make_answer("unresolved", math.nan, math.nan, math.nan), seeds_needed=14),
+    ]
+    shown = formatted_verdicts(answers)
+    assert shown.verdict.tolist() == ["supported", "unresolved", "unresolved"]
+    assert shown["effect [95%]"].tolist() == ["×0.50 [0.40, 0.60]", "+0.010 [−0.020, +0.040]", "–"]
+    assert shown["seeds needed"].tolist() == ["settled", "out of reach", "14"]
+    assert shown["p (Holm)"].iloc[0] == "0.010 (0.020)"
+    assert verdict_table([]).empty and "verdict" in verdict_table([])
+
+
+def test_numbers_are_told_plainly() -> None:
+    assert effect(math.inf, 2.0, math.inf, "ratio") == "×∞ [2.00, ∞]"
+    assert effect(1.0, math.nan, math.nan, "ratio") == "×1.00"
+    assert [p_value(p) for p in (1, 0.25, 0.0312, 0.00001, math.nan)] == ["1", "0.25", "0.031", "<0.001", "–"]
+
+
+def test_latex_is_plain_and_complete(study: Study, rows: pd.DataFrame) -> None:
+    table = pd.DataFrame({"arm": ["50% of a_b & {c} #1 $x$ ^ ~ \\ σ ≤ ±1"], "FID ↓": ["×1.2"]})
+    text = latex(table)
+    assert text.isascii() and r"50\% of a\_b \& \{c\} \#1 \$x\$" in text and r"FID $\downarrow$" in text
+    for question in study.questions:
+        text = latex(formatted(question_table(study, question, rows)))
+        assert text.isascii()
+        body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+        assert len(body) == len(question.factor.levels)
+        columns = re.search(r"tabular}{(\w+)}", text)
+        assert columns and all(line.count("&") == len(columns[1]) - 1 for line in body)
+        assert all(word in text for word in (r"\toprule", r"\begin{tabular}", r"\end{tabular}", "booktabs"))
 
 
 def test_summary_is_plain_text_for_a_terminal(store: Store, study: Study) -> None:
-    text = summary_table(study, PROFILE, store)
-    assert all(question.text in text for question in study.questions)
-    tables = [line for line in text.splitlines() if "  " in line]  # words have single spaces
-    assert len(tables) == 4 * 2 + 5 + 5 + 4 + 5
-    assert max(map(len, tables)) <= 120
-    assert "nan" not in text
+    answers = [make_answer("supported", 0.5, 0.4, 0.6), make_answer("unresolved", 1.0, 0.4, 2.0)]
+    text = summary_table(study, PROFILE, store, answers)
+    assert text.count("It is so.") == 2 and "a claim that is supported" in text
+    assert "11 of 108 planned trials have not been run" in text
+    assert max(len(line) for line in text.splitlines() if "  " in line) <= 120 and "nan" not in text
 
 
 def test_nothing_finished_is_said_and_not_a_crash(store: Store, study: Study, tmp_path: Path) -> None:
     plan = store.read_plan(study.name, PROFILE)
     empty = Store(tmp_path / "empty", create=True)
     empty.write_plan(study.name, PROFILE, plan or {})
-    text = summary_table(study, PROFILE, empty)
+    text = summary_table(study, PROFILE, empty, [])
     assert "No trial has finished: there is nothing to compare." in text
     assert "108 of 108 planned trials have not been run" in text and "nan" not in text
+
+
+def test_arms_that_were_never_planned_are_named(store: Store, study: Study, tmp_path: Path) -> None:
+    older = Store(shutil.copytree(store.root, tmp_path / "store"))
+    plan = store.read_plan(study.name, PROFILE)
+    assert plan is not None
+    cells = [cell for cell in plan["cells"] if cell["arm"] != "fc latent_std=3"]
+    older.write_plan(study.name, PROFILE, {**plan, "cells": cells})
+    told = "\n".join(cautions(study, PROFILE, older, load(older, study=study.name, profile=PROFILE)))
+    assert "never planned here: fc latent_std=3. The same command" in told
 
 
 def test_kid_is_shown_in_thousandths(study: Study, rows: pd.DataFrame) -> None:

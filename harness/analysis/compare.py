@@ -1,0 +1,121 @@
+"""Two stores side by side: which arms differ beyond what seeds explain. And a whole store as one table."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis import results
+from harness.analysis.statistics import (
+    ALPHA,
+    FEWEST_FOR_A_CLAIM,
+    holm,
+    location,
+    p_greater,
+    paired_differences,
+)
+from harness.analysis.tables import effect, p_value
+from harness.errors import UserError
+from harness.store import Store
+
+COLUMNS = ("study", "profile", "arm", "outcome", "n", "ratio", "low", "high", "p", "p_holm", "sentence")
+
+
+def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
+    """Every arm that two stores share, by its FID paired by seed: one row an arm.
+
+    Made for two versions of the code: where a change is neutral every score is identical; where it is not, the same
+    seeds need not give the same luck, and the difference is tested like that of any two arms.
+
+    Args:
+        a: The store to compare with.
+        b: The store that may differ.
+        profile: Compare studies at this profile only; None for all.
+
+    Returns:
+        COLUMNS. `ratio` is that of B's FID to A's with its 95% interval over `n` seeds; diverged trials are worse than
+        any score. `outcome` is "identical", "differs" (p at most 0.05 after Holm's correction over all rows), "not
+        shown to differ", "too few seeds", "not comparable" (another protocol) or "in one store only".
+
+    Raises:
+        UserError: the stores share no study at that profile.
+    """
+    plans_a, plans_b = (_plans(store, profile) for store in (a, b))
+    shared = sorted(plans_a.keys() & plans_b.keys())
+    if not shared:
+        there = ["; ".join(f"{s} ({p})" for s, p in sorted(plans)) or "nothing" for plans in (plans_a, plans_b)]
+        raise UserError(f"the stores share no study and profile to compare; A holds {there[0]}, B holds {there[1]}")
+    rows: list[dict[str, Any]] = []
+    for study, at in shared:
+        plan_a, plan_b = plans_a[study, at], plans_b[study, at]
+        if plan_a["protocol_id"] != plan_b["protocol_id"]:
+            why = f"scored under other protocols ({plan_a['protocol_id']} and {plan_b['protocol_id']})"
+            rows.append({"study": study, "profile": at, "arm": "", "outcome": "not comparable", "sentence": why})
+            continue
+        arms = list(dict.fromkeys(cell["arm"] for plan in (plan_a, plan_b) for cell in plan["cells"]))
+        fid_a, fid_b = (_fid(store, study, at) for store in (a, b))
+        for arm in arms:
+            rows.append({"study": study, "profile": at, "arm": arm, **_row(fid_a, fid_b, arm)})
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    tested = table.outcome == "tested"
+    table.loc[tested, "p_holm"] = holm(table.p[tested].to_numpy(float))
+    table.loc[tested, "outcome"] = np.where(table.p_holm[tested] <= ALPHA, "differs", "not shown to differ")
+    table["sentence"] = [
+        row.sentence if row.outcome == "not comparable" else _sentence(row) for row in table.itertuples()
+    ]
+    return table
+
+
+def whole_table(store: Store) -> pd.DataFrame:
+    """Everything in a store as one table: one row a trial and protocol, trials without scores once.
+
+    Columns as in `results.load`; `trial_id` and `protocol_id` together name a row. Scores of different protocols
+    stand in the same columns and must not be compared.
+    """
+    protocols = sorted({p for trial_id in store.trial_ids() for p in store.read_scores(trial_id)})
+    tables = [results.load(store, protocol_id=p) for p in protocols] or [results.load(store)]
+    scored = [table[table.protocol_id == p] for p, table in zip(protocols, tables, strict=False)]
+    anywhere = {trial_id for table in scored for trial_id in table.trial_id}
+    never = tables[0][~tables[0].trial_id.isin(anywhere)]
+    table = pd.concat([*scored, never], ignore_index=True)
+    return table.sort_values(["trial_id", "protocol_id"], ignore_index=True) if len(table) else table
+
+
+def _plans(store: Store, profile: str | None) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(p["study"], p["profile"]): p for p in store.read_plans() if profile is None or p["profile"] == profile}
+
+
+def _fid(store: Store, study: str, profile: str) -> pd.DataFrame:
+    """The FID by arm and seed: +inf for a diverged trial; failed and missing ones left out."""
+    rows = results.load(store, study=study, profile=profile)
+    fid = rows.fid.where(rows.status != "diverged", math.inf)
+    return rows.assign(fid=fid)[["arm", "seed", "fid"]].dropna()
+
+
+def _row(fid_a: pd.DataFrame, fid_b: pd.DataFrame, arm: str) -> dict[str, Any]:
+    of_a, of_b = (fid[fid.arm == arm].set_index("seed").fid.sort_index() for fid in (fid_a, fid_b))
+    if of_a.empty or of_b.empty:
+        return {"outcome": "in one store only", "n": 0}
+    seeds = of_a.index.intersection(of_b.index)
+    of_a, of_b = of_a.loc[seeds], of_b.loc[seeds]
+    if len(seeds) and (of_a == of_b).all():
+        return {"outcome": "identical", "n": len(seeds), "ratio": 1.0}
+    x = paired_differences(np.log(of_b), np.log(of_a))
+    found = location(x)
+    spread = dict(zip(("ratio", "low", "high"), np.exp([found.mean, found.low, found.high]), strict=True))
+    if len(seeds) < FEWEST_FOR_A_CLAIM:
+        return {"outcome": "too few seeds", "n": len(seeds), **spread}
+    return {"outcome": "tested", "n": len(seeds), **spread, "p": float(min(p_greater(x), p_greater(-x)))}
+
+
+def _sentence(row: Any) -> str:
+    if row.outcome == "identical":
+        return f"identical over {row.n} seeds"
+    if row.outcome == "in one store only":
+        return "scored in one of the stores only"
+    seen = f"FID of B is {effect(row.ratio, row.low, row.high, 'ratio')} that of A over {row.n} shared seeds"
+    if row.outcome == "too few seeds":
+        return f"{seen}; fewer than {FEWEST_FOR_A_CLAIM} seeds can show nothing"
+    verb = "differs beyond seed noise" if row.outcome == "differs" else "not shown to differ"
+    return f"{seen}: {verb} (p = {p_value(row.p)}, {p_value(row.p_holm)} after Holm)"

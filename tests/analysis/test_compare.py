@@ -1,0 +1,81 @@
+"""Two stores that should be the same are told to be; a planted difference is found, and only that one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis.compare import compare, whole_table
+from harness.analysis.results import load
+from harness.errors import UserError
+from harness.store import Store
+from harness.study import Study
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol
+
+
+@pytest.fixture
+def other(store: Store, tmp_path: Path) -> Store:
+    return Store(shutil.copytree(store.root, tmp_path / "other"))
+
+
+def rescore(store: Store, arm: str, change: object) -> None:
+    """Replace the FIDs of an arm, as another version of the code would have made them: change(fid, seed)."""
+    for row in load(store, study="noise", profile=PROFILE).itertuples():
+        if row.arm == arm and row.status == "ok":
+            (path,) = (store.trial_folder(row.trial_id) / "scores").glob("*.json")
+            content = json.loads(path.read_text())
+            content["scores"]["fid"] = change(row.fid, row.seed)
+            path.write_text(json.dumps(content))
+
+
+def test_a_store_is_identical_with_its_copy(store: Store, other: Store) -> None:
+    table = compare(store, other).set_index("arm")
+    assert len(table) == 18
+    assert set(table.drop(EMPTY).outcome) == {"identical"} and table.loc[EMPTY, "outcome"] == "in one store only"
+    assert table.loc[DIVERGED, "n"] == 6  # diverged in both: the same outcome
+    assert table.loc[FAILED, "n"] == 5 and table.loc[SINGLE, "n"] == 1
+
+
+def test_a_planted_difference_is_found_and_noise_is_not(store: Store, other: Store) -> None:
+    noise = np.random.default_rng(0).lognormal(0, 0.1, 6)
+    rescore(other, "dc", lambda fid, seed: fid * 1.3 * noise[seed] ** 0.2)
+    rescore(other, "fc", lambda fid, seed: fid * noise[seed])
+    rescore(other, SINGLE, lambda fid, seed: fid * 2)
+    table = compare(store, other, PROFILE).set_index("arm")
+    assert table.loc["dc", "outcome"] == "differs" and table.loc["dc", "ratio"] == pytest.approx(1.3, rel=0.05)
+    assert "differs beyond seed noise" in table.loc["dc", "sentence"]
+    assert table.loc["fc", "outcome"] == "not shown to differ"
+    assert table.loc[SINGLE, "outcome"] == "too few seeds" and "×2.00 that of A" in table.loc[SINGLE, "sentence"]
+    assert (table.outcome == "identical").sum() == 14
+    assert table.loc["dc", "p_holm"] == pytest.approx(2 * table.loc["dc", "p"])  # two rows were tested
+
+
+def test_what_cannot_be_compared_is_said(store: Store, other: Store, study: Study, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"share no study .* B holds nothing"):
+        compare(store, Store(tmp_path / "empty", create=True))
+    with pytest.raises(UserError, match=r"A holds nothing"):
+        compare(store, other, "smoke")
+    plan = other.read_plan(study.name, PROFILE)
+    other.write_plan(study.name, PROFILE, {**(plan or {}), "protocol_id": "another"})
+    table = compare(store, other)
+    assert table.outcome.tolist() == ["not comparable"] and "other protocols" in table.sentence[0]
+
+
+def test_the_whole_table_has_a_row_a_trial_and_protocol(store: Store, other: Store, tmp_path: Path) -> None:
+    rows = load(store)
+    table = whole_table(store)
+    assert sorted(table.trial_id) == sorted(rows.trial_id)
+    trial_id = rows[rows.status == "ok"].trial_id.iloc[0]
+    second = make_protocol(num_generated=1000)
+    other.add_scores(trial_id, second, {"fid": 99.0})
+    both = whole_table(other)
+    assert len(both) == len(rows) + 1 and not both.duplicated(["trial_id", "protocol_id"]).any()
+    mine = both[both.trial_id == trial_id].set_index("protocol_id").fid
+    assert mine[second.protocol_id] == 99.0 and len(mine) == 2
+    assert set(both[both.status != "ok"].trial_id) == set(rows[rows.status != "ok"].trial_id)
+    both.to_parquet(tmp_path / "all.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), both)
+    assert whole_table(Store(tmp_path / "empty", create=True)).empty

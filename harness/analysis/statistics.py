@@ -474,8 +474,9 @@ def _anytime_bound(x: np.ndarray, alpha: float) -> float:
 
 
 def _median(ordered: np.ndarray) -> float:
-    low, high = ordered[(ordered.size - 1) // 2], ordered[ordered.size // 2]
-    return float(low) if low == high else float((low + high) / 2)
+    """Of sorted values; NaN between -inf and inf."""
+    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
+    return low if low == high else (low + high) / 2
 
 
 def _page_moments(seeds: np.ndarray) -> tuple[float, float]:

@@ -1,9 +1,13 @@
 """Verdicts worked out by hand, every kind of claim both ways, and whatever can be missing."""
 
+import dataclasses
+import importlib.util
 import itertools
 import math
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -176,12 +180,43 @@ def test_the_numbers_beside_a_verdict_are_those_of_scipy() -> None:
 
 
 def test_trend_by_hand() -> None:
+    first, outlier = np.roll(WOBBLE, 2) / 10, np.array([0.1] * 7 + [-0.8])
     rng = np.random.default_rng(0)
-    scores = np.exp(rng.normal(0, 0.3, (3, 8)) + 0.2 * np.arange(3)[:, None])
-    (found,) = ask(make_study("trend", "rising"), list(scores))
-    page = 2 * stats.page_trend_test(scores.T, method="exact").pvalue
-    ends = stats.ttest_1samp(np.log(scores[2] / scores[0]), 0).pvalue
-    assert found.p == pytest.approx(max(page, ends)) and page != ends
+    noisy = np.exp(rng.normal(0, 0.3, (3, 8)) + 0.2 * np.arange(3)[:, None])
+    ordered = np.exp([first, first + 0.05, first + outlier])  # in order but for one seed, whose ends are far apart
+    decided = []
+    for scores in (noisy, ordered):
+        (found,) = ask(make_study("trend", "rising"), list(scores))
+        page = 2 * stats.page_trend_test(scores.T, method="exact").pvalue
+        ends = stats.ttest_1samp(np.log(scores[2] / scores[0]), 0).pvalue
+        assert found.p == pytest.approx(max(page, ends))
+        decided.append(page < ends)
+    assert decided == [False, True] and found.verdict == "unresolved"
+    (falling,) = ask(make_study("trend", "rising"), list(1 / ordered))
+    assert falling.high > 1.25 and falling.verdict == "refuted"  # by the order alone
+
+
+def test_equality_needs_both_bounds() -> None:
+    for sign in (-1, 1):
+        (found,) = ask(make_study("contrast", "equal", 2), fids(sign * math.log(1.25), 0))
+        assert found.verdict == "unresolved" and found.p > 0.9
+
+
+def at_p(p: float, margin: float = 0.0) -> np.ndarray:
+    """Eight differences that lie above the margin with exactly this p."""
+    x = np.random.default_rng(0).normal(0, 1, 8)
+    x = (x - x.mean()) / x.std(ddof=1)
+    return margin + 0.1 * (x + stats.t.isf(p / 2, 7) / math.sqrt(8))
+
+
+def test_a_sweet_spot_needs_both_sides_and_either_may_refute_it() -> None:
+    study, flat, steep = make_study("sweet-spot", "worse outside"), np.ones(8), np.exp(at_p(1e-6, 1))
+    for p, verdict in ((0.04, "supported"), (0.06, "unresolved")):
+        (found,) = ask(study, [steep, flat, np.exp(at_p(p, 0.0) * 10)])
+        assert found.p == pytest.approx(p) and found.verdict == verdict
+    for p, verdict in ((0.024, "refuted"), (0.026, "supported")):  # either of two sides: half of 0.05 each
+        (found,) = ask(study, [steep, flat, 1.25 / np.exp(at_p(p, 0.0))])
+        assert found.verdict == verdict
 
 
 def test_holm_within_the_question() -> None:
@@ -198,6 +233,9 @@ def test_holm_within_the_question() -> None:
     assert {a.verdict for a in both} == {"unresolved"}
     (alone,) = ask(make_study("contrast", "higher", 2), scores[:2])
     assert alone.verdict == "supported"
+    small = [1.25 / scores[0], np.ones(8), 1.25 / scores[2]]  # as far below the smallest effect as those above none
+    assert {a.verdict for a in ask(make_study("contrast", "higher"), small)} == {"unresolved"}
+    assert ask(make_study("contrast", "higher", 2), small[:2])[0].verdict == "refuted"
 
 
 def test_a_large_p_alone_refutes_nothing() -> None:
@@ -385,3 +423,22 @@ def test_twenty_questions_are_answered_in_well_under_a_second() -> None:
         for _ in range(20):
             answer(study, question, rows, sequential)
         assert time.process_time() - started < 1.5  # 0.3 s on an idle core
+
+
+def test_verdicts_are_rarely_wrong_in_families() -> None:
+    """A small part of the calibration, with the script's own code; docs/statistics.md has the whole."""
+    path = Path(__file__).parents[2] / "benchmarks" / "calibration.py"
+    spec = importlib.util.spec_from_file_location("calibration", path)
+    assert spec is not None and spec.loader is not None
+    calibration = importlib.util.module_from_spec(spec)
+    sys.modules["calibration"] = calibration  # dataclasses look their module up
+    spec.loader.exec_module(calibration)
+    rng, num = np.random.default_rng(0), 0
+    for (kind, expected), cases in calibration.CASES.items():
+        for case in cases:
+            if "4 claims" in case.name and not any(case.diverging):
+                quick = dataclasses.replace(case, covered=False)
+                _, worst = calibration.row(kind, expected, quick, rng, 300)
+                assert worst < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300), case
+                num += 1
+    assert num == 6

@@ -272,6 +272,7 @@ def test_interval_with_infinite_differences_by_hand() -> None:
     few = location([INF, 1, 2])
     assert few.mean == 2 and math.isnan(few.low)
     assert location([INF, INF]).mean == INF
+    assert location([-INF, -INF, 3, INF]).mean == -INF and math.isnan(location([-INF, INF]).mean)
 
 
 def test_confidence_sequence_covers_over_all_looks() -> None:

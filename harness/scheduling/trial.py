@@ -1,6 +1,7 @@
 """One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
 
 import io
+import itertools
 import resource
 import time
 from dataclasses import dataclass, field
@@ -29,9 +30,11 @@ from harness.training.loop import (
     Observe,
     build_networks,
     recalibrate_batch_norm,
+    report_points,
     train,
 )
 from harness.training.snapshot import Snapshot, stream
+from harness.training.snapshot_file import UnusableSnapshot, read_snapshot, remove_snapshot, set_aside, write_snapshot
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
 """Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
@@ -51,13 +54,23 @@ class TrialContext:
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
 
-def run_trial(spec: TrialSpec, context: TrialContext) -> TrialResult:
+def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = None) -> TrialResult:
     """Train and score one GAN.
 
     A loss, a weight or a sample that is not finite ends the trial with status `diverged`: an outcome.
     Anything else that goes wrong is raised.
+
+    Args:
+        spec: What to train.
+        context: What all trials of the study share.
+        snapshots: A folder for the snapshots of unfinished trials, one file a trial, made where it is missing. A
+            trial that was killed goes on from there: called again with the same folder, on this node or on another
+            that sees it, it gives the result of an undisturbed run. Its cost counts what led to the result, not
+            what the kill lost. The file is removed when the trial is done, and stays when an exception is raised. A
+            snapshot that cannot be used is set aside, one that cannot be read or written is done without, and the
+            provenance says so. None keeps no snapshots.
     """
-    started, cpu_started = time.perf_counter(), time.process_time()
+    attempt = _Attempt()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _same_everywhere(device)
     cost: dict[str, float] = {
@@ -71,10 +84,19 @@ def run_trial(spec: TrialSpec, context: TrialContext) -> TrialResult:
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **_hardware(device),
     }
+    if snapshots is not None:
+        attempt.go_on_from(snapshots / f"{spec.trial_id}.snapshot", _made_for(spec, context, device))
     outcome: dict[str, Any] = {"status": "ok"}
     try:
         images = _shared_images(context.data, "train")
-        snapshot = train(spec, images, _online_fid(spec, context), device=device)
+        snapshot = train(
+            spec,
+            images,
+            _online_fid(spec, context),
+            device=device,
+            resume=attempt.resume,
+            keep=attempt.keep if snapshots is not None else None,
+        )
         outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
         generator = build_networks(spec).generator.to(device)
@@ -94,10 +116,66 @@ def run_trial(spec: TrialSpec, context: TrialContext) -> TrialResult:
         cost["score_seconds"] = time.perf_counter() - scoring_started
     except (Diverged, NonFiniteSamples) as error:
         outcome |= {"status": "diverged", "error": str(error)}
-    cost["seconds"] = time.perf_counter() - started
-    cost["cpu_seconds"] = time.process_time() - cpu_started  # what busy neighbours do not lengthen
+    cost |= attempt.spent()
     cost["peak_memory_bytes"] = _peak_memory(device)
+    provenance |= attempt.notes
+    attempt.remove_snapshot()
     return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
+
+
+class _Attempt:
+    """One go at a trial: what it goes on from, what it keeps for the next, and what they have cost together."""
+
+    def __init__(self) -> None:
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
+        self.before = {"seconds": 0.0, "cpu_seconds": 0.0}  # the cost of what is gone on from
+        self.resume: Snapshot | None = None
+        self.path: Path | None = None
+        self.made_for: dict[str, str] = {}
+        self.notes: dict[str, Any] = {}  # for the provenance
+
+    def go_on_from(self, path: Path, made_for: dict[str, str]) -> None:
+        """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
+        self.path, self.made_for = path, made_for
+        try:
+            self.resume, self.before = read_snapshot(path, made_for)
+            self.notes["resumed_at_step"] = self.resume.step
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.notes["snapshot_not_read"] = str(error)
+        except UnusableSnapshot as error:
+            self.notes["snapshot_set_aside"] = f"{error}; now {set_aside(path).name}"
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""
+        assert self.path is not None
+        try:
+            write_snapshot(self.path, snapshot, self.made_for, self.spent())
+        except OSError as error:
+            self.notes["snapshot_not_written"] = str(error)
+
+    def spent(self) -> dict[str, float]:
+        """Seconds, and CPU seconds, which busy neighbours do not lengthen."""
+        return {
+            "seconds": self.before["seconds"] + time.perf_counter() - self.started,
+            "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu_started,
+        }
+
+    def remove_snapshot(self) -> None:
+        """Nothing is left to go on with."""
+        if self.path is not None:
+            remove_snapshot(self.path)
+
+
+def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, str]:
+    """What an attempt must share with a snapshot to go on from it; the extractor made its column of the curves."""
+    return {
+        "trial_id": spec.trial_id,
+        "torch": torch.__version__,
+        "device": device,
+        "extractor": context.protocol.extractor_hash,
+    }
 
 
 def _same_everywhere(device: str) -> None:
@@ -126,14 +204,14 @@ def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
         latent_dim=spec.latent_dim,
         latent_std=spec.latent_std,
     )
-
-    taken = 0
+    points = report_points(spec).values()  # a trial of few steps skips some
+    taken = {
+        now for last, now in itertools.pairwise((0, *points)) if now // ONLINE_FID_EVERY > last // ONLINE_FID_EVERY
+    }
 
     def observe(point: int, generator: nn.Module) -> dict[str, float]:
-        nonlocal taken
-        if point // ONLINE_FID_EVERY == taken:  # a trial of few steps skips points
+        if point not in taken:
             return {}
-        taken = point // ONLINE_FID_EVERY
         recalibrate_batch_norm(generator, spec)
         return {"fid_online": online(generator)}
 

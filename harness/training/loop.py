@@ -1,10 +1,8 @@
 """The training loop: one GAN, top to bottom. Knows nothing of scores; whoever wants to watch hands in `observe`."""
 
-import copy
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +14,16 @@ from harness.errors import UserError
 from harness.spec import TrialSpec
 from harness.training.losses import LOSSES
 from harness.training.snapshot import Snapshot, stream
-from harness.training.tricks import Tricks
+from harness.training.state import State
 
 CURVES = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
 """What is averaged from one report point to the next."""
 
 REPORT_POINTS = 64
 """Curve rows a trial, evenly spaced; the only points where the loop waits for the device."""
+
+SNAPSHOT_SECONDS = 30.0
+"""A killed trial loses at most this much, and what is left to the next report point."""
 
 EMA_RAMP = 0.05
 """The moving average's half-life is at most this share of what was seen so far (Karras et al. 2022, EDM)."""
@@ -33,7 +34,8 @@ RECALIBRATION_BATCHES = 20
 Observe = Callable[[int, nn.Module], Mapping[str, float]]
 """(report point 1 .. REPORT_POINTS, averaged generator) -> further columns of that curve row.
 
-The generator's batch-norm statistics are stale: an observer that samples from it recalibrates them first."""
+A function of these two alone: a resumed trial brings no observer's memory back. The generator's batch-norm
+statistics are stale: an observer that samples from it recalibrates them first."""
 
 
 class Diverged(FloatingPointError):
@@ -60,7 +62,15 @@ def build_networks(spec: TrialSpec) -> GanPair:
         )
 
 
-def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, device: str = "cpu") -> Snapshot:
+def train(
+    spec: TrialSpec,
+    images: Tensor,
+    observe: Observe | None = None,
+    *,
+    device: str = "cpu",
+    resume: Snapshot | None = None,
+    keep: Callable[[Snapshot], None] | None = None,
+) -> Snapshot:
     """Train the spec's GAN on `images` for its whole budget.
 
     One step is one update of D and one of G from the same pass through both networks: both gradients are taken
@@ -73,6 +83,9 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
         images: (N, C, H, W) uint8, indexed in place and never written to.
         observe: Called at every report point; its time is not counted as training.
         device: Where to train, "cpu" or "cuda".
+        resume: Where to go on from, of the same spec and device: on a CPU the result is bit for bit that of a
+            trial never interrupted, but for the seconds.
+        keep: Given a snapshot at the first report point SNAPSHOT_SECONDS after the last; not counted as training.
 
     Raises:
         Diverged: a loss was not finite at a report point.
@@ -82,23 +95,16 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
         raise UserError(
             f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images"
         )
-    gan = build_networks(spec)
-    # Convolutions run about a quarter faster with channels last; dense layers do not notice.
-    generator = gan.generator.to(device).to(memory_format=torch.channels_last).train()
-    discriminator = gan.discriminator.to(device).to(memory_format=torch.channels_last).train()
-    generator_ema = copy.deepcopy(generator).requires_grad_(False)
+    state = State(spec, build_networks(spec), images, device)
+    generator, discriminator, generator_ema = state.generator, state.discriminator, state.generator_ema
     g_params: list[Tensor] = list(generator.parameters())
     d_params: list[Tensor] = list(discriminator.parameters())
     ema_params: list[Tensor] = list(generator_ema.parameters())
-    betas = (spec.adam_beta1, spec.adam_beta2)
-    g_optimizer = torch.optim.Adam(g_params, lr=spec.generator_lr, betas=betas, fused=True)
-    d_optimizer = torch.optim.Adam(d_params, lr=spec.discriminator_lr, betas=betas, fused=True)
-    loss, tricks = LOSSES[spec.loss], Tricks(spec, device)
-    batches = _batches(images.to(device), spec.batch_size, stream(spec.seed, "data"))
-    latents = stream(spec.seed, "latents", device)
+    loss, tricks, batches = LOSSES[spec.loss], state.tricks, state.batches
 
     def draw() -> Tensor:
-        return torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device).mul_(spec.latent_std)
+        z = torch.randn(spec.batch_size, spec.latent_dim, generator=state.latents, device=device)
+        return z.mul_(spec.latent_std)
 
     def discriminator_loss(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """D's loss on images as it sees them, and both logits."""
@@ -107,14 +113,18 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
         d_loss = loss.discriminator(real_logits, fake_logits, *targets) + tricks.penalty(discriminator, real, fake)
         return d_loss, real_logits, fake_logits
 
-    curves: list[dict[str, float]] = []
-    report_steps = {math.ceil(spec.num_steps * i / REPORT_POINTS): i for i in range(1, REPORT_POINTS + 1)}
+    first, curves, train_seconds = 1, list[dict[str, float]](), 0.0
+    points = report_points(spec)
     sums, since_report = torch.zeros(len(CURVES), device=device), 0
-    train_seconds, resumed = 0.0, time.perf_counter()
+    resumed = kept = time.perf_counter()
 
     with torch.random.fork_rng():
         torch.manual_seed(stream(spec.seed, "dropout").initial_seed())
-        for step in range(1, spec.num_steps + 1):
+        if resume is not None:
+            state.restore(resume)
+            first, curves, train_seconds = resume.step + 1, list(resume.curves), resume.train_seconds
+
+        for step in range(first, spec.num_steps + 1):
             progress = (step - 1) / spec.num_steps
 
             # Further updates of D come first.
@@ -123,7 +133,7 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
                 with torch.no_grad():
                     fake = tricks.shown(generator(draw()), progress)
                 d_loss, _, _ = discriminator_loss(real, fake)
-                _update(d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip)
+                _update(state.d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip)
 
             # One update of each at the same weights. Asking for just these gradients keeps D's weights out of G's
             # backward pass. G is judged in a batch of its own, whatever D is taught on.
@@ -132,13 +142,13 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
             g_loss = loss.generator(discriminator(fake) if spec.mixed_batches else fake_logits)
             g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
             d_grads = torch.autograd.grad(d_loss, d_params)
-            _update(d_optimizer, d_params, d_grads, spec.gradient_clip)
-            _update(g_optimizer, g_params, g_grads, spec.gradient_clip)
+            _update(state.d_optimizer, d_params, d_grads, spec.gradient_clip)
+            _update(state.g_optimizer, g_params, g_grads, spec.gradient_clip)
 
             # Further updates of G come last.
             for _ in range(spec.generator_steps - 1):
                 g_loss = loss.generator(discriminator(tricks.shown(generator(draw()), progress)))
-                _update(g_optimizer, g_params, torch.autograd.grad(g_loss, g_params), spec.gradient_clip)
+                _update(state.g_optimizer, g_params, torch.autograd.grad(g_loss, g_params), spec.gradient_clip)
 
             # Update the moving average of G.
             seen_kimg = step * spec.discriminator_steps * spec.batch_size / 1000
@@ -150,28 +160,29 @@ def train(spec: TrialSpec, images: Tensor, observe: Observe | None = None, *, de
             since_report += 1
 
             # Report: the means since the last point.
-            if step in report_steps:
+            if step in points:
                 row = dict(zip(CURVES, (sums / since_report).tolist(), strict=True))
                 train_seconds += time.perf_counter() - resumed
                 if not all(map(math.isfinite, row.values())):
                     raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
                 row |= {"step": step, "kimg": seen_kimg, "seconds": train_seconds}
                 if observe is not None:
-                    row |= observe(report_steps[step], generator_ema)
+                    row |= observe(points[step], generator_ema)
                 curves.append(row)
                 sums.zero_()
                 since_report = 0
+                if keep is not None and time.perf_counter() - kept >= SNAPSHOT_SECONDS:
+                    keep(state.snapshot(step=step, curves=curves, train_seconds=train_seconds))
+                    kept = time.perf_counter()
                 resumed = time.perf_counter()
 
-    recalibrate_batch_norm(generator_ema, spec)
-    return Snapshot(
-        step=spec.num_steps,
-        generator=_on_cpu(generator),
-        generator_ema=_on_cpu(generator_ema),
-        discriminator=_on_cpu(discriminator),
-        curves=curves,
-        train_seconds=train_seconds,
-    )
+        recalibrate_batch_norm(generator_ema, spec)
+        return state.snapshot(step=spec.num_steps, curves=curves, train_seconds=train_seconds)
+
+
+def report_points(spec: TrialSpec) -> dict[int, int]:
+    """Step -> report point, 1 .. REPORT_POINTS, in order. In a trial of few steps the last of the points at a step."""
+    return {math.ceil(spec.num_steps * i / REPORT_POINTS): i for i in range(1, REPORT_POINTS + 1)}
 
 
 def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
@@ -200,14 +211,6 @@ def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
     generator.train(was_training)
 
 
-def _batches(images: Tensor, batch_size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches in [-1, 1], a new order each epoch; the incomplete batch at an epoch's end is left out."""
-    for _ in itertools.count():
-        for index in torch.randperm(len(images), generator=order).split(batch_size):
-            if len(index) == batch_size:
-                yield images[index.to(images.device)].float().div_(127.5).sub_(1)
-
-
 def _answers(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean D(x), mean D(G(z)), and the share of both that D puts on the right side of a logit of 0."""
     right = torch.cat([real_logits > 0, fake_logits < 0])
@@ -220,8 +223,3 @@ def _update(optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple
     if clip:
         nn.utils.clip_grad_norm_(params, clip)
     optimizer.step()
-
-
-def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    plain = torch.contiguous_format
-    return {name: value.detach().cpu().clone(memory_format=plain) for name, value in module.state_dict().items()}

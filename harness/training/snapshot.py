@@ -9,13 +9,20 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The state of a trial after `step` updates: weights on the CPU, and one curve row a report point."""
+    """The whole state of a trial after `step` updates, on the CPU. Training resumed from it goes on bit for bit.
+
+    Taken at report points alone, where no partial sum of a curve row is pending.
+    """
 
     step: int
     generator: dict[str, Tensor]
-    generator_ema: dict[str, Tensor]  # batch-norm statistics re-estimated for these weights
+    generator_ema: dict[str, Tensor]  # at the end of the budget with batch-norm statistics re-estimated for it
     discriminator: dict[str, Tensor]
-    curves: list[dict[str, float]]
+    g_optimizer: dict[str, Tensor]  # "0.exp_avg" is the first parameter's running mean of gradients
+    d_optimizer: dict[str, Tensor]
+    streams: dict[str, Tensor]  # name -> uint8 state of a random generator
+    batches_taken: int  # of the epoch whose order the stream "data" is about to draw
+    curves: list[dict[str, float]]  # one row a report point
     train_seconds: float  # without the time spent in observers
 
 

@@ -20,6 +20,12 @@ class Tricks:
         self.labels = stream(spec.seed, "labels", device)
         self.views = stream(spec.seed, "augmentation", device)
         self.mixes = stream(spec.seed, "gradient penalty", device)
+        self.streams = {
+            "instance noise": self.noise,
+            "labels": self.labels,
+            "augmentation": self.views,
+            "gradient penalty": self.mixes,
+        }
         self.augment = [AUGMENTATIONS[name] for name in spec.augmentations]
 
     def shown(self, images: Tensor, progress: float) -> Tensor:

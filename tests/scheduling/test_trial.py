@@ -1,7 +1,10 @@
 """One trial end to end, in this process, on the real digits."""
 
 import io
+import multiprocessing
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ from harness.scheduling.runner import make_plan
 from harness.scheduling.trial import TrialContext, run_trial, sample_latents
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
-from harness.store import Store
+from harness.store import Store, TrialResult
 from harness.study import Factor, Question, Study
+from harness.training import loop
 from harness.training.loop import build_networks
 from studies.baselines import DC, FC
 from studies.noise import NOISE
@@ -83,6 +87,96 @@ def test_what_came_before_in_the_process_does_not_matter(context: TrialContext) 
     assert first.weights == again.weights and first.scores == again.scores and first.samples_png == again.samples_png
 
 
+def same(a: TrialResult, b: TrialResult) -> bool:
+    curves = [result.curves.drop(columns="seconds") for result in (a, b)]
+    return (
+        a.weights == b.weights
+        and curves[0].equals(curves[1])
+        and a.scores == b.scores
+        and a.samples_png == b.samples_png
+        and a.status == b.status
+    )
+
+
+def run_keeping_snapshots(s: TrialSpec, context: TrialContext, snapshots: Path) -> None:
+    loop.SNAPSHOT_SECONDS = 0.0  # one at each report point
+    run_trial(s, context, snapshots)
+
+
+def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext, tmp_path) -> None:
+    """SIGKILL twice at some snapshot; curves, the online FID in them, weights, scores and picture are the same."""
+    s = spec(FC, kimg=2.0)
+    undisturbed = run_trial(s, context)
+    snapshots = tmp_path / "snapshots"
+    path = snapshots / f"{s.trial_id}.snapshot"
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload(["tests.scheduling.test_trial"])
+    for _ in range(2):
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        process = fork.Process(target=run_keeping_snapshots, args=(s, context, snapshots))
+        process.start()
+        while not path.exists() or path.stat().st_mtime_ns == before:
+            assert process.is_alive()
+            time.sleep(0.001)
+        time.sleep(0.05)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9 and path.exists()
+    resumed = run_trial(s, context, snapshots)
+    assert same(resumed, undisturbed)
+    assert 0 < resumed.provenance["resumed_at_step"] < s.num_steps and "resumed_at_step" not in undisturbed.provenance
+    assert resumed.cost["train_seconds"] < resumed.cost["seconds"]
+    assert list(snapshots.iterdir()) == [], "the snapshot of a finished trial is removed"
+    assert same(run_trial(s, context, snapshots), undisturbed)
+
+
+class Killed(Exception):
+    pass
+
+
+def interrupted(s: TrialSpec, context: TrialContext, snapshots: Path, monkeypatch) -> Path:
+    """The snapshot of a trial that stopped in the middle."""
+
+    def dies(*observed) -> dict[str, float]:
+        if observed[0] > 32:
+            raise Killed
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.scheduling.trial._online_fid", lambda *_: dies)
+        patch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+        with pytest.raises(Killed):
+            run_trial(s, context, snapshots)
+    (path,) = snapshots.iterdir()
+    return path
+
+
+@pytest.mark.parametrize("harm", ["damaged", "of another trial", "of another extractor"])
+def test_an_unusable_snapshot_is_set_aside(harm: str, context: TrialContext, tmp_path, monkeypatch) -> None:
+    s = spec(FC, kimg=0.5)
+    path = interrupted(s, context, tmp_path, monkeypatch)
+    if harm == "damaged":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif harm == "of another trial":
+        path.unlink()
+        path = interrupted(spec(FC, kimg=0.5, seed=5), context, tmp_path, monkeypatch).rename(path)
+    else:
+        path.unlink()
+        other = replace(context, protocol=replace(context.protocol, extractor_hash="f" * 16))
+        path = interrupted(s, other, tmp_path, monkeypatch)
+    result = run_trial(s, context, tmp_path)
+    assert same(result, run_trial(s, context))
+    assert str(path) in result.provenance["snapshot_set_aside"] and "resumed_at_step" not in result.provenance
+    assert [p.name for p in tmp_path.iterdir()] == [f"{path.name}.unusable"]
+
+
+def test_a_trial_can_do_without_snapshots_where_none_can_be_written(context, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+    (tmp_path / "file").write_text("not a folder")
+    result = run_trial(spec(), context, tmp_path / "file" / "snapshots")
+    assert result.status == "ok" and "Not a directory" in result.provenance["snapshot_not_written"]
+
+
 def one_question(**changes) -> Study:
     factor = Factor.of_field(changes.pop("field"), changes.pop("values"), label="f")
     question = Question(
@@ -121,7 +215,6 @@ def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> 
     store = Store(tmp_path / "store", create=True)
     plan = make_plan(NOISE, "smoke", 2, store)
     assert len(plan.specs) == len(plan.pending()) == 36 and not plan.measured
-    from harness.store import TrialResult
 
     done = plan.pending()[0]
     store.write(TrialResult(spec=done, status="ok", cost={"seconds": 7.0}, provenance={}))

@@ -10,6 +10,7 @@ from harness.training import loop
 from harness.training.loop import REPORT_POINTS, Diverged, build_networks, recalibrate_batch_norm, train
 from harness.training.losses import LOSSES
 from harness.training.snapshot import Snapshot, stream
+from harness.training.state import Batches
 from harness.training.tricks import Tricks
 from studies.baselines import DC, FC
 from tests.unit.test_spec import VALUES
@@ -54,7 +55,7 @@ def test_one_step_is_two_plain_updates_at_the_same_weights(architecture: str, im
     assert s.num_steps == 1
     gan = build_networks(s)
     g, d = gan.generator.train(), gan.discriminator.train()
-    real = next(loop._batches(images, s.batch_size, stream(s.seed, "data")))
+    real = next(Batches(images, s.batch_size, stream(s.seed, "data")))
     z = torch.randn(s.batch_size, s.latent_dim, generator=stream(s.seed, "latents"))
     g_adam = torch.optim.Adam(g.parameters(), lr=s.generator_lr, betas=(0.5, 0.999))
     d_adam = torch.optim.Adam(d.parameters(), lr=s.discriminator_lr, betas=(0.5, 0.999))
@@ -177,7 +178,7 @@ def test_a_batch_larger_than_the_data_is_refused(images: torch.Tensor) -> None:
 
 
 def test_every_image_is_seen_once_an_epoch(images: torch.Tensor) -> None:
-    batches = loop._batches(images, 8, stream(0, "data"))
+    batches = Batches(images, 8, stream(0, "data"))
     epochs = [torch.cat([next(batches) for _ in range(8)]) for _ in range(2)]
     for epoch in epochs:
         pixels = epoch.add(1).mul(127.5).round().to(torch.uint8)

@@ -1,0 +1,222 @@
+"""A trial killed at any point and resumed is bit for bit the trial that was never killed."""
+
+import dataclasses
+import itertools
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.spec import TrialSpec
+from harness.training import loop
+from harness.training.loop import train
+from harness.training.snapshot import Snapshot
+from harness.training.snapshot_file import (
+    FORMAT,
+    TENSORS,
+    UnusableSnapshot,
+    read_snapshot,
+    remove_snapshot,
+    set_aside,
+    write_snapshot,
+)
+from tests.training.test_loop import spec
+
+EVERY_TRICK = {
+    "generator_steps": 2, "discriminator_steps": 2, "real_label_low": 0.8, "fake_label_high": 0.1,
+    "label_flip_rate": 0.1, "instance_noise": 0.1, "instance_noise_schedule": "linear", "gradient_clip": 1.0,
+    "augmentation": "brightness+translation+cutout", "discriminator_dropout": 0.2,
+}  # fmt: skip
+PENALTIES = {"discriminator_norm": "spectral", "r1_gamma": 1.0, "gradient_penalty": 1.0}
+TRIALS = {  # with every trick on that goes together
+    "fc": {"architecture": "fc"},
+    "dc": {"architecture": "dc"},
+    "fc, tricks": {
+        "architecture": "fc", "generator_norm": "batch", "generator_dropout": 0.1, **EVERY_TRICK, **PENALTIES,
+    },
+    "dc, tricks": {
+        "architecture": "dc", "generator_depth": 4, "generator_dropout": 0.1, "generator_width": 2, **EVERY_TRICK,
+        **PENALTIES,
+    },
+    "dc, tricks, batch norm": {"architecture": "dc", "mixed_batches": True, **EVERY_TRICK},
+}  # fmt: skip
+MADE_FOR = {"trial_id": "0" * 16, "torch": torch.__version__}
+
+
+def trial(name: str, **changes) -> TrialSpec:
+    return spec(**TRIALS[name], **changes)
+
+
+def differences(a: Snapshot, b: Snapshot) -> list[str]:
+    """What of two snapshots is not bit for bit the same, but for the seconds."""
+    found = []
+    for part in TENSORS:
+        ours, theirs = getattr(a, part), getattr(b, part)
+        found += [f"{part}/{name}" for name in ours.keys() ^ theirs.keys()]
+        found += [f"{part}/{name}" for name in ours.keys() & theirs.keys() if not torch.equal(ours[name], theirs[name])]
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in s.curves] for s in (a, b)]
+    plain = [(s.step, s.batches_taken, curves) for s, curves in zip((a, b), rows, strict=True)]
+    return found + ([] if plain[0] == plain[1] else ["step, batches_taken or curves"])
+
+
+@pytest.fixture
+def every_point(monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_resumed_from_any_snapshot(name: str, images, tmp_path: Path, every_point) -> None:
+    images = images[:60]  # an epoch leaves an incomplete batch out
+    s = trial(name)
+    snapshots: list[Snapshot] = []
+    undisturbed = train(s, images, keep=snapshots.append)
+    assert not differences(undisturbed, train(s, images)), "looking on changed the trial"
+    assert [x.step for x in snapshots] == list(range(1, s.num_steps + 1))
+    assert differences(snapshots[-2], undisturbed)
+    for snapshot in (snapshots[0], *random.Random(name).sample(snapshots[1:-1], 3), snapshots[-1]):
+        write_snapshot(tmp_path / "x.snapshot", snapshot, MADE_FOR, {})
+        kept, _ = read_snapshot(tmp_path / "x.snapshot", MADE_FOR)
+        assert not differences(kept, snapshot)
+        torch.manual_seed(snapshot.step)  # another process, with another past
+        assert not differences(train(s, images, resume=kept), undisturbed), f"resumed at step {snapshot.step}"
+
+
+def test_an_observer_goes_on_too(images, every_point) -> None:
+    def observe(point: int, generator: torch.nn.Module) -> dict[str, float]:
+        loop.recalibrate_batch_norm(generator, s)
+        return {"fid_online": float(point)} if point % 2 == 0 else {}
+
+    s = trial("dc")
+    snapshots: list[Snapshot] = []
+    undisturbed = train(s, images, observe, keep=snapshots.append)
+    assert "fid_online" in undisturbed.curves[-1] and "fid_online" not in undisturbed.curves[0]
+    assert not differences(train(s, images, observe, resume=snapshots[8]), undisturbed)
+
+
+def test_snapshots_keep_their_distance(images, monkeypatch) -> None:
+    """No two closer than SNAPSHOT_SECONDS, and none in a trial shorter than that; what they take is not training."""
+    times: list[float] = []
+
+    def keep(snapshot: Snapshot) -> None:
+        times.append(time.perf_counter())
+        time.sleep(0.02)
+
+    s = spec(kimg=0.8)
+    train(s, images, keep=keep)
+    assert not times
+    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.01)
+    snapshot = train(s, images, keep=keep)
+    assert 2 <= len(times) < 64
+    assert all(b - a >= 0.03 for a, b in itertools.pairwise(times))
+    assert snapshot.train_seconds == snapshot.curves[-1]["seconds"] < times[-1] - times[0] + 1
+
+
+@dataclasses.dataclass
+class Attempt:
+    """What a process does that may be killed: goes on from the snapshot there is, and keeps others."""
+
+    spec: TrialSpec
+    images: torch.Tensor
+    path: Path
+
+    def __call__(self) -> None:
+        torch.set_num_threads(1)
+        loop.SNAPSHOT_SECONDS = 0.0
+        resume = read_snapshot(self.path, MADE_FOR)[0] if self.path.exists() else None
+        done = train(
+            self.spec,
+            self.images,
+            resume=resume,
+            keep=lambda snapshot: write_snapshot(self.path, snapshot, MADE_FOR, {}),
+        )
+        write_snapshot(self.path.with_name("done"), done, MADE_FOR, {})
+
+
+@pytest.mark.parametrize("name", ["fc, tricks", "dc, tricks, batch norm"])
+def test_killed_again_and_again(name: str, images, tmp_path: Path) -> None:
+    """SIGKILL at random moments, those of writing a snapshot included."""
+    s = trial(name, kimg=0.64)
+    path = tmp_path / "x.snapshot"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.test_resume"])
+    moments = random.Random(name)
+    steps = [0]
+    for kill in (True, True, True, True, False):
+        process = context.Process(target=Attempt(s, images, path))
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        process.start()
+        while kill and (not path.exists() or path.stat().st_mtime_ns == before):
+            assert process.is_alive()
+            time.sleep(0.001)
+        if kill:
+            time.sleep(moments.random() * 0.05)
+            process.kill()
+        process.join(60)
+        assert process.exitcode == (-9 if kill else 0)
+        steps.append(read_snapshot(path, MADE_FOR)[0].step)
+    assert steps == sorted(set(steps)) and steps[-2] < s.num_steps, "each attempt got on, and each kill was in time"
+    done, _ = read_snapshot(tmp_path / "done", MADE_FOR)
+    assert not differences(done, train(s, images))
+    remove_snapshot(path)
+    assert {p.name for p in tmp_path.iterdir()} == {"done"}
+
+
+# ---- the file ----
+
+
+@pytest.fixture
+def snapshot(images, every_point) -> Snapshot:
+    snapshots: list[Snapshot] = []
+    train(spec(kimg=0.024), images, keep=snapshots.append)
+    return snapshots[1]
+
+
+def test_every_damage_is_noticed(snapshot: Snapshot, tmp_path: Path) -> None:
+    path = tmp_path / "x.snapshot"
+    write_snapshot(path, snapshot, MADE_FOR, {"seconds": 1.5})
+    assert read_snapshot(path, MADE_FOR)[1] == {"seconds": 1.5}
+    whole = path.read_bytes()
+    places = [0, 64, 65, 100, len(whole) // 2, len(whole) - 1]
+    for damaged in (
+        *(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in places),
+        *(whole[:i] for i in (0, 10, 64, 65, 1000, len(whole) - 1)),
+        whole + b"x",
+        b"\n\n\n",
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(UnusableSnapshot, match="is damaged"):
+            read_snapshot(path, MADE_FOR)
+    aside = set_aside(path)
+    assert aside.exists() and not path.exists()
+    with pytest.raises(FileNotFoundError):
+        read_snapshot(path, MADE_FOR)
+
+
+@pytest.mark.parametrize("other", [{"trial_id": "1" * 16}, {"torch": "1.13"}, {"device": "cuda"}])
+def test_a_snapshot_of_something_else_is_refused(other: dict, snapshot: Snapshot, tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "x.snapshot", snapshot, {**MADE_FOR, **other}, {})
+    (name,) = other
+    with pytest.raises(UnusableSnapshot, match=f"made for {name}='{other[name]}', not "):
+        read_snapshot(tmp_path / "x.snapshot", MADE_FOR)
+
+
+def test_an_infinite_value_in_the_curves_survives(snapshot: Snapshot, tmp_path: Path) -> None:
+    """The online FID of images that are not finite."""
+    snapshot.curves[0]["fid_online"] = float("inf")
+    write_snapshot(tmp_path / "x.snapshot", snapshot, MADE_FOR, {})
+    assert read_snapshot(tmp_path / "x.snapshot", MADE_FOR)[0].curves == snapshot.curves
+
+
+def test_what_a_snapshot_holds(snapshot: Snapshot) -> None:
+    """Other contents than these are another format: raise FORMAT, so that older snapshots are set aside."""
+    assert FORMAT == 1
+    assert snapshot.streams.keys() == {
+        "data", "latents", "dropout", "instance noise", "labels", "augmentation", "gradient penalty",
+    }  # fmt: skip
+    assert {name.split(".", 1)[1] for name in snapshot.g_optimizer} == {"step", "exp_avg", "exp_avg_sq"}
+    assert [f.name for f in dataclasses.fields(Snapshot) if f.name not in TENSORS] == [
+        "step", "batches_taken", "curves", "train_seconds",
+    ]  # fmt: skip

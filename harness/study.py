@@ -238,6 +238,9 @@ class Study:
         Raises:
             UserError: seeds below 1, or a spec that is refused.
         """
+        if profile.baselines or profile.factors:
+            resolved = self.at(profile.name)
+            return resolved.expand(resolved.profiles[0], seeds, fingerprint)
         seeds = profile.seeds if seeds is None else seeds
         if seeds < 1:
             raise UserError(f"seeds={seeds} is out of range; allowed: at least 1")

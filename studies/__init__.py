@@ -1,5 +1,5 @@
 """The studies, one file each, and the program that runs them."""
 
-from studies.catalog import STUDIES
+from studies.catalog import STUDIES, find
 
-__all__ = ["STUDIES"]
+__all__ = ["STUDIES", "find"]

@@ -1,8 +1,13 @@
 """Are convolutions worth it? The founding document's first claim, and what else could explain it."""
 
-from harness.study import Factor, Level, Question, Study
-from studies.baselines import DC, FC, FC_BATCH_NORM, FC_SMALL
-from studies.profiles import LAPTOP, SMOKE
+from dataclasses import replace
+
+from harness.study import Changes, Factor, Level, Question, Study
+from studies.baselines import DC, FC, FC_BATCH_NORM, FC_SMALL, REFERENCE_DC, REFERENCE_FC
+from studies.profiles import LAPTOP, PAPER, SMOKE
+
+# To be compared, both must make the same images: the reference FC network at the reference DC network's size.
+FC_AT_96: Changes = {**REFERENCE_FC, "resolution": 96, "channels": 3, "latent_dim": 128, "batch_size": 128}
 
 AGAINST_FC = Factor(label="architecture", levels=(Level(label="FC"), Level(label="DC", baseline="dc")))
 
@@ -67,5 +72,17 @@ ARCHITECTURE = Study(
             smallest_effect=1.25,
         ),
     ),
-    profiles=(SMOKE, LAPTOP),
+    profiles=(
+        SMOKE,
+        LAPTOP,
+        replace(
+            PAPER,
+            baselines={
+                "dc": REFERENCE_DC,
+                "fc": FC_AT_96,
+                "fc-bn": {**FC_AT_96, "generator_norm": "batch"},
+                "fc-small": {**FC_AT_96, "generator_width": 49},
+            },
+        ),
+    ),
 )

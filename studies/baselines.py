@@ -1,5 +1,6 @@
 """The networks that studies start from. Every value is explicit: a baseline is what it says, whatever defaults become.
 
+DC and FC fit digits and a laptop; REFERENCE_DC and REFERENCE_FC are the founding document's own, at their own sizes.
 Learning rates and batch size were chosen on one seed each, before any study ran (docs/log.md has the tries); they
 are the same for all arms of a study, whatever its factor.
 """
@@ -48,3 +49,47 @@ FC: Changes = {
 FC_BATCH_NORM: Changes = {**FC, "generator_norm": "batch"}
 FC_SMALL: Changes = {**FC, "generator_width": 39}  # at 28×28, G has as many parameters as DC's, within 1%
 DC_PLAIN_D: Changes = {**DC, "discriminator_norm": "none"}
+
+# The founding document's networks, layer by layer (tests hold them to its tables). It gives no learning rates, dropout
+# rates or decay of the optimizer: rate and decay are DCGAN's (Radford et al. 2015), dropout is ours.
+REFERENCE_FC: Changes = {
+    "resolution": 56,
+    "channels": 1,
+    "architecture": "fc",
+    "latent_dim": 100,
+    "generator_depth": 3,
+    "generator_width": 256,
+    "generator_norm": "none",
+    "generator_dropout": 0.0,
+    "discriminator_depth": 3,
+    "discriminator_width": 256,
+    "discriminator_dropout": 0.3,
+    "loss": "nonsaturating",
+    "batch_size": 256,
+    "generator_lr": 2e-4,
+    "discriminator_lr": 2e-4,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.999,
+    "ema_kimg": 10.0,
+}
+
+REFERENCE_DC: Changes = {
+    "resolution": 96,
+    "channels": 3,
+    "architecture": "dc",
+    "latent_dim": 128,
+    "generator_depth": 5,
+    "generator_width": 32,
+    "generator_norm": "batch",
+    "generator_dropout": 0.3,
+    "discriminator_depth": 4,
+    "discriminator_width": 64,
+    "discriminator_dropout": 0.0,
+    "loss": "nonsaturating",
+    "batch_size": 128,
+    "generator_lr": 2e-4,
+    "discriminator_lr": 2e-4,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.999,
+    "ema_kimg": 10.0,
+}

@@ -1,9 +1,34 @@
-"""Every study that the program knows by name."""
+"""Every study that the program knows by name, and those that a user's own file declares."""
 
+from dataclasses import replace
+from pathlib import Path
+
+from harness.errors import UserError, unknown_name
 from harness.study import Study
+from harness.user_code import read_user_code
 from studies.architecture import ARCHITECTURE
 from studies.depth import DEPTH
 from studies.noise import NOISE
+from studies.reference import REFERENCE
 from studies.stabilization import STABILIZATION
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE)}
+STUDIES: dict[str, Study] = {study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, REFERENCE)}
+
+
+def find(name: str) -> Study:
+    """The study of that name; for the path of a Python file, the one that the file declares as STUDY.
+
+    Raises:
+        UserError: no study of that name, or a file that fails, declares no study, or one whose name is taken.
+    """
+    if name.endswith(".py"):
+        code = read_user_code(Path(name))
+        study = getattr(code.load(), "STUDY", None)
+        if not isinstance(study, Study):
+            raise UserError(f"{name} declares no study; give it a STUDY = Study(...), of harness.study")
+        if study.name in STUDIES:
+            raise UserError(f"the study in {name} is called {study.name!r}, as one that is here already; rename it")
+        return replace(study, file=str(Path(name).resolve()), code=code.digest)
+    if name not in STUDIES:
+        raise unknown_name("study", name, [*STUDIES, "./mystudy.py"])
+    return STUDIES[name]

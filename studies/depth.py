@@ -4,9 +4,11 @@ A deeper generator is also a larger one. So each sweep is asked a second time wi
 levels have about the parameters of the baseline (within 4%; a test counts them).
 """
 
+from dataclasses import replace
+
 from harness.study import Factor, Level, Question, Study
 from studies.baselines import DC, FC
-from studies.profiles import LAPTOP, SMOKE
+from studies.profiles import LAPTOP, PAPER, SMOKE
 
 
 def _same_size(widths: dict[int, int]) -> Factor:
@@ -24,6 +26,10 @@ FC_DEPTH = Factor.of_field("generator_depth", (1, 2, 3, 4), label="depth of G (h
 DC_DEPTH_SAME_SIZE = _same_size({2: 16, 3: 12, 4: 8})
 FC_DEPTH_SAME_SIZE = _same_size({1: 676, 2: 265, 3: 128, 4: 64})
 D_DEPTH = Factor.of_field("discriminator_depth", (1, 2, 3, 4), label="depth of D (convolutions)")
+
+# At the reference networks' sizes: a 96×96 generator needs four blocks, and the reference has five.
+DEEP = Factor.of_field("generator_depth", (4, 5, 6), label=DC_DEPTH.label)
+DEEP_D = Factor.of_field("discriminator_depth", (2, 3, 4, 5), label=D_DEPTH.label)
 
 QUALITY = "Image quality falls with fewer layers, so FID falls along depth (the founding document)."
 SPEED = "Fewer layers learn faster, so this point comes later along depth (the founding document)."
@@ -158,5 +164,17 @@ DEPTH = Study(
             expected="falling",
         ),
     ),
-    profiles=(SMOKE, LAPTOP),
+    profiles=(
+        SMOKE,
+        LAPTOP,
+        replace(
+            PAPER,
+            factors={
+                **dict.fromkeys(("quality-dc", "speed-dc", "loss-dc", "balance-dc"), DEEP),
+                **dict.fromkeys(("d-depth-balance", "d-depth-quality"), DEEP_D),
+                "quality-dc-same-size": _same_size({4: 58, 5: 32, 6: 17}),
+                "quality-fc-same-size": _same_size({1: 1203, 2: 525, 3: 256, 4: 127}),
+            },
+        ),
+    ),
 )

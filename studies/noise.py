@@ -1,8 +1,10 @@
 """How much noise should a GAN be given? Three meanings of "noise", each a factor of its own."""
 
+from dataclasses import replace
+
 from harness.study import Factor, Question, Study
-from studies.baselines import DC, FC, FC_BATCH_NORM
-from studies.profiles import LAPTOP, SMOKE
+from studies.baselines import DC, FC, FC_BATCH_NORM, REFERENCE_FC
+from studies.profiles import LAPTOP, PAPER, SMOKE
 
 LATENT_STD = Factor.of_field("latent_std", (0.1, 0.3, 1.0, 3.0, 10.0), label="latent standard deviation σ")
 LATENT_DIM = Factor.of_field("latent_dim", (2, 8, 64, 256), label="latent dimension")
@@ -95,5 +97,13 @@ NOISE = Study(
             smallest_effect=0.05,
         ),
     ),
-    profiles=(SMOKE, LAPTOP),
+    profiles=(
+        SMOKE,
+        LAPTOP,
+        replace(
+            PAPER,
+            baselines={**PAPER.baselines, "fc-bn": {**REFERENCE_FC, "generator_norm": "batch"}},
+            factors={"latent-dim-dc": Factor.of_field("latent_dim", (2, 16, 128, 512), label="latent dimension")},
+        ),
+    ),
 )

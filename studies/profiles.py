@@ -1,6 +1,7 @@
 """How much to spend. Studies share these, and with them the trials of the baselines they share."""
 
 from harness.study import Profile
+from studies.baselines import REFERENCE_DC, REFERENCE_FC
 
 DIGITS = {"dataset": "mnist-5k", "resolution": 28, "channels": 1}
 
@@ -20,3 +21,14 @@ LAPTOP = Profile(
     num_generated=2000,
     core_seconds_per_trial=24.0,
 )
+PAPER = Profile(
+    name="paper",
+    description="the founding document's networks at their own sizes, ten seeds, on GPUs",
+    changes={"dataset": "stl10", "kimg": 2000.0},
+    baselines={"dc": REFERENCE_DC, "fc": REFERENCE_FC},
+    seeds=10,
+    num_generated=8000,
+    extractor="inception-v3",
+    core_seconds_per_trial=7200.0,
+)
+"""Other studies add what their own baselines and factors become. `paper@folder:PATH` runs it on other images."""

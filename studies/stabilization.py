@@ -4,9 +4,11 @@ Every trick is judged at the baseline's own learning rates and for the same numb
 its own; tuned on top, some would do better.
 """
 
+from dataclasses import replace
+
 from harness.study import Factor, Level, Question, Study
-from studies.baselines import DC, DC_PLAIN_D, FC
-from studies.profiles import LAPTOP, SMOKE
+from studies.baselines import DC, DC_PLAIN_D, FC, REFERENCE_DC
+from studies.profiles import LAPTOP, PAPER, SMOKE
 
 NONE = Level(label="none")
 SOFT_LABELS = Level(
@@ -18,7 +20,10 @@ FLIPPED = Level(label="5% flipped labels", changes={"label_flip_rate": 0.05})
 MORE_G_STEPS = Level(label="2 G steps a D step", changes={"generator_steps": 2})
 DEEPER_D = Level(label="one more D layer", changes={"discriminator_depth": 4})
 
+DEEPER_D_AT_96 = Level(label="one more D layer", changes={"discriminator_depth": 5})
+
 DC_REMEDIES = Factor(label="remedy", levels=(NONE, MORE_G_STEPS, DEEPER_D, SOFT_LABELS, ONE_SIDED, FLIPPED))
+DC_REMEDIES_AT_96 = replace(DC_REMEDIES, levels=(NONE, MORE_G_STEPS, DEEPER_D_AT_96, SOFT_LABELS, ONE_SIDED, FLIPPED))
 FC_REMEDIES = Factor(
     label="remedy",
     levels=(
@@ -163,5 +168,13 @@ STABILIZATION = Study(
             expected="lower",
         ),
     ),
-    profiles=(SMOKE, LAPTOP),
+    profiles=(
+        SMOKE,
+        LAPTOP,
+        replace(
+            PAPER,
+            baselines={**PAPER.baselines, "dc-plain-d": {**REFERENCE_DC, "discriminator_norm": "none"}},
+            factors=dict.fromkeys(("remedies-dc", "balance-dc"), DC_REMEDIES_AT_96),
+        ),
+    ),
 )

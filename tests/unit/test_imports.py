@@ -20,6 +20,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.data": 2,
     "harness.store": 2,
     "harness.study": 2,
+    "harness.user_code": 2,
     "harness.spec": 1,
     "harness.metrics": 0,
     "harness.errors": 0,

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import UserError, unknown_name
+from harness.errors import UserError
 from harness.store import Store
 from harness.study import Study
-from studies.catalog import STUDIES
+from studies.catalog import STUDIES, find
 
 DEFAULT_STORE = Path("runs")
 _FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -23,8 +23,12 @@ app = typer.Typer(
     help="Declare a question about GANs as a table; get back an answer that would survive a reviewer.",
 )
 
-Name = Annotated[str, typer.Argument(help="The study: one of " + ", ".join(STUDIES) + ".", show_default=False)]
-ProfileName = Annotated[str, typer.Option("--profile", help="How much to spend: smoke, laptop, ...")]
+Name = Annotated[
+    str, typer.Argument(help=f"The study: {', '.join(STUDIES)}, or a Python file of your own.", show_default=False)
+]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="What to spend: smoke, laptop, paper; paper@DATASET on other data.")
+]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
 StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
@@ -53,7 +57,7 @@ def plan(
     from harness.scheduling.progress import duration
     from harness.scheduling.runner import default_workers, make_plan
 
-    study = _study(name)
+    study = find(name)
     study.profile(profile)
     workers = workers or default_workers()
     made = make_plan(study, profile, seeds, _existing(store))
@@ -80,7 +84,7 @@ def run(
     workers: Workers = None,
 ) -> None:
     """Run the trials that the store lacks, then write and print the report."""
-    study = _study(name)
+    study = find(name)
     study.profile(profile)
     opened = Store(store, create=True)
     from harness.scheduling.runner import default_workers, run_study
@@ -98,7 +102,7 @@ def run(
 @app.command()
 def report(name: Name, profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE) -> None:
     """Write the report from the store alone, and print its table."""
-    study = _study(name)
+    study = find(name)
     study.profile(profile)
     _report(study, profile, Store(store))
 
@@ -177,12 +181,6 @@ def _wrote(paths: list[Path]) -> None:
     for path in pages:
         typer.echo(f"wrote {_short(path)}")
     typer.echo(f"wrote {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
-
-
-def _study(name: str) -> Study:
-    if name not in STUDIES:
-        raise unknown_name("study", name, STUDIES)
-    return STUDIES[name]
 
 
 def _existing(path: Path) -> Store | None:

@@ -54,23 +54,25 @@ def load(
         ran = sorted({f"{p['study']} ({p['profile']})" for p in store.read_plans()})
         wanted = study if profile is None else f"{study} ({profile})"
         raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}")
-    if protocol_id is None and profile is not None:
-        protocol_id = plans[0]["protocol_id"]
+    # A study's trials are scored under the protocol that its plan names; arms on other data have another.
+    protocol_of = {c["trial_id"]: c.get("protocol_id", p["protocol_id"]) for p in plans for c in p["cells"]}
     places: dict[str, list[tuple[str, str]]] = {}
     for plan in plans:
         for cell in plan["cells"]:
             places.setdefault(cell["trial_id"], []).append((plan["study"], cell["arm"]))
 
-    rows, protocols, known = [], set(), {plan["protocol_id"] for plan in plans}
+    rows, protocols, known = [], set(), set(protocol_of.values())
     for trial_id in store.trial_ids():
         if study is not None and trial_id not in places:
             continue
         result, spec = store.read_result(trial_id), store.read_spec(trial_id)
         scored = store.read_scores(trial_id)
         known |= scored.keys()
-        if protocol_id is not None:
-            scored = {k: v for k, v in scored.items() if k == protocol_id}
-        protocols |= scored.keys()
+        wanted = protocol_id or (protocol_of.get(trial_id) if profile else None)
+        if wanted is not None:
+            scored = {k: v for k, v in scored.items() if k == wanted}
+        else:
+            protocols |= scored.keys()
         if len(protocols) > 1:
             raise UserError(
                 f"the trials of {store.root} were scored under several protocols ({', '.join(sorted(protocols))}), "

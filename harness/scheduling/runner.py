@@ -3,7 +3,7 @@
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from harness.spec import TrialSpec
 from harness.store import Store, iter_results
 from harness.study import Cell, Profile, Study
 from harness.training.loop import build_networks
+from harness.user_code import read_user_code
 
 BYTES_PER_TRIAL = 8 * 2**20
 """What a trial may take on disk, generously."""
@@ -73,10 +74,15 @@ def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store |
     with tempfile.TemporaryDirectory() as scratch:
         cache = store.cache if store is not None else Path(scratch)
 
+        num_images: dict[str, int] = {}  # by fingerprint
+
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
-            return prepare(dataset, resolution=resolution, channels=channels, cache=cache).fingerprint
+            data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
+            num_images[data.fingerprint] = len(data.images("train"))
+            return data.fingerprint
 
         cells = study.expand(profile, seeds, fingerprint)
+    _refuse_impossible(cells, num_images)
     done = set()
     if store is not None:
         done = {c.spec.trial_id for c in cells if store.status(c.spec.trial_id) in ("ok", "diverged")}
@@ -104,19 +110,26 @@ def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, 
     plan = make_plan(study, profile_name, seeds, store)
     for name, damage in store.set_aside_damaged(plan.specs).items():
         say(f"{name} was {damage}; it is made again")
-    _refuse_unbuildable(plan)
     store.require_free(len(plan.pending()) * BYTES_PER_TRIAL)
-    context = _prepare_scoring(plan, store, say)
-    protocol_id = context.protocol.protocol_id
-    pending = [s for trial_id, s in plan.specs.items() if not store.is_done(trial_id, protocol_id)]
+    contexts = _prepare_scoring(plan, store, say)
+    protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
+    pending = [s for i, s in plan.specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
     store.write_plan(
         study.name,
         profile_name,
         {
             "study": study.name,
             "profile": profile_name,
-            "protocol_id": protocol_id,
-            "cells": [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.cells],
+            "protocol_id": protocols[plan.cells[0].spec.data_fingerprint],
+            "cells": [
+                {
+                    "arm": c.arm,
+                    "seed": c.seed,
+                    "trial_id": c.spec.trial_id,
+                    "protocol_id": protocols[c.spec.data_fingerprint],
+                }
+                for c in plan.cells
+            ],
         },
     )
     if not pending:
@@ -139,33 +152,55 @@ def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, 
         arms=dict(reversed(arms.items())),
         workers=workers,
     ) as progress:
-        run_trials(pending, context, store, progress, workers)
+        run_trials(pending, contexts, store, progress, workers)
     if progress.failed:
         say(f"{progress.failed} trials failed; they are tried again by the next run")
     return progress.failed == 0
 
 
-def _prepare_scoring(plan: Plan, store: Store, say: Say) -> TrialContext:
-    """What all trials share: data, extractor, protocol, reference features. Once, before the first trial."""
-    spec = plan.cells[0].spec
-    data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache)
-    extractor = prepare_extractor(plan.profile.extractor, data, store.cache)
-    protocol = make_protocol(extractor, data, num_generated=plan.profile.num_generated)
-    if not store.read_reference(protocol.protocol_id):
-        say(f"scoring the real images of {spec.dataset} (once a protocol)")
-        store.write_reference(protocol, prepare_reference(protocol, extractor, data, store.cache))
-    return TrialContext(data=data, extractor=extractor, protocol=protocol, cache=store.cache, provenance=provenance())
+def _prepare_scoring(plan: Plan, store: Store, say: Say) -> dict[str, TrialContext]:
+    """What trials share, by the fingerprint of their data: extractor, protocol, reference features."""
+    code = None
+    if plan.study.file:
+        code = read_user_code(Path(plan.study.file))
+        if code.digest != plan.study.code:
+            raise UserError(f"{plan.study.file} changed while it was being read; run again")
+    contexts: dict[str, TrialContext] = {}
+    for spec in plan.specs.values():
+        if spec.data_fingerprint in contexts:
+            continue
+        data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache)
+        extractor = prepare_extractor(plan.profile.extractor, data, store.cache)
+        protocol = make_protocol(extractor, data, num_generated=plan.profile.num_generated)
+        if not store.read_reference(protocol.protocol_id):
+            say(f"scoring the real images of {spec.dataset} (once a protocol)")
+            store.write_reference(protocol, prepare_reference(protocol, extractor, data, store.cache))
+        contexts[spec.data_fingerprint] = TrialContext(
+            data=data,
+            extractor=extractor,
+            protocol=protocol,
+            cache=store.cache,
+            user_code=code,
+            provenance=provenance(),
+        )
+    return contexts
 
 
-def _refuse_unbuildable(plan: Plan) -> None:
-    """Build every arm's networks once without memory, so that a bad one is refused before work starts."""
-    for cell in plan.cells:
+def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> None:
+    """Refuse an arm whose networks cannot be built, or whose batch is larger than its data. Takes no memory."""
+    for cell in cells:
         if cell.seed == 0:
             try:
                 with torch.device("meta"):
                     build_networks(cell.spec)
             except ValueError as error:
                 raise UserError(f"arm {cell.arm!r} cannot be built: {error}") from None
+            available = num_images[cell.spec.data_fingerprint]
+            if cell.spec.batch_size > available:
+                raise UserError(
+                    f"arm {cell.arm!r}: batch_size={cell.spec.batch_size} is out of range; allowed: at most "
+                    f"{available}, the training images of {cell.spec.dataset}"
+                )
 
 
 def _seconds_of_like_trials(store: Store | None, cells: list[Cell]) -> float | None:

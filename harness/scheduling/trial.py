@@ -35,6 +35,7 @@ from harness.training.loop import (
 )
 from harness.training.snapshot import Snapshot, stream
 from harness.training.snapshot_file import UnusableSnapshot, read_snapshot, remove_snapshot, set_aside, write_snapshot
+from harness.user_code import UserCode
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
 """Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
@@ -51,6 +52,7 @@ class TrialContext:
     extractor: Extractor
     protocol: ScoreProtocol
     cache: Path
+    user_code: UserCode | None = None  # what a user's own file adds to the registries
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
 
@@ -73,6 +75,8 @@ def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = N
     attempt = _Attempt()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _same_everywhere(device)
+    if context.user_code is not None:
+        context.user_code.load()
     cost: dict[str, float] = {
         "kimg": spec.kimg,
         "d_steps": spec.num_steps * spec.discriminator_steps,

@@ -10,7 +10,7 @@ import os
 import tempfile
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from harness.errors import UserError
@@ -45,7 +45,7 @@ Run = Callable[[TrialSpec, TrialContext], TrialResult]
 
 def run_trials(
     specs: Iterable[TrialSpec],
-    context: TrialContext,
+    contexts: Mapping[str, TrialContext],
     store: Store,
     progress: Progress,
     workers: int,
@@ -59,7 +59,7 @@ def run_trials(
 
     Args:
         specs: What to run.
-        context: What they share.
+        contexts: What trials share, by the fingerprint of their data.
         store: Where results go.
         progress: Told of every trial that starts or ends.
         workers: Trials at once.
@@ -71,9 +71,10 @@ def run_trials(
     """
     gpus = _gpus_per_trial()
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, context=context, run=run), {"cpu": 1, **({"gpu": gpus} if gpus else {})}
+        tune.with_parameters(_trainable, contexts=contexts, run=run), {"cpu": 1, **({"gpu": gpus} if gpus else {})}
     )
-    desk = _Desk(specs, context.protocol.protocol_id, store, progress)
+    protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
+    desk = _Desk(specs, protocols, store, progress)
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
             ray.init(
@@ -110,8 +111,9 @@ def run_trials(
             desk.close()
 
 
-def _trainable(config: dict[str, Any], context: TrialContext, run: Run) -> None:
+def _trainable(config: dict[str, Any], contexts: Mapping[str, TrialContext], run: Run) -> None:
     spec: TrialSpec = config["spec"]
+    context = contexts[spec.data_fingerprint]
     try:
         result = run(spec, context)
     except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and is tried again next time
@@ -127,10 +129,12 @@ def _trainable(config: dict[str, Any], context: TrialContext, run: Run) -> None:
 class _Desk:
     """Where trials go out and results come in: the driver's side, and the only writer of the store."""
 
-    def __init__(self, specs: Iterable[TrialSpec], protocol_id: str, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, specs: Iterable[TrialSpec], protocols: Mapping[str, str], store: Store, progress: Progress
+    ) -> None:
         self.waiting = deque(specs)
         self.out: set[str] = set()  # trial_ids that this process has claimed
-        self.protocol_id, self.store, self.progress = protocol_id, store, progress
+        self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
 
     def next(self) -> TrialSpec | None:
@@ -139,9 +143,9 @@ class _Desk:
             spec = self.waiting.popleft()
             if not self.store.claims.take(spec.trial_id):
                 self.waiting.append(spec)
-            elif self.store.is_done(spec.trial_id, self.protocol_id):  # another process was faster
+            elif self.store.is_done(spec.trial_id, self.protocols[spec.data_fingerprint]):  # another process was faster
                 self.store.claims.give_back(spec.trial_id)
-                self._found(spec.trial_id)
+                self._found(spec)
             else:
                 self.out.add(spec.trial_id)
                 return spec
@@ -164,10 +168,11 @@ class _Desk:
             trial_id, result.status, result.scores.get("fid"), result.cost.get("seconds", 0.0), result.error
         )
 
-    def _found(self, trial_id: str) -> None:
+    def _found(self, spec: TrialSpec) -> None:
         """Count a trial that another process finished."""
+        trial_id, protocol_id = spec.trial_id, self.protocols[spec.data_fingerprint]
         result, scores = self.store.read_result(trial_id), self.store.read_scores(trial_id)
-        fid = scores[self.protocol_id][1].get("fid") if self.protocol_id in scores else None
+        fid = scores[protocol_id][1].get("fid") if protocol_id in scores else None
         self.progress.finished(trial_id, result["status"], fid, result["cost"].get("seconds", 0.0), result["error"])
 
     def close(self) -> None:

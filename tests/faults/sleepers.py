@@ -81,10 +81,11 @@ def main(store: str, trials: str, seconds: str, workers: str, *, stream=sys.stde
         workers=int(workers),
         stream=stream,
     )
+    shared = context(driver=os.getpid(), seconds=float(seconds), log=f"{store}.log")
     with progress:
         run_trials(
             pending,
-            context(driver=os.getpid(), seconds=float(seconds), log=f"{store}.log"),
+            dict.fromkeys({spec.data_fingerprint for spec in wanted}, shared),
             place,
             progress,
             int(workers),

@@ -95,6 +95,8 @@ def test_a_killed_writer_leaves_whole_trials_only(store: Store) -> None:
     for delay in (0.05, 0.11, 0.17, 0.23):
         process = multiprocessing.get_context("fork").Process(target=_write_for_ever, args=(store.root,))
         process.start()
+        while not store.trial_ids():
+            time.sleep(0.01)
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
         process.join()

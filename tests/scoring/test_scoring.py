@@ -169,6 +169,12 @@ def test_other_data_never_meets_old_features(extractor, digits, cache, score, tm
     assert found["fid"] == pytest.approx(by_hand, rel=EIGENVALUE_ERROR)
 
 
+def test_a_subset_of_the_training_images_is_scored_under_the_same_protocol(digits, extractor, cache, protocol) -> None:
+    some = prepare("mnist-5k@100", resolution=28, channels=1, cache=cache)
+    assert some.fingerprint != digits.fingerprint and len(some.images("train")) == 100
+    assert make_protocol(extractor, some, num_generated=1000) == protocol
+
+
 def test_a_misspelt_option_would_be_noticed(score, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(fidelity.DEFAULTS, "kid_subset_size")
     with pytest.raises(AssertionError, match="knows no kid_subset_size"):

@@ -95,6 +95,7 @@ class TrialSpec:
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient; 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     code: str = _trick("")  # hash of the user's own file that brings the architecture, loss or augmentation
+    sync_batch_norm: bool = _trick(False)  # batch norm's moments are over all ranks, not over each rank's own images
     # the replicate
     seed: int
     world_size: int = 1  # ranks; each sees batch_size / world_size images, which batch norm notices
@@ -155,8 +156,8 @@ class TrialSpec:
         self._refuse_contradictions()
         require(
             "batch_size",
-            self.batch_size % self.world_size == 0,
-            f"a multiple of world_size={self.world_size}",
+            self.batch_size % self.world_size == 0 and self.batch_size >= 2 * self.world_size,
+            f"a multiple of world_size={self.world_size}, at least 2 images a rank",
         )
 
     def _require(self, name: str, ok: bool, allowed: str) -> None:
@@ -190,6 +191,17 @@ class TrialSpec:
                 self.mixed_batches and not batch_norm,
                 "mixed_batches",
                 "does nothing without batch norm in D; allowed with architecture='dc' and discriminator_norm='own'",
+            ),
+            (
+                self.sync_batch_norm and self.world_size == 1,
+                "sync_batch_norm",
+                "does nothing on one rank; allowed with world_size above 1",
+            ),
+            (
+                self.sync_batch_norm and not batch_norm and self.generator_norm != "batch",
+                "sync_batch_norm",
+                "does nothing without batch norm; allowed with generator_norm='batch', or with architecture='dc' and "
+                "discriminator_norm='own'",
             ),
             (
                 self.instance_noise_schedule != "constant" and self.instance_noise == 0,

@@ -1,5 +1,6 @@
 """One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
 
+import contextlib
 import io
 import itertools
 import resource
@@ -24,6 +25,7 @@ from harness.scoring.fidelity import NonFiniteSamples, score_generator
 from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.store import TrialResult
+from harness.training.distributed import ALONE, Ranks
 from harness.training.loop import (
     REPORT_POINTS,
     Diverged,
@@ -34,7 +36,14 @@ from harness.training.loop import (
     train,
 )
 from harness.training.snapshot import Snapshot, stream
-from harness.training.snapshot_file import UnusableSnapshot, read_snapshot, remove_snapshot, set_aside, write_snapshot
+from harness.training.snapshot_file import (
+    UnusableSnapshot,
+    decode_snapshot,
+    encode_snapshot,
+    remove_snapshot,
+    set_aside,
+    write_snapshot,
+)
 from harness.user_code import UserCode
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
@@ -56,7 +65,9 @@ class TrialContext:
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
 
-def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = None) -> TrialResult:
+def run_trial(
+    spec: TrialSpec, context: TrialContext, snapshots: Path | None = None, ranks: Ranks = ALONE
+) -> TrialResult:
     """Train and score one GAN.
 
     A loss, a weight or a sample that is not finite ends the trial with status `diverged`: an outcome.
@@ -71,6 +82,8 @@ def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = N
             what the kill lost. The file is removed when the trial is done, and stays when an exception is raised. A
             snapshot that cannot be used is set aside, one that cannot be read or written is done without, and the
             provenance says so. None keeps no snapshots.
+        ranks: Who train it together, in a trial of several ranks; this is rank 0, and the others call `help_trial`.
+            harness/training/distributed.py says how to start them.
     """
     attempt = _Attempt()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,6 +103,7 @@ def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = N
     }
     if snapshots is not None:
         attempt.go_on_from(snapshots / f"{spec.trial_id}.snapshot", _made_for(spec, context, device))
+    ranks.share(attempt.found)
     outcome: dict[str, Any] = {"status": "ok"}
     try:
         images = _shared_images(context.data, "train")
@@ -98,6 +112,7 @@ def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = N
             images,
             _online_fid(spec, context),
             device=device,
+            ranks=ranks,
             resume=attempt.resume,
             keep=attempt.keep if snapshots is not None else None,
         )
@@ -127,6 +142,16 @@ def run_trial(spec: TrialSpec, context: TrialContext, snapshots: Path | None = N
     return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
 
 
+def help_trial(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
+    """The part of all ranks but the first in `run_trial`: train with it, from the snapshot that it found."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _same_everywhere(device)
+    found = ranks.share(b"")
+    resume = decode_snapshot(found, _made_for(spec, context, device))[0] if found else None
+    with contextlib.suppress(Diverged):  # rank 0's to tell
+        train(spec, _shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
+
+
 class _Attempt:
     """One go at a trial: what it goes on from, what it keeps for the next, and what they have cost together."""
 
@@ -134,6 +159,7 @@ class _Attempt:
         self.started, self.cpu_started = time.perf_counter(), time.process_time()
         self.before = {"seconds": 0.0, "cpu_seconds": 0.0}  # the cost of what is gone on from
         self.resume: Snapshot | None = None
+        self.found = b""  # the file that this is in
         self.path: Path | None = None
         self.made_for: dict[str, str] = {}
         self.notes: dict[str, Any] = {}  # for the provenance
@@ -142,20 +168,22 @@ class _Attempt:
         """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
         self.path, self.made_for = path, made_for
         try:
-            self.resume, self.before = read_snapshot(path, made_for)
+            found = path.read_bytes()
+            self.resume, self.before = decode_snapshot(found, made_for)
+            self.found = found
             self.notes["resumed_at_step"] = self.resume.step
         except FileNotFoundError:
             pass
         except OSError as error:
             self.notes["snapshot_not_read"] = str(error)
         except UnusableSnapshot as error:
-            self.notes["snapshot_set_aside"] = f"{error}; now {set_aside(path).name}"
+            self.notes["snapshot_set_aside"] = f"{error}; it is now {set_aside(path)}"
 
     def keep(self, snapshot: Snapshot) -> None:
         """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""
         assert self.path is not None
         try:
-            write_snapshot(self.path, snapshot, self.made_for, self.spent())
+            write_snapshot(self.path, encode_snapshot(snapshot, self.made_for, self.spent()))
         except OSError as error:
             self.notes["snapshot_not_written"] = str(error)
 

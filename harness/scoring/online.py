@@ -35,7 +35,12 @@ class OnlineFid:
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
-            self.metric = FrechetInceptionDistance(_Features(extractor), reset_real_features=False, normalize=False)
+            self.metric = FrechetInceptionDistance(
+                _Features(extractor),
+                reset_real_features=False,
+                normalize=False,
+                sync_on_compute=False,  # rank 0 alone looks on: the others would not come
+            )
         for batch in reference.split(500):
             self.metric.update(batch, real=True)
         # Its own generator: watching must not change what is watched.

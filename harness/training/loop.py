@@ -12,6 +12,7 @@ import architectures
 from architectures import GanPair
 from harness.errors import UserError
 from harness.spec import TrialSpec
+from harness.training.distributed import ALONE, Ranks
 from harness.training.losses import LOSSES
 from harness.training.snapshot import Snapshot, stream
 from harness.training.state import State
@@ -68,6 +69,7 @@ def train(
     observe: Observe | None = None,
     *,
     device: str = "cpu",
+    ranks: Ranks = ALONE,
     resume: Snapshot | None = None,
     keep: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
@@ -83,19 +85,25 @@ def train(
         images: (N, C, H, W) uint8, indexed in place and never written to.
         observe: Called at every report point; its time is not counted as training.
         device: Where to train, "cpu" or "cuda".
+        ranks: Who train it together, this process among them; all call this, with the same arguments but for
+            `observe` and `keep`, which are rank 0's.
         resume: Where to go on from, of the same spec and device: on a CPU the result is bit for bit that of a
             trial never interrupted, but for the seconds.
         keep: Given a snapshot at the first report point SNAPSHOT_SECONDS after the last; not counted as training.
 
     Raises:
         Diverged: a loss was not finite at a report point.
-        UserError: fewer images than one batch.
+        UserError: fewer images than one batch, or another number of ranks than the spec's.
     """
+    if ranks.world_size != spec.world_size:
+        raise UserError(
+            f"world_size={spec.world_size} does not fit the number of processes that train: {ranks.world_size}"
+        )
     if len(images) < spec.batch_size:
         raise UserError(
             f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images"
         )
-    state = State(spec, build_networks(spec), images, device)
+    state = State(spec, build_networks(spec), images, device, ranks)
     generator, discriminator, generator_ema = state.generator, state.discriminator, state.generator_ema
     g_params: list[Tensor] = list(generator.parameters())
     d_params: list[Tensor] = list(discriminator.parameters())
@@ -103,8 +111,7 @@ def train(
     loss, tricks, batches = LOSSES[spec.loss], state.tricks, state.batches
 
     def draw() -> Tensor:
-        z = torch.randn(spec.batch_size, spec.latent_dim, generator=state.latents, device=device)
-        return z.mul_(spec.latent_std)
+        return state.latents.randn(spec.batch_size // spec.world_size, spec.latent_dim).mul_(spec.latent_std)
 
     def discriminator_loss(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """D's loss on images as it sees them, and both logits."""
@@ -133,7 +140,7 @@ def train(
                 with torch.no_grad():
                     fake = tricks.shown(generator(draw()), progress)
                 d_loss, _, _ = discriminator_loss(real, fake)
-                _update(state.d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip)
+                _update(state.d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
 
             # One update of each at the same weights. Asking for just these gradients keeps D's weights out of G's
             # backward pass. G is judged in a batch of its own, whatever D is taught on.
@@ -142,13 +149,13 @@ def train(
             g_loss = loss.generator(discriminator(fake) if spec.mixed_batches else fake_logits)
             g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
             d_grads = torch.autograd.grad(d_loss, d_params)
-            _update(state.d_optimizer, d_params, d_grads, spec.gradient_clip)
-            _update(state.g_optimizer, g_params, g_grads, spec.gradient_clip)
+            _update(state.d_optimizer, d_params, d_grads, spec.gradient_clip, ranks)
+            _update(state.g_optimizer, g_params, g_grads, spec.gradient_clip, ranks)
 
             # Further updates of G come last.
             for _ in range(spec.generator_steps - 1):
                 g_loss = loss.generator(discriminator(tricks.shown(generator(draw()), progress)))
-                _update(state.g_optimizer, g_params, torch.autograd.grad(g_loss, g_params), spec.gradient_clip)
+                _update(state.g_optimizer, g_params, torch.autograd.grad(g_loss, g_params), spec.gradient_clip, ranks)
 
             # Update the moving average of G.
             seen_kimg = step * spec.discriminator_steps * spec.batch_size / 1000
@@ -161,6 +168,7 @@ def train(
 
             # Report: the means since the last point.
             if step in points:
+                ranks.average([sums])
                 row = dict(zip(CURVES, (sums / since_report).tolist(), strict=True))
                 train_seconds += time.perf_counter() - resumed
                 if not all(map(math.isfinite, row.values())):
@@ -217,7 +225,10 @@ def _answers(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor, 
     return real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), right.float().mean()
 
 
-def _update(optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple[Tensor, ...], clip: float) -> None:
+def _update(
+    optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple[Tensor, ...], clip: float, ranks: Ranks
+) -> None:
+    ranks.average(grads)
     for param, grad in zip(params, grads, strict=True):
         param.grad = grad
     if clip:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
+from torch import Tensor
 
 from harness.training.snapshot import Snapshot
 
@@ -27,59 +28,63 @@ class UnusableSnapshot(ValueError):
     """A snapshot that is damaged, or of something else: of another spec, torch version or device."""
 
 
-def write_snapshot(path: Path, snapshot: Snapshot, made_for: Mapping[str, str], spent: Mapping[str, float]) -> None:
-    """Put the snapshot in the place of the last one, atomically: a kill at any moment leaves one of the two.
+def encode_snapshot(snapshot: Snapshot, made_for: Mapping[str, str], spent: Mapping[str, float]) -> bytes:
+    """The content of the file.
 
     Args:
-        path: The file. A kill can leave another beside it, named `.<name>-...`; `remove_snapshot` takes that too.
         snapshot: What to keep.
         made_for: What training must have in common with it to go on from it: trial_id, torch, device, ...
         spent: What the trial had cost by then, for its bill.
+    """
+    plain = {f.name: getattr(snapshot, f.name) for f in dataclasses.fields(snapshot) if f.name not in TENSORS}
+    content = {"format": FORMAT, "made_for": dict(made_for), "spent": dict(spent), "snapshot": plain}
+    tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(snapshot, part).items()}
+    body = json.dumps(content).encode() + b"\n" + safetensors.torch.save(tensors)
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def decode_snapshot(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot, dict[str, float]]:
+    """The snapshot in the content of a file, and what the trial had cost by then.
+
+    Raises:
+        UnusableSnapshot: it is damaged, or of something else than `made_for`.
+    """
+    digest, _, body = data.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise UnusableSnapshot("the snapshot is damaged: its checksum is wrong")
+    content, _, tensors = body.partition(b"\n")
+    found = json.loads(content)
+    if found["format"] != FORMAT:
+        raise UnusableSnapshot(f"the snapshot has format {found['format']}; this code reads {FORMAT}")
+    for name in sorted(made_for.keys() | found["made_for"].keys()):
+        theirs, ours = found["made_for"].get(name), made_for.get(name)
+        if theirs != ours:
+            raise UnusableSnapshot(f"the snapshot was made for {name}={theirs!r}, not {ours!r}")
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in TENSORS}
+    for name, value in safetensors.torch.load(tensors).items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    return Snapshot(**parts, **found["snapshot"]), found["spent"]
+
+
+def write_snapshot(path: Path, content: bytes) -> None:
+    """Put the content in the place of the last one, atomically: a kill at any moment leaves one of the two.
+
+    A kill can also leave a file beside it, named `.<name>-...`; `remove_snapshot` takes that too.
 
     Raises:
         OSError: it could not be written; the last snapshot is untouched.
     """
-    plain = {f.name: getattr(snapshot, f.name) for f in dataclasses.fields(snapshot) if f.name not in TENSORS}
-    content = json.dumps(
-        {"format": FORMAT, "made_for": dict(made_for), "spent": dict(spent), "snapshot": plain}
-    ).encode()
-    tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(snapshot, part).items()}
-    body = content + b"\n" + safetensors.torch.save(tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         with staging.open("wb") as file:
-            file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
-
-
-def read_snapshot(path: Path, made_for: Mapping[str, str]) -> tuple[Snapshot, dict[str, float]]:
-    """The snapshot in the file, and what the trial had cost by then.
-
-    Raises:
-        FileNotFoundError: there is none.
-        UnusableSnapshot: it is damaged, or of something else than `made_for`.
-    """
-    digest, _, body = path.read_bytes().partition(b"\n")
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise UnusableSnapshot(f"{path} is damaged: its checksum is wrong")
-    content, _, tensors = body.partition(b"\n")
-    found = json.loads(content)
-    if found["format"] != FORMAT:
-        raise UnusableSnapshot(f"{path} has format {found['format']}; this code reads {FORMAT}")
-    for name in sorted(made_for.keys() | found["made_for"].keys()):
-        theirs, ours = found["made_for"].get(name), made_for.get(name)
-        if theirs != ours:
-            raise UnusableSnapshot(f"{path} was made for {name}={theirs!r}, not {ours!r}")
-    parts = {part: {} for part in TENSORS}
-    for name, value in safetensors.torch.load(tensors).items():
-        part, _, rest = name.partition("/")
-        parts[part][rest] = value
-    return Snapshot(**parts, **found["snapshot"]), found["spent"]
 
 
 def set_aside(path: Path) -> Path:

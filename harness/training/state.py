@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from architectures import GanPair
 from harness.spec import TrialSpec
+from harness.training.distributed import ALONE, Draws, Ranks, spread
 from harness.training.snapshot import Snapshot, stream
 from harness.training.tricks import Tricks
 
@@ -14,15 +15,16 @@ from harness.training.tricks import Tricks
 class Batches:
     """Endless batches in [-1, 1], a new order each epoch; the incomplete batch at an epoch's end is left out."""
 
-    def __init__(self, images: Tensor, batch_size: int, order: torch.Generator) -> None:
+    def __init__(self, images: Tensor, batch_size: int, order: torch.Generator, ranks: Ranks = ALONE) -> None:
         """Begin the first epoch.
 
         Args:
             images: (N, C, H, W) uint8, never written to; N is at least batch_size.
-            batch_size: Images a batch.
+            batch_size: Images a global batch.
             order: Draws each epoch's order; on the CPU.
+            ranks: Who share the batch; each is given its part.
         """
-        self.images, self.batch_size, self.order = images, batch_size, order
+        self.images, self.batch_size, self.order, self.ranks = images, batch_size, order, ranks
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -34,7 +36,7 @@ class Batches:
     def __next__(self) -> Tensor:
         if self.taken == len(self.images) // self.batch_size:
             self.begin_epoch()
-        index = self.indices[self.taken].to(self.images.device)
+        index = self.ranks.mine(self.indices[self.taken]).to(self.images.device)
         self.taken += 1
         return self.images[index].float().div_(127.5).sub_(1)
 
@@ -42,7 +44,7 @@ class Batches:
 class State:
     """The state of one trial, on its device; made at the start of training, or taken back to a snapshot."""
 
-    def __init__(self, spec: TrialSpec, gan: GanPair, images: Tensor, device: str) -> None:
+    def __init__(self, spec: TrialSpec, gan: GanPair, images: Tensor, device: str, ranks: Ranks) -> None:
         """Start a trial.
 
         Args:
@@ -50,25 +52,29 @@ class State:
             gan: Its networks, freshly initialised; they become part of the state.
             images: (N, C, H, W) uint8.
             device: "cpu" or "cuda".
+            ranks: Who train it together.
         """
         # Convolutions run about a quarter faster with channels last; dense layers do not notice.
         self.generator = gan.generator.to(device).to(memory_format=torch.channels_last).train()
         self.discriminator = gan.discriminator.to(device).to(memory_format=torch.channels_last).train()
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        # The average is each rank's own affair: rank 0 alone samples from it.
+        self.generator = spread(self.generator, ranks, sync_batch_norm=spec.sync_batch_norm)
+        self.discriminator = spread(self.discriminator, ranks, sync_batch_norm=spec.sync_batch_norm)
         betas = (spec.adam_beta1, spec.adam_beta2)
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=spec.generator_lr, betas=betas, fused=True)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=spec.discriminator_lr, betas=betas, fused=True
         )
-        self.batches = Batches(images.to(device), spec.batch_size, stream(spec.seed, "data"))
-        self.latents = stream(spec.seed, "latents", device)
-        self.tricks = Tricks(spec, device)
+        self.batches = Batches(images.to(device), spec.batch_size, stream(spec.seed, "data"), ranks)
+        self.latents = Draws(stream(spec.seed, "latents", device), ranks)
+        self.tricks = Tricks(spec, device, ranks)
         self._streams = {"latents": self.latents, **self.tricks.streams}
         self._device = torch.device(device)
 
     def snapshot(self, *, step: int, curves: list[dict[str, float]], train_seconds: float) -> Snapshot:
         """A copy of the state. Dropout's stream is torch's global generator: call it inside the loop's fork of it."""
-        streams = {name: generator.get_state() for name, generator in self._streams.items()}
+        streams = {name: draws.generator.get_state() for name, draws in self._streams.items()}
         streams |= {"data": self.batches.epoch_start, "dropout": torch.get_rng_state()}
         if self._device.type == "cuda":
             streams["dropout on the GPU"] = torch.cuda.get_rng_state(self._device)
@@ -92,8 +98,8 @@ class State:
         self.discriminator.load_state_dict(snapshot.discriminator)
         _restore_moments(self.g_optimizer, snapshot.g_optimizer)
         _restore_moments(self.d_optimizer, snapshot.d_optimizer)
-        for name, generator in self._streams.items():
-            generator.set_state(snapshot.streams[name])
+        for name, draws in self._streams.items():
+            draws.generator.set_state(snapshot.streams[name])
         self.batches.order.set_state(snapshot.streams["data"])
         self.batches.begin_epoch()
         self.batches.taken = snapshot.batches_taken

@@ -8,18 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from harness.spec import TrialSpec
+from harness.training.distributed import ALONE, Draws, Ranks
 from harness.training.snapshot import stream
 
 
 class Tricks:
     """The spec's tricks with their random streams; made once a trial."""
 
-    def __init__(self, spec: TrialSpec, device: str) -> None:
+    def __init__(self, spec: TrialSpec, device: str, ranks: Ranks = ALONE) -> None:
+        def draws(name: str) -> Draws:
+            return Draws(stream(spec.seed, name, device), ranks)
+
         self.spec = spec
-        self.noise = stream(spec.seed, "instance noise", device)
-        self.labels = stream(spec.seed, "labels", device)
-        self.views = stream(spec.seed, "augmentation", device)
-        self.mixes = stream(spec.seed, "gradient penalty", device)
+        self.noise = draws("instance noise")
+        self.labels = draws("labels")
+        self.views = draws("augmentation")
+        self.mixes = draws("gradient penalty")
         self.streams = {
             "instance noise": self.noise,
             "labels": self.labels,
@@ -42,7 +46,7 @@ class Tricks:
             std *= 1 - progress
         if std == 0:
             return images
-        return images + torch.randn(images.shape, generator=self.noise, device=images.device).mul_(std)
+        return images + self.noise.randn(*images.shape).mul_(std)
 
     def judged(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's logits on real and on fake images: in batches of their own, or in one mixed batch.
@@ -66,12 +70,12 @@ class Tricks:
         def uniform(low: float, high: float) -> Tensor:
             if low == high:
                 return torch.full((num, 1), low, device=device)
-            return torch.rand(num, 1, generator=self.labels, device=device).mul_(high - low).add_(low)
+            return self.labels.rand(num, 1).mul_(high - low).add_(low)
 
         real = uniform(spec.real_label_low, spec.real_label_high)
         fake = uniform(spec.fake_label_low, spec.fake_label_high)
         if spec.label_flip_rate:
-            flips = torch.rand(2, num, 1, generator=self.labels, device=device) < spec.label_flip_rate
+            flips = self.labels.rand(2, num, 1, dim=1) < spec.label_flip_rate
             real, fake = torch.where(flips[0], fake, real), torch.where(flips[1], real, fake)
         return real, fake
 
@@ -87,7 +91,7 @@ class Tricks:
         if self.spec.r1_gamma:
             total += self.spec.r1_gamma / 2 * _squared_gradient_norms(discriminator, real).mean()
         if self.spec.gradient_penalty:
-            share = torch.rand(len(real), 1, 1, 1, generator=self.mixes, device=real.device)
+            share = self.mixes.rand(len(real), 1, 1, 1)
             between = real.detach().lerp(fake.detach(), share)
             norms = _squared_gradient_norms(discriminator, between).sqrt()
             total += self.spec.gradient_penalty * (norms - 1).square().mean()
@@ -101,16 +105,16 @@ def _squared_gradient_norms(discriminator: nn.Module, images: Tensor) -> Tensor:
     return gradients.square().sum((1, 2, 3))
 
 
-def _brightness(images: Tensor, views: torch.Generator) -> Tensor:
+def _brightness(images: Tensor, views: Draws) -> Tensor:
     """Each image lighter or darker by up to 0.5 (a quarter of the range)."""
-    return images + torch.rand(len(images), 1, 1, 1, generator=views, device=images.device).sub_(0.5)
+    return images + views.rand(len(images), 1, 1, 1).sub_(0.5)
 
 
-def _translation(images: Tensor, views: torch.Generator) -> Tensor:
+def _translation(images: Tensor, views: Draws) -> Tensor:
     """Each image moved by up to an eighth of its side both ways; what comes in is the background, -1."""
     n, _, height, width = images.shape
     reach = max(1, height // 8)
-    moves = torch.randint(-reach, reach + 1, (2, n, 1, 1), generator=views, device=images.device)
+    moves = views.randint(-reach, reach + 1, (2, n, 1, 1), dim=1)
     rows = torch.arange(height, device=images.device).view(1, -1, 1) + moves[0]
     columns = torch.arange(width, device=images.device).view(1, 1, -1) + moves[1]
     inside = ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).unsqueeze(1)
@@ -119,11 +123,11 @@ def _translation(images: Tensor, views: torch.Generator) -> Tensor:
     return torch.where(inside, moved, -1.0)
 
 
-def _cutout(images: Tensor, views: torch.Generator) -> Tensor:
+def _cutout(images: Tensor, views: Draws) -> Tensor:
     """A square of half the side blanked to 0 in each image, centred anywhere."""
     n, _, height, width = images.shape
     half = height // 4
-    centres = torch.rand(2, n, 1, 1, generator=views, device=images.device)
+    centres = views.rand(2, n, 1, 1, dim=1)
     rows = torch.arange(height, device=images.device).view(1, -1, 1) - (centres[0] * height).long()
     columns = torch.arange(width, device=images.device).view(1, 1, -1) - (centres[1] * width).long()
     hidden = ((rows >= -half) & (rows < half) & (columns >= -half) & (columns < half)).unsqueeze(1)

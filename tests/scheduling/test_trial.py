@@ -5,6 +5,7 @@ import multiprocessing
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from PIL import Image
 
 from harness.errors import UserError
 from harness.scheduling.runner import make_plan
-from harness.scheduling.trial import TrialContext, run_trial, sample_latents
+from harness.scheduling.trial import TrialContext, help_trial, run_trial, sample_latents
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
 from harness.store import Store, TrialResult
 from harness.study import Factor, Question, Study
 from harness.training import loop
+from harness.training.distributed import join
 from harness.training.loop import build_networks
 from studies.baselines import DC, FC
 from studies.noise import NOISE
@@ -166,7 +168,7 @@ def test_an_unusable_snapshot_is_set_aside(harm: str, context: TrialContext, tmp
         path = interrupted(s, other, tmp_path, monkeypatch)
     result = run_trial(s, context, tmp_path)
     assert same(result, run_trial(s, context))
-    assert str(path) in result.provenance["snapshot_set_aside"] and "resumed_at_step" not in result.provenance
+    assert f"{path}.unusable" in result.provenance["snapshot_set_aside"] and "resumed_at_step" not in result.provenance
     assert [p.name for p in tmp_path.iterdir()] == [f"{path.name}.unusable"]
 
 
@@ -175,6 +177,58 @@ def test_a_trial_can_do_without_snapshots_where_none_can_be_written(context, tmp
     (tmp_path / "file").write_text("not a folder")
     result = run_trial(spec(), context, tmp_path / "file" / "snapshots")
     assert result.status == "ok" and "Not a directory" in result.provenance["snapshot_not_written"]
+
+
+def run_rank(rank: int, s: TrialSpec, context: TrialContext, folder: Path, rendezvous: str) -> None:
+    loop.SNAPSHOT_SECONDS = 0.0
+    with join(rank, s.world_size, rendezvous, "cpu") as ranks:
+        if rank == 0:
+            result = run_trial(s, context, folder / "snapshots", ranks)
+            Store(folder / "store", create=True).write(result)
+        else:
+            help_trial(s, context, ranks)
+
+
+def start_gang(s: TrialSpec, context: TrialContext, folder: Path, attempt: int) -> list[Any]:
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload(["tests.scheduling.test_trial"])
+    rendezvous = f"file://{folder}/rendezvous-{attempt}"
+    gang = [fork.Process(target=run_rank, args=(rank, s, context, folder, rendezvous)) for rank in range(s.world_size)]
+    for process in gang:
+        process.start()
+    return gang
+
+
+def test_a_trial_of_two_ranks_is_scored_once_and_survives_a_killed_rank(context: TrialContext, tmp_path) -> None:
+    s = spec(DC, kimg=0.64, world_size=2, sync_batch_norm=True)
+    stores = {}
+    for name, kills in (("undisturbed", False), ("killed", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "snapshots" / f"{s.trial_id}.snapshot"
+        if kills:
+            gang = start_gang(s, context, folder, attempt=0)
+            while not path.exists():
+                assert gang[1].is_alive()
+                time.sleep(0.001)
+            gang[1].kill()
+            gang[0].join(60)
+            assert gang[0].exitcode == 1, "rank 0 notices that the other has gone, and ends with an exception"
+            assert path.exists() and not (folder / "store").exists()
+        gang = start_gang(s, context, folder, attempt=1)
+        for process in gang:
+            process.join(120)
+        assert [process.exitcode for process in gang] == [0, 0] and not path.exists()
+        stores[name] = Store(folder / "store")
+    a, b = stores.values()
+    assert ("resumed_at_step" in a.read_result(s.trial_id)["provenance"]) is False
+    assert 0 < b.read_result(s.trial_id)["provenance"]["resumed_at_step"] < s.num_steps
+    weights = [(store.trial_folder(s.trial_id) / "weights.safetensors").read_bytes() for store in (a, b)]
+    assert weights[0] == weights[1] and a.read_scores(s.trial_id) == b.read_scores(s.trial_id) != {}
+    curves = [store.read_curves(s.trial_id).drop(columns="seconds") for store in (a, b)]
+    assert curves[0].equals(curves[1])
+    alone = run_trial(spec(DC, kimg=0.64), context).curves
+    assert curves[0].d_loss[:3].tolist() == pytest.approx(alone.d_loss[:3].tolist(), rel=5e-3)
 
 
 def one_question(**changes) -> Study:

@@ -18,9 +18,9 @@ from harness.training.snapshot_file import (
     FORMAT,
     TENSORS,
     UnusableSnapshot,
-    read_snapshot,
+    decode_snapshot,
+    encode_snapshot,
     remove_snapshot,
-    set_aside,
     write_snapshot,
 )
 from tests.training.test_loop import spec
@@ -50,6 +50,14 @@ def trial(name: str, **changes) -> TrialSpec:
     return spec(**TRIALS[name], **changes)
 
 
+def keep(path: Path, snapshot: Snapshot) -> None:
+    write_snapshot(path, encode_snapshot(snapshot, MADE_FOR, {}))
+
+
+def kept(path: Path) -> Snapshot:
+    return decode_snapshot(path.read_bytes(), MADE_FOR)[0]
+
+
 def differences(a: Snapshot, b: Snapshot) -> list[str]:
     """What of two snapshots is not bit for bit the same, but for the seconds."""
     found = []
@@ -77,11 +85,11 @@ def test_resumed_from_any_snapshot(name: str, images, tmp_path: Path, every_poin
     assert [x.step for x in snapshots] == list(range(1, s.num_steps + 1))
     assert differences(snapshots[-2], undisturbed)
     for snapshot in (snapshots[0], *random.Random(name).sample(snapshots[1:-1], 3), snapshots[-1]):
-        write_snapshot(tmp_path / "x.snapshot", snapshot, MADE_FOR, {})
-        kept, _ = read_snapshot(tmp_path / "x.snapshot", MADE_FOR)
-        assert not differences(kept, snapshot)
+        keep(tmp_path / "x.snapshot", snapshot)
+        back = kept(tmp_path / "x.snapshot")
+        assert not differences(back, snapshot)
         torch.manual_seed(snapshot.step)  # another process, with another past
-        assert not differences(train(s, images, resume=kept), undisturbed), f"resumed at step {snapshot.step}"
+        assert not differences(train(s, images, resume=back), undisturbed), f"resumed at step {snapshot.step}"
 
 
 def test_an_observer_goes_on_too(images, every_point) -> None:
@@ -100,15 +108,15 @@ def test_snapshots_keep_their_distance(images, monkeypatch) -> None:
     """No two closer than SNAPSHOT_SECONDS, and none in a trial shorter than that; what they take is not training."""
     times: list[float] = []
 
-    def keep(snapshot: Snapshot) -> None:
+    def slowly(snapshot: Snapshot) -> None:
         times.append(time.perf_counter())
         time.sleep(0.02)
 
     s = spec(kimg=0.8)
-    train(s, images, keep=keep)
+    train(s, images, keep=slowly)
     assert not times
     monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.01)
-    snapshot = train(s, images, keep=keep)
+    snapshot = train(s, images, keep=slowly)
     assert 2 <= len(times) < 64
     assert all(b - a >= 0.03 for a, b in itertools.pairwise(times))
     assert snapshot.train_seconds == snapshot.curves[-1]["seconds"] < times[-1] - times[0] + 1
@@ -125,14 +133,14 @@ class Attempt:
     def __call__(self) -> None:
         torch.set_num_threads(1)
         loop.SNAPSHOT_SECONDS = 0.0
-        resume = read_snapshot(self.path, MADE_FOR)[0] if self.path.exists() else None
+        resume = kept(self.path) if self.path.exists() else None
         done = train(
             self.spec,
             self.images,
             resume=resume,
-            keep=lambda snapshot: write_snapshot(self.path, snapshot, MADE_FOR, {}),
+            keep=lambda snapshot: keep(self.path, snapshot),
         )
-        write_snapshot(self.path.with_name("done"), done, MADE_FOR, {})
+        keep(self.path.with_name("done"), done)
 
 
 @pytest.mark.parametrize("name", ["fc, tricks", "dc, tricks, batch norm"])
@@ -156,9 +164,9 @@ def test_killed_again_and_again(name: str, images, tmp_path: Path) -> None:
             process.kill()
         process.join(60)
         assert process.exitcode == (-9 if kill else 0)
-        steps.append(read_snapshot(path, MADE_FOR)[0].step)
+        steps.append(kept(path).step)
     assert steps == sorted(set(steps)) and steps[-2] < s.num_steps, "each attempt got on, and each kill was in time"
-    done, _ = read_snapshot(tmp_path / "done", MADE_FOR)
+    done = kept(tmp_path / "done")
     assert not differences(done, train(s, images))
     remove_snapshot(path)
     assert {p.name for p in tmp_path.iterdir()} == {"done"}
@@ -174,11 +182,9 @@ def snapshot(images, every_point) -> Snapshot:
     return snapshots[1]
 
 
-def test_every_damage_is_noticed(snapshot: Snapshot, tmp_path: Path) -> None:
-    path = tmp_path / "x.snapshot"
-    write_snapshot(path, snapshot, MADE_FOR, {"seconds": 1.5})
-    assert read_snapshot(path, MADE_FOR)[1] == {"seconds": 1.5}
-    whole = path.read_bytes()
+def test_every_damage_is_noticed(snapshot: Snapshot) -> None:
+    whole = encode_snapshot(snapshot, MADE_FOR, {"seconds": 1.5})
+    assert decode_snapshot(whole, MADE_FOR)[1] == {"seconds": 1.5}
     places = [0, 64, 65, 100, len(whole) // 2, len(whole) - 1]
     for damaged in (
         *(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in places),
@@ -186,28 +192,23 @@ def test_every_damage_is_noticed(snapshot: Snapshot, tmp_path: Path) -> None:
         whole + b"x",
         b"\n\n\n",
     ):
-        path.write_bytes(damaged)
         with pytest.raises(UnusableSnapshot, match="is damaged"):
-            read_snapshot(path, MADE_FOR)
-    aside = set_aside(path)
-    assert aside.exists() and not path.exists()
-    with pytest.raises(FileNotFoundError):
-        read_snapshot(path, MADE_FOR)
+            decode_snapshot(damaged, MADE_FOR)
 
 
 @pytest.mark.parametrize("other", [{"trial_id": "1" * 16}, {"torch": "1.13"}, {"device": "cuda"}])
-def test_a_snapshot_of_something_else_is_refused(other: dict, snapshot: Snapshot, tmp_path: Path) -> None:
-    write_snapshot(tmp_path / "x.snapshot", snapshot, {**MADE_FOR, **other}, {})
+def test_a_snapshot_of_something_else_is_refused(other: dict, snapshot: Snapshot) -> None:
+    content = encode_snapshot(snapshot, {**MADE_FOR, **other}, {})
     (name,) = other
     with pytest.raises(UnusableSnapshot, match=f"made for {name}='{other[name]}', not "):
-        read_snapshot(tmp_path / "x.snapshot", MADE_FOR)
+        decode_snapshot(content, MADE_FOR)
 
 
 def test_an_infinite_value_in_the_curves_survives(snapshot: Snapshot, tmp_path: Path) -> None:
     """The online FID of images that are not finite."""
     snapshot.curves[0]["fid_online"] = float("inf")
-    write_snapshot(tmp_path / "x.snapshot", snapshot, MADE_FOR, {})
-    assert read_snapshot(tmp_path / "x.snapshot", MADE_FOR)[0].curves == snapshot.curves
+    keep(tmp_path / "x.snapshot", snapshot)
+    assert kept(tmp_path / "x.snapshot").curves == snapshot.curves
 
 
 def test_what_a_snapshot_holds(snapshot: Snapshot) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 
 import architectures
 from harness.training import loop
+from harness.training.distributed import Draws
 from harness.training.loop import build_networks, train
 from harness.training.losses import LOSSES
 from harness.training.tricks import AUGMENTATIONS, Tricks
@@ -210,7 +211,7 @@ def test_augmentations_move_images_and_let_gradients_through(name: str) -> None:
 
 
 def test_augmentations_by_their_definitions() -> None:
-    views = torch.Generator().manual_seed(0)
+    views = Draws(torch.Generator().manual_seed(0))
     flat = torch.full((200, 1, 32, 32), 0.25)
     shift = AUGMENTATIONS["brightness"](flat, views) - flat
     assert (shift == shift[:, :, :1, :1]).all() and -0.5 <= shift.min() < -0.45 and 0.45 < shift.max() <= 0.5

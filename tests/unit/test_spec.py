@@ -60,6 +60,7 @@ OTHER = {  # another allowed value of every field
     "gradient_clip": 1.0,
     "augmentation": "translation+cutout",
     "code": "0123456789abcdef",
+    "sync_batch_norm": True,
     "seed": 1,
     "world_size": 2,
 }
@@ -67,6 +68,7 @@ NEEDS = {  # what else must change with it
     "instance_noise_schedule": {"instance_noise": 0.1},
     "r1_gamma": {"discriminator_norm": "none"},
     "gradient_penalty": {"discriminator_norm": "none"},
+    "sync_batch_norm": {"world_size": 2},
 }
 
 
@@ -95,6 +97,7 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         "gradient_penalty": 0.0,
         "gradient_clip": 0.0,
         "augmentation": "none",
+        "sync_batch_norm": False,
         "code": "",
     }, "an off value may never change"
     assert TrialSpec(**{**VALUES, **off}).trial_id == TrialSpec(**VALUES).trial_id
@@ -115,6 +118,11 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         ({"label_flip_rate": 1.1}, "label_flip_rate=1.1 is out of range; allowed: in [0, 1]"),
         ({"augmentation": "cutouts"}, "unknown augmentation 'cutouts' (did you mean 'cutout'?)"),
         ({"augmentation": "cutout+cutout"}, "augmentation='cutout+cutout'"),
+        ({"sync_batch_norm": True}, "sync_batch_norm=True does nothing on one rank"),
+        (
+            {"sync_batch_norm": True, "world_size": 2, "discriminator_norm": "none", "generator_norm": "none"},
+            "sync_batch_norm=True does nothing without batch norm",
+        ),
         ({"generator_steps": 0}, "generator_steps=0 is out of range"),
     ],
 )

@@ -146,6 +146,8 @@ def help_trial(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
     """The part of all ranks but the first in `run_trial`: train with it, from the snapshot that it found."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _same_everywhere(device)
+    if context.user_code is not None:
+        context.user_code.load()
     found = ranks.share(b"")
     resume = decode_snapshot(found, _made_for(spec, context, device))[0] if found else None
     with contextlib.suppress(Diverged):  # rank 0's to tell

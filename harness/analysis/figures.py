@@ -69,12 +69,16 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
             _estimate_at(axes, y - 0.1, estimates[label])
             diverged = int(((rows.arm == arm) & (rows.status == "diverged")).sum())
             said = effect(estimates[label].mean, estimates[label].low, estimates[label].high, metric.scale)
-            said = said if len(found[label]) else "no pair of seeds"
+            endless = int(np.isinf(found[label]).sum() + (ratio and (found[label] == 0).sum()))
+            if not len(found[label]):
+                said = "no pair of seeds"
+            elif endless:  # one of the two never reached a level of FID
+                said = ("" if said == "–" else f"{said}\n") + f"{endless} beyond the axis"
             colour = DARK if len(found[label]) else "0.4"
-            axes.text(1.01, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=colour)
+            axes.text(1.03, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=colour)
             if diverged:
                 axes.text(
-                    1.01, y + 0.32, f"✕ {diverged} diverged", transform=axes.get_yaxis_transform(), va="center",
+                    1.03, y + 0.36, f"✕ {diverged} diverged", transform=axes.get_yaxis_transform(), va="center",
                     fontsize=9, color=ALARM,
                 )  # fmt: skip
         axes.set_yticks(range(len(arms)), list(arms))
@@ -148,8 +152,9 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         axes.set_xticks(range(len(arms)), ticks, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_xlim(-0.4, len(arms) - 0.6)
         axes.set_xlabel(question.factor.label)
-        direction = {"lower": " (lower is better ↓)", "higher": " (higher is better ↑)", "neither": ""}
-        axes.set_ylabel(_wrapped(METRICS[name].label + direction[METRICS[name].better], 50))
+        direction = {"lower": "(lower is better ↓)", "higher": "(higher is better ↑)", "neither": ""}
+        joint = " " if len(METRICS[name].label) < 12 else "\n"
+        axes.set_ylabel(f"{METRICS[name].label}{joint}{direction[METRICS[name].better]}".strip())
         axes.grid(visible=False, axis="x")
         _legend(figure, axes, mean="mean, 95% t interval", joined=True)
     return _finished(figure)
@@ -212,7 +217,7 @@ def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
         columns = min(3, len(arms))  # more would be too small to judge
         lines = math.ceil(len(arms) / columns)
         figure, grid = plt.subplots(
-            lines, columns, figsize=(WIDTH / 3 * columns, 2.75 * lines + 0.4), layout="constrained", squeeze=False
+            lines, columns, figsize=(WIDTH / 3 * columns, 2.5 * lines + 0.35), layout="constrained", squeeze=False
         )
         for axes in grid.flat:
             axes.set_axis_off()
@@ -242,7 +247,7 @@ def neighbours(study: Study, question: Question, found: Mapping[str, Neighbours]
         return None
     with mpl.rc_context(STYLE):
         figure, grid = plt.subplots(
-            len(arms), 1, figsize=(WIDTH, 1.75 * len(arms) + 0.3), layout="constrained", squeeze=False
+            len(arms), 1, figsize=(WIDTH, 1.45 * len(arms) + 0.3), layout="constrained", squeeze=False
         )
         for axes, (label, arm) in zip(grid.flat, arms.items(), strict=True):
             pair = found[arm]
@@ -403,11 +408,6 @@ def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:
     for edge, beyond, marker in ((low, found < low, "<"), (high, found > high, ">")):
         if beyond.any():
             axes.plot([edge], [y], marker, ms=8, color=ALARM, clip_on=False, zorder=4)
-            if beyond.sum() > 1:
-                axes.annotate(
-                    f"{beyond.sum()}", (edge, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8,
-                    color=ALARM,
-                )  # fmt: skip
 
 
 def _estimate_at(axes: Axes, y: float, estimate: Estimate) -> None:

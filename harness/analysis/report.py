@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from harness.analysis import figures, neighbours, results, tables
 from harness.analysis.answers import Answer, answer_study
-from harness.errors import UserError
+from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.store import Store
 from harness.study import Question, Study
@@ -79,7 +79,8 @@ class Page:
         _figure(effects, f"{key}-effects", f"{question.text} Effect of each level against the baseline, every seed")
         if effects is None:
             _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
-        first = next(q for q in self.study.questions if self.study.arms(q) == arms)  # asked of the same arms
+        shown = set(arms.values())  # once in a report, though several questions may be asked of these arms
+        first = next(q for q in self.study.questions if shown <= set(self.study.arms(q).values()))
         if first is question:
             samples = figures.samples(*part, self.store)
             _figure(samples, f"{key}-samples", f"{question.text} Generated samples at each level")
@@ -164,12 +165,16 @@ class Summary:
             store: Where the results are.
 
         Raises:
-            UserError: no such store.
+            UserError: no such store, or a profile that no study has.
         """
-        self.studies, self.claims, self.profile = studies, claims, profile
+        plain = profile.partition("@")[0]
+        self.studies = {name: s for name, s in studies.items() if plain in [p.name for p in s.profiles]}
+        if not self.studies:
+            raise unknown_name("profile", profile, dict.fromkeys(p.name for s in studies.values() for p in s.profiles))
+        self.claims, self.profile = claims, profile
         self.store = store if isinstance(store, Store) else Store(store)
         ran = {plan["study"] for plan in self.store.read_plans() if plan["profile"] == profile}
-        self.pages = {name: Page(study, profile, self.store) for name, study in studies.items() if name in ran}
+        self.pages = {name: Page(study, profile, self.store) for name, study in self.studies.items() if name in ran}
 
     def introduction(self) -> None:
         """What this page is, and which studies have not run."""
@@ -272,8 +277,7 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     """Execute the study's notebook and write HTML, Markdown, the executed notebook, CSV and LaTeX tables.
 
     Args:
-        study: Whose report; its notebook is reports/<name>.ipynb, or the generic study.ipynb, for which it must be in
-            `studies.STUDIES`.
+        study: Whose report; its notebook is reports/<name>.ipynb, or the generic study.ipynb.
         profile: Which of its profiles.
         store: Where its results are.
         out: The folder to write; the store's report folder if left out. An earlier report there is replaced as a whole.
@@ -287,7 +291,7 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     own = NOTEBOOKS / f"{study.name}.ipynb"
     source = own if own.exists() else NOTEBOOKS / "study.ipynb"
     page = Page(study, profile, store)
-    parameters = {"study": study.name, "profile": profile, "store": str(store.root)}
+    parameters = {"study": study.file or study.name, "profile": profile, "store": str(store.root)}
     return _publish(source, parameters, study.name, study.title, page, out or store.report_folder(study.name, profile))
 
 

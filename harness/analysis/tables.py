@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -309,7 +310,9 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
     dates = sorted(p["date"] for p in made if p.get("date"))
     seeds = results.planned(store, study.name, profile).seed.nunique()
     lines = {
-        "command": f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`",
+        "command": f"`python -m studies run {Path(study.file).name} --profile {profile} --seeds {seeds}`"
+        if study.file
+        else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`",
         "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "real against real": _scores(store.read_reference(plan["protocol_id"])),

@@ -75,7 +75,8 @@ def test_a_level_of_fid_never_reached_stands_at_the_edge(study: Study, rows: pd.
     effects, levels = figures.effects(study, question, never), figures.levels(study, question, never, {})
     assert effects is not None and levels is not None
     assert any(line.get_marker() == ">" for line in effects.axes[0].lines)
-    assert "▲ 6 never" in texts(levels) and "kimg until online FID ≤ 300 (lower is better ↓)" in texts(levels)
+    assert "▲ 6 never" in texts(levels) and "kimg until online FID ≤ 300\n(lower is better ↓)" in texts(levels)
+    assert "6 beyond the axis" in texts(effects)
     assert len(figures.as_png(effects)) > 5000 and len(figures.as_png(levels)) > 5000
 
 

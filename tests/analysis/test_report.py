@@ -29,13 +29,13 @@ OLD = "left by an earlier report"
 
 
 def pictures_of(study: Study) -> list[str]:
-    """Samples, training and memorisation stand once, where their arms are first asked about."""
-    found, seen = [], []
-    for question in study.questions:
+    """Samples, training and memorisation of arms stand once, under the first question that has them all."""
+    found = []
+    for i, question in enumerate(study.questions):
+        mine = set(study.arms(question).values())
         kinds = ["effects", "levels"]
-        if study.arms(question) not in seen:
+        if not any(mine <= set(study.arms(other).values()) for other in study.questions[:i]):
             kinds += ["samples", "training", "balance", "neighbours"]
-            seen.append(study.arms(question))
         found += [f"{question.key}-{kind}.png" for kind in kinds]
     return found
 
@@ -289,6 +289,11 @@ def test_the_summary_answers_every_claim_and_says_what_has_no_results(
     assert verdicts["DC images are clearly better than FC images"] == "no results"
     assert verdicts["D converging faster than G is the common failure"] == "not tested"
     assert "noise-claims" in text
+
+
+def test_a_summary_at_a_profile_that_no_study_has_is_refused(store: Store) -> None:
+    with pytest.raises(UserError, match="unknown profile 'laptp'"):
+        Summary(STUDIES, CLAIMS, "laptp", store)
 
 
 def test_every_claim_names_questions_and_levels_that_are_there() -> None:

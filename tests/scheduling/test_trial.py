@@ -236,7 +236,7 @@ def one_question(**changes) -> Study:
     question = Question(
         key="k", text="?", hypothesis="!", baseline="dc", factor=factor, kind="trend", expected="rising"
     )
-    return Study(name="s", title="t", baselines={"dc": DC}, questions=(question,), profiles=NOISE.profiles)
+    return Study(name="s", title="t", baselines={"dc": DC}, questions=(question,), profiles=(NOISE.profile("smoke"),))
 
 
 def on_data(dataset: str) -> Study:

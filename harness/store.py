@@ -281,7 +281,7 @@ class Store:
         if not content:
             return pd.DataFrame()
         with pyarrow.parquet.ParquetFile(io.BytesIO(content)) as file:
-            return file.read(None if columns is None else list(columns)).to_pandas()
+            return file.read(None if columns is None else list(columns), use_threads=False).to_pandas()
 
     def read_weights(self, trial_id: str) -> bytes:
         """The safetensors file of a stored trial; empty for one that left none."""

@@ -138,8 +138,11 @@ def judge(
     claims = _claims(question, baseline)
     found = _evidence(question, baseline, scores, anytime_p_greater if sequential else p_greater)
     enough = np.stack([_num_seeds(scores, claim) for claim in claims], -1) >= FEWEST_FOR_A_CLAIM
-    refuted = enough & (holm(found.against) <= ALPHA)
-    supported = enough & found.toward & (holm(found.p) <= ALPHA)
+    shown, refuted = holm(found.p) <= ALPHA, holm(found.against) <= ALPHA
+    if question.kind == "contrast":  # each family has steps of its own: the opposite may be shown in the first alone
+        refuted |= shown & ~found.toward
+    supported = enough & shown & found.toward
+    refuted &= enough
     return found, np.where(refuted, "refuted", np.where(supported, "supported", "unresolved"))
 
 

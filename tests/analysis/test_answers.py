@@ -238,6 +238,16 @@ def test_holm_within_the_question() -> None:
     assert ask(make_study("contrast", "higher", 2), small[:2])[0].verdict == "refuted"
 
 
+def test_the_opposite_refutes_beside_claims_that_are_supported() -> None:
+    """As an effect below the smallest it would pay for four claims; as the opposite it comes after three shown ones."""
+    study = make_study("contrast", "higher", levels=5, base=4)
+    opposite = np.exp(-10 * at_p(0.04))  # of spread 1
+    scores = [*(np.exp(at_p(1e-4)) for _ in range(3)), opposite, np.ones(8)]
+    found = ask(study, scores)
+    assert [a.verdict for a in found] == ["supported"] * 3 + ["refuted"]
+    assert "the opposite is shown" in found[3].sentence
+
+
 def test_a_large_p_alone_refutes_nothing() -> None:
     rng = np.random.default_rng(3)
     scores = np.exp(rng.normal(0, 1.5, (2, 8)))

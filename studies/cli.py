@@ -32,6 +32,11 @@ ProfileName = Annotated[
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
 StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
+Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
+GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
+Snapshots = Annotated[
+    Path | None, typer.Option("--snapshots", help="Where unfinished trials keep their state; for a cluster, shared.")
+]
 
 
 @app.command("list")
@@ -82,15 +87,21 @@ def run(
     seeds: Seeds = None,
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
+    address: Address = "",
+    gpus_per_trial: GpusPerTrial = None,
+    snapshots: Snapshots = None,
 ) -> None:
     """Run the trials that the store lacks, then write and print the report."""
     study = find(name)
     study.profile(profile)
     opened = Store(store, create=True)
+    from harness.scheduling.cluster import Cluster
     from harness.scheduling.runner import default_workers, run_study
 
+    cluster = Cluster(address=address, gpus_per_trial=gpus_per_trial, snapshots=snapshots and snapshots.resolve())
     try:
-        complete = run_study(study, profile, seeds, opened, default_workers() if workers is None else workers, _say)
+        workers = default_workers(cluster) if workers is None else workers
+        complete = run_study(study, profile, seeds, opened, workers, _say, cluster)
         _report(study, profile, opened)
     except KeyboardInterrupt:
         _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -23,16 +23,18 @@ Luggage: TypeAlias = Mapping[str, np.ndarray]
 """Path relative to the cache -> the file's bytes as (size,) uint8, which Ray hands to a node's processes uncopied."""
 
 
-def pack(context: TrialContext) -> Luggage:
-    """All the files of the driver's cache that a trial reads."""
-    cache, protocol = context.cache.resolve(), context.protocol
-    features = f"{protocol.reference_hash}-*{context.extractor.weights_hash}*"
-    files = [
-        *(path for path in context.data.folder.iterdir() if path.is_file()),
-        context.extractor.weights_path,
-        *(cache / "features").glob(features),
-    ]
-    return {str(p.resolve().relative_to(cache)): np.fromfile(p, dtype=np.uint8) for p in sorted(files)}
+def pack(contexts: Iterable[TrialContext]) -> Luggage:
+    """All the files of the driver's cache that trials of these contexts read."""
+    luggage: dict[str, np.ndarray] = {}
+    for context in contexts:
+        cache = context.cache.resolve()
+        files = [
+            *(path for path in context.data.folder.iterdir() if path.is_file()),
+            context.extractor.weights_path,
+            *(cache / "features").glob(f"{context.protocol.reference_hash}-*{context.extractor.weights_hash}*"),
+        ]
+        luggage |= {str(p.resolve().relative_to(cache)): np.fromfile(p, dtype=np.uint8) for p in files}
+    return luggage
 
 
 def content_key(luggage: Luggage) -> str:

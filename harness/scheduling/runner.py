@@ -11,6 +11,7 @@ import torch
 
 from harness.data import prepare
 from harness.errors import UserError
+from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
 from harness.scheduling.trial import TrialContext
@@ -54,14 +55,22 @@ class Plan:
         """The specs that are still to be run."""
         return [spec for trial_id, spec in self.specs.items() if trial_id not in self.done]
 
-    def seconds_left(self, workers: int) -> float:
-        """A rough guess at the wall-clock time of what is pending."""
-        return len(self.pending()) * self.core_seconds_per_trial / workers
+    def seconds_left(self, workers: int | None) -> float:
+        """A rough guess at the wall-clock time of what is pending; None workers count as one."""
+        return len(self.pending()) * self.core_seconds_per_trial / (workers or 1)
 
 
-def default_workers() -> int:
-    """Trials at once: one a GPU where there are any, else one a core that this process may use."""
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+def default_workers(cluster: Cluster = HERE) -> int | None:
+    """Trials at once on this machine: as many as fit its GPUs, if any, else one a core that this process may use.
+
+    None on a cluster, which knows by itself.
+    """
+    if cluster.address:
+        return None
+    cores, gpus = len(os.sched_getaffinity(0)), cluster.gpus_per_trial
+    if gpus == 0 or not torch.cuda.device_count():
+        return cores
+    return max(1, min(cores, int(torch.cuda.device_count() / (gpus or 1))))
 
 
 def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store | None) -> Plan:
@@ -97,14 +106,22 @@ def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store |
     )
 
 
-def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, workers: int, say: Say) -> bool:
+def run_study(
+    study: Study,
+    profile_name: str,
+    seeds: int | None,
+    store: Store,
+    workers: int | None,
+    say: Say,
+    cluster: Cluster = HERE,
+) -> bool:
     """Run what the store lacks of the study. True if no trial failed.
 
     Raises:
         UserError: something is refused before work starts, or the store cannot be written.
         KeyboardInterrupt: finished trials stay; the same call goes on from there.
     """
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
     store.sweep()
     plan = make_plan(study, profile_name, seeds, store)
@@ -141,8 +158,12 @@ def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, 
 
     already = len(plan.specs) - len(pending)
     say(
-        f"{study.name} ({profile_name}): {len(pending)} of {len(plan.specs)} trials to run, {workers} at once, "
-        f"roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
+        f"{study.name} ({profile_name}): {len(pending)} of {len(plan.specs)} trials to run, "
+        + (
+            f"{workers} at once, roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
+            if workers
+            else f"as many at once as {cluster.address} has room for"
+        )
     )
     arms = {c.spec.trial_id: (c.arm, c.seed) for c in reversed(plan.cells)}
     with Progress(
@@ -150,9 +171,9 @@ def run_study(study: Study, profile_name: str, seeds: int | None, store: Store, 
         total=len(plan.specs),
         already_done=already,
         arms=dict(reversed(arms.items())),
-        workers=workers,
+        workers=workers or 0,
     ) as progress:
-        run_trials(pending, contexts, store, progress, workers)
+        run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:
         say(f"{progress.failed} trials failed; they are tried again by the next run")
     return progress.failed == 0

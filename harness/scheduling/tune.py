@@ -3,23 +3,31 @@
 The store is the only truth: a run is given the specs that the store lacks and starts a fresh Tuner over
 them. Tune's own checkpoints and restore are not used. Finished trials travel to this process through Ray's object
 store, and this process alone writes them down: workers need not see the disk that the store is on.
+
+Ray runs on this machine alone, started and stopped here, unless a Cluster names the address of one that is up.
 """
 
 import logging
 import os
+import socket
 import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from harness.errors import UserError
+from harness.scheduling.cluster import HERE, Cluster
+from harness.scheduling.luggage import Luggage, at_home, content_key, node_folder, pack, unpack
 from harness.scheduling.progress import Progress
-from harness.scheduling.trial import TrialContext, run_trial
+from harness.scheduling.trial import TrialContext, help_trial, run_trial
 from harness.spec import TrialSpec
 from harness.store import Store, TrialResult
+from harness.training.distributed import join
 
 os.environ.update(
+    RAY_AUTH_MODE="token",  # whoever reaches a Ray without it may run there what they like; read while ray is imported
     RAY_USAGE_STATS_ENABLED="0",  # nothing is reported to anybody
     RAY_AIR_NEW_OUTPUT="0",  # with verbose=0: no tables of Ray's own
     RAY_CHDIR_TO_TRIAL_DIR="0",
@@ -33,14 +41,20 @@ os.environ.update(
 )
 
 import ray
+import ray.exceptions
+import ray.util
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died."""
 
 
-Run = Callable[[TrialSpec, TrialContext], TrialResult]
+Run: TypeAlias = Callable[[TrialSpec, TrialContext, Path | None], TrialResult]
+
+PACKAGES = ("architectures", "harness", "studies")
+"""What is sent to the nodes of a cluster as code."""
 
 
 def run_trials(
@@ -48,11 +62,12 @@ def run_trials(
     contexts: Mapping[str, TrialContext],
     store: Store,
     progress: Progress,
-    workers: int,
+    workers: int | None,
+    cluster: Cluster = HERE,
     *,
     run: Run = run_trial,
 ) -> None:
-    """Run every spec as a Tune trial, in order, `workers` at a time, and put each result into the store.
+    """Run every spec as a Tune trial, in order, and put each result into the store.
 
     A trial that another live process runs in the same store is left to it: this call waits, and takes over what that
     process leaves undone.
@@ -62,36 +77,29 @@ def run_trials(
         contexts: What trials share, by the fingerprint of their data.
         store: Where results go.
         progress: Told of every trial that starts or ends.
-        workers: Trials at once.
+        workers: Trials at once; None on a cluster for as many as it has room for, now or later.
+        cluster: Where they run.
         run: What a worker does with a spec; benchmarks and tests put something quick here.
 
     Raises:
-        UserError: the store could not be written. Finished trials stay.
+        UserError: the store could not be written, or the cluster not be joined. Finished trials stay.
         KeyboardInterrupt: likewise; the workers are gone when it arrives.
     """
-    gpus = _gpus_per_trial()
-    trainable = tune.with_resources(
-        tune.with_parameters(_trainable, contexts=contexts, run=run), {"cpu": 1, **({"gpu": gpus} if gpus else {})}
-    )
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     desk = _Desk(specs, protocols, store, progress)
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=256 * 2**20,
+            _start_ray(cluster, workers)
+            trainable = tune.with_parameters(
+                _trainable, run=run, **_parcels(contexts, cluster.snapshots, travels=bool(cluster.address))
             )
             tune.Tuner(
-                trainable,
+                tune.with_resources(trainable, _shape_of(cluster)),
                 tune_config=tune.TuneConfig(
                     search_alg=_Queue(desk),
                     num_samples=-1,  # until the queue says that it is finished
                     reuse_actors=True,
-                    max_concurrent_trials=workers,
+                    max_concurrent_trials=workers or None,
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
                 run_config=tune.RunConfig(
@@ -111,11 +119,59 @@ def run_trials(
             desk.close()
 
 
-def _trainable(config: dict[str, Any], contexts: Mapping[str, TrialContext], run: Run) -> None:
+def _start_ray(cluster: Cluster, workers: int | None) -> None:
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if not cluster.address:
+        ray.init("local", num_cpus=workers, object_store_memory=256 * 2**20, **options)
+        return
+    del options["include_dashboard"]  # the cluster's own affair, like the number of its CPUs
+    root = Path(__file__).parents[2]
+    try:
+        ray.init(cluster.address, runtime_env={"py_modules": [str(root / name) for name in PACKAGES]}, **options)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        raise UserError(
+            f"cannot join the Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}; it must be up, "
+            f"of the same Ray and Python versions, and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from None
+
+
+def _shape_of(cluster: Cluster) -> Callable[[dict[str, Any]], tune.PlacementGroupFactory]:
+    """What a trial asks for, from its config; trials of one shape take over each other's processes."""
+    gpus = cluster.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+    rank = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
+    return lambda config: tune.PlacementGroupFactory([rank] * config["spec"].world_size)
+
+
+def _parcels(contexts: Mapping[str, TrialContext], snapshots: Path | None, *, travels: bool) -> dict[str, Any]:
+    """What the trainable is given beside its spec: with luggage, where the workers may be on other machines."""
+    if not travels:
+        cache = next(iter(contexts.values())).cache
+        return {"contexts": contexts, "luggage": None, "key": "", "snapshots": snapshots or cache / "snapshots"}
+    luggage = pack(contexts.values())
+    return {"contexts": contexts, "luggage": luggage, "key": content_key(luggage), "snapshots": snapshots}
+
+
+def _trainable(
+    config: dict[str, Any],
+    contexts: Mapping[str, TrialContext],
+    run: Run,
+    luggage: Luggage | None,
+    key: str,
+    snapshots: Path | None,
+) -> None:
     spec: TrialSpec = config["spec"]
     context = contexts[spec.data_fingerprint]
     try:
-        result = run(spec, context)
+        here = _settle(context, luggage, key)
+        snapshots = snapshots or node_folder() / "snapshots"
+        if spec.world_size == 1:
+            result = run(spec, here, snapshots)
+        else:
+            result = _run_gang(spec, here, snapshots, lambda: (context, ray.put(luggage), key))
+    except ray.exceptions.WorkerCrashedError:
+        raise  # a rank died: Tune starts the trial again, as it does when the trial's own process dies
     except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and is tried again next time
         result = TrialResult(
             spec=spec,
@@ -124,6 +180,55 @@ def _trainable(config: dict[str, Any], contexts: Mapping[str, TrialContext], run
             provenance={**context.provenance, "traceback": traceback.format_exc()},
         )
     tune.report({"trial": spec.trial_id, "result": result})
+
+
+def _settle(context: TrialContext, luggage: Luggage | None, key: str) -> TrialContext:
+    """The context with its files on this node."""
+    return context if luggage is None else at_home(context, unpack(luggage, key, node_folder()))
+
+
+def _run_gang(
+    spec: TrialSpec, context: TrialContext, snapshots: Path, parcel: Callable[[], tuple[TrialContext, Any, str]]
+) -> TrialResult:
+    """Run a trial of several ranks: this process is rank 0, the others are tasks in the trial's own placement group."""
+    group = ray.util.get_current_placement_group()
+    assert group is not None
+    with socket.socket() as free:
+        free.bind(("", 0))
+        rendezvous = f"tcp://{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+    helpers = [
+        _help.options(
+            num_cpus=group.bundle_specs[rank]["CPU"],
+            num_gpus=group.bundle_specs[rank].get("GPU", 0),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
+        ).remote(spec, *parcel(), rank, rendezvous)
+        for rank in range(1, spec.world_size)
+    ]
+    try:
+        with join(0, spec.world_size, rendezvous, _device()) as ranks:
+            result = run_trial(spec, context, snapshots, ranks)
+        ray.get(helpers)
+        return result
+    except Exception:
+        ray.get(ray.wait(helpers, timeout=5)[0])  # where a rank died, that is the reason, and is raised instead
+        raise
+    finally:
+        for helper in helpers:
+            ray.cancel(helper, force=True)
+
+
+@ray.remote(max_retries=0, max_calls=1)
+def _help(
+    spec: TrialSpec, context: TrialContext, luggage: Luggage | None, key: str, rank: int, rendezvous: str
+) -> None:
+    with join(rank, spec.world_size, rendezvous, _device()) as ranks:
+        help_trial(spec, _settle(context, luggage, key), ranks)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class _Desk:
@@ -222,9 +327,3 @@ class _Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         spec = trial.config["spec"]
         self.desk.accept(TrialResult(spec=spec, status="failed", error=f"its worker died {WORKER_DEATHS + 1} times"))
-
-
-def _gpus_per_trial() -> float:
-    import torch
-
-    return 1.0 if torch.cuda.is_available() else 0.0

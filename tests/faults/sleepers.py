@@ -1,8 +1,9 @@
 """A program for the tests: trials that sleep instead of training, through the real Ray, Tune and store.
 
-    python -m tests.faults.sleepers STORE TRIALS SECONDS WORKERS
+    python -m tests.faults.sleepers STORE TRIALS SECONDS WORKERS [ADDRESS]
 
-STORE.log gets a line, the trial's id, each time that a trial starts. What is tested with it lies between the trials,
+STORE.log gets a line, the trial's id, each time that a trial starts. As soon as
+STORE.hurry exists, none sleeps any longer. What is tested with it lies between the trials,
 so that nothing is lost by leaving out what happens inside them.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from harness.data import PreparedData
 from harness.errors import UserError
+from harness.scheduling.cluster import Cluster
 from harness.scheduling.progress import Progress
 from harness.scheduling.trial import TrialContext
 from harness.scheduling.tune import run_trials
@@ -21,7 +23,6 @@ from harness.spec import ScoreProtocol, TrialSpec
 from harness.store import Store, TrialResult
 from tests.unit.test_spec import PROTOCOL, VALUES
 
-NOWHERE = Path("/nonexistent")
 PROTOCOL_ID = ScoreProtocol(**PROTOCOL).protocol_id
 
 
@@ -29,49 +30,70 @@ def specs(number: int) -> list[TrialSpec]:
     return [TrialSpec(**{**VALUES, "seed": seed}) for seed in range(number)]
 
 
-def context(**provenance) -> TrialContext:
+def context(cache: Path, **provenance) -> TrialContext:
+    """What trials share, made up but on disk, so that it can travel."""
+    protocol = ScoreProtocol(**PROTOCOL)
+    for name in ("data/key/train.npy", "extractors/weights", f"features/{protocol.reference_hash}-9-{'0' * 16}.pt"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_text(name)
     return TrialContext(
         data=PreparedData(
-            dataset="none", resolution=28, channels=1, fingerprint="0" * 16, folder=NOWHERE, num_classes=None
+            dataset="none",
+            resolution=28,
+            channels=1,
+            fingerprint="0" * 16,
+            folder=cache / "data" / "key",
+            num_classes=None,
         ),
         extractor=Extractor(
             name="classifier",
-            weights_path=NOWHERE,
+            weights_path=cache / "extractors" / "weights",
             weights_hash="0" * 16,
             channels=1,
             num_classes=10,
             accuracy=1.0,
             feature_rms=1.0,
         ),
-        protocol=ScoreProtocol(**PROTOCOL),
-        cache=NOWHERE,
+        protocol=protocol,
+        cache=cache,
         provenance=provenance,
     )
 
 
-def sleep(spec: TrialSpec, context: TrialContext) -> TrialResult:
+def sleep(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> TrialResult:
     import ray
 
     with Path(context.provenance["log"]).open("a") as log:
         log.write(f"{spec.trial_id}\n")
-    time.sleep(context.provenance["seconds"])
+    if context.data.path("train").read_text() != "data/key/train.npy":
+        raise ValueError("this is not the data")
+    ends, hurry = (
+        time.monotonic() + context.provenance["seconds"],
+        Path(context.provenance["log"]).with_suffix(".hurry"),
+    )
+    while time.monotonic() < ends and not hurry.exists():
+        time.sleep(0.1)
     return TrialResult(
         spec=spec,
         status="ok",
         protocol=context.protocol,
         scores={"fid": float(spec.seed)},
         cost={"seconds": context.provenance["seconds"]},
-        provenance={"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), **context.provenance},
+        provenance={
+            "node": ray.get_runtime_context().get_node_id(),
+            "cache": str(context.cache),
+            **context.provenance,
+        },
         weights=bytes(100_000),
     )
 
 
-def main(store: str, trials: str, seconds: str, workers: str, *, stream=sys.stderr) -> None:
+def main(store: str, trials: str, seconds: str, workers: str, address: str = "") -> None:
     wanted = specs(int(trials))
     place = Store(store, create=True)
     place.sweep()
     for name, damage in place.set_aside_damaged(spec.trial_id for spec in wanted).items():
-        print(f"{name} was {damage}", file=stream)
+        print(f"{name} was {damage}", file=sys.stderr)
     pending = [spec for spec in wanted if not place.is_done(spec.trial_id, PROTOCOL_ID)]
     progress = Progress(
         title="sleepers",
@@ -79,19 +101,19 @@ def main(store: str, trials: str, seconds: str, workers: str, *, stream=sys.stde
         already_done=len(wanted) - len(pending),
         arms={spec.trial_id: ("sleep", spec.seed) for spec in wanted},
         workers=int(workers),
-        stream=stream,
     )
-    shared = context(driver=os.getpid(), seconds=float(seconds), log=f"{store}.log")
+    shared = context(place.cache, driver=os.getpid(), seconds=float(seconds), log=f"{store}.log")
     with progress:
         run_trials(
             pending,
             dict.fromkeys({spec.data_fingerprint for spec in wanted}, shared),
             place,
             progress,
-            int(workers),
+            int(workers) or None,
+            Cluster(address=address),
             run=sleep,
         )
-    print(f"{progress.done} done, {progress.failed} failed", file=stream)
+    print(f"{progress.done} done, {progress.failed} failed", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,84 +6,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
+import numpy as np
 import psutil
 import pytest
 
 from harness.spec import TrialSpec
 from harness.store import Store
+from tests.faults.conftest import (
+    PATIENCE,
+    SLEEPERS,
+    Launch,
+    descendants,
+    executions,
+    kill,
+    wait_for_trials,
+    whole_trials,
+)
 from tests.faults.sleepers import specs
 from tests.unit.test_store import everything
 
 RUN = ["studies", "run", "noise", "--profile", "smoke", "--seeds", "1", "--workers"]
-SLEEPERS = "tests.faults.sleepers"  # trials that only sleep: for faults that do not care what happens inside one
-PATIENCE = 300  # seconds; a busy machine takes a minute to start Ray
-
-
-Program: TypeAlias = subprocess.Popen[str]
-Launch: TypeAlias = Callable[..., Program]
-
-
-@pytest.fixture
-def launch() -> Iterator[Launch]:
-    """Start a program in a process group of its own, as a terminal gives; whatever is left is killed in the end."""
-    started: list[Program] = []
-
-    def popen(*command: object) -> Program:
-        words = [sys.executable, "-m", *map(str, command)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-        started.append(process)
-        return process
-
-    yield popen
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def wait_for_trials(store: Path, number: int, process: Program) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = [p for p in (store / "trials").glob("*") if not p.name.startswith(".")]
-        if len(found) >= number:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError(f"no {number} trials in {PATIENCE} s")
-
-
-def whole_trials(store: Store) -> set[str]:
-    """The trials of the store, every file of them checked."""
-    assert not list(store.check())
-    assert all(store.status(trial_id) == "ok" for trial_id in store.trial_ids())
-    return set(store.trial_ids())
-
-
-def executions(store: Path) -> Counter[str]:
-    """How often each trial was started."""
-    return Counter(Path(f"{store}.log").read_text().split())
-
-
-def descendants(process: Program, name: str = "") -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if name in " ".join(child.cmdline()):
-                found.append(child)
-    return found
-
-
-def kill(processes: list[psutil.Process]) -> None:
-    assert processes
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def test_ctrl_c_keeps_finished_trials_and_the_next_run_goes_on(tmp_path: Path, launch: Launch) -> None:
@@ -261,3 +206,45 @@ def test_a_reused_process_gives_what_a_fresh_one_gives(tmp_path: Path) -> None:
         )
     assert len(weights[0]) == 36
     assert weights[0] == weights[1]
+
+
+RANKS = """
+from dataclasses import replace
+
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import DC
+from studies.noise import NOISE
+
+ONE = Level(label="1")
+TWO = Level(label="2", changes={"world_size": 2, "sync_batch_norm": True})
+STUDY = Study(
+    name="ranks",
+    title="Do ranks matter?",
+    baselines={"dc": DC},
+    questions=(
+        Question(
+            key="ranks",
+            text="Do they?",
+            hypothesis="No.",
+            baseline="dc",
+            factor=Factor(label="ranks", levels=(ONE, TWO)),
+            kind="contrast",
+            expected="equal",
+        ),
+    ),
+    profiles=(NOISE.profile("smoke"),),
+)
+"""
+
+
+def test_trials_of_one_and_of_two_ranks_run_side_by_side(tmp_path: Path, launch: Launch) -> None:
+    (tmp_path / "ranks.py").write_text(RANKS)
+    command = [*RUN, "3", "--store", tmp_path / "store"]
+    command[2] = tmp_path / "ranks.py"
+    process = launch(*command)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    store = Store(tmp_path / "store")
+    curves = {store.read_spec(i).world_size: store.read_curves(i) for i in whole_trials(store)}
+    assert curves.keys() == {1, 2}
+    np.testing.assert_allclose(curves[1].d_loss, curves[2].d_loss, rtol=1e-3)

@@ -1,0 +1,81 @@
+"""Programs under fault, and what is looked at while they run."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import psutil
+import pytest
+
+from harness.store import Store
+
+SLEEPERS = "tests.faults.sleepers"  # trials that only sleep: for faults that do not care what happens inside one
+PATIENCE = 300  # seconds; a busy machine takes a minute to start Ray
+
+Program: TypeAlias = subprocess.Popen[str]
+Launch: TypeAlias = Callable[..., Program]
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """Start a program in a process group of its own, as a terminal gives; whatever is left is killed in the end."""
+    started: list[Program] = []
+
+    def popen(*command: object) -> Program:
+        words = [sys.executable, "-m", *map(str, command)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        started.append(process)
+        return process
+
+    yield popen
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for_trials(store: Path, number: int, process: Program) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = [p for p in (store / "trials").glob("*") if not p.name.startswith(".")]
+        if len(found) >= number:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"no {number} trials in {PATIENCE} s")
+
+
+def whole_trials(store: Store) -> set[str]:
+    """The trials of the store, every file of them checked."""
+    assert not list(store.check())
+    assert all(store.status(trial_id) == "ok" for trial_id in store.trial_ids())
+    return set(store.trial_ids())
+
+
+def executions(store: Path) -> Counter[str]:
+    """How often each trial was started."""
+    return Counter(Path(f"{store}.log").read_text().split())
+
+
+def descendants(process: Program, name: str = "") -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if name in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    assert processes
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -1,0 +1,76 @@
+"""A study on a cluster of several raylets: it spreads, takes up a new node, and survives the loss of one."""
+
+import secrets
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.store import Store
+from tests.faults.conftest import PATIENCE, SLEEPERS, Launch, executions, whole_trials
+from tests.faults.sleepers import specs
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without room for trials; nodes are added by the test. Ray reads the token once in a process's life."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="gan-", ignore_cleanup_errors=True) as place,
+    ):
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("TMPDIR", place)  # where nodes keep what has travelled to them; short, for sockets lie in it
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        yield cluster
+        cluster.shutdown()
+
+
+def wait_for_nodes(store: Path, process: Any, enough: Callable[[Counter[str]], bool]) -> Counter[str]:
+    """Wait until finished trials, counted by the node they ran on, are as wanted."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if (store / "trials").exists():
+            opened = Store(store)
+            found = Counter(opened.read_result(i)["provenance"]["node"] for i in opened.trial_ids())
+            if enough(found):
+                return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    raise AssertionError("the nodes did not do that in time")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own log files, in this process
+def test_a_study_spreads_takes_up_a_new_node_and_loses_one(cluster: Any, tmp_path: Path, launch: Launch) -> None:
+    place, trials = tmp_path / "store", 60
+    first = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    process = launch(SLEEPERS, place, trials, 5, 0, cluster.address)
+    wait_for_nodes(place, process, lambda found: len(found) == 2)
+    new = cluster.add_node(num_cpus=1)
+    wait_for_nodes(place, process, lambda found: new.node_id in found)
+    cluster.remove_node(first, allow_graceful=False)
+    place.with_suffix(".hurry").touch()
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    store = Store(place)
+    assert whole_trials(store) == {spec.trial_id for spec in specs(trials)}
+    started = executions(place)
+    assert started.total() <= trials + 2 and max(started.values()) <= 2, "the lost node's trial ran again, and no other"
+    caches = {store.read_result(i)["provenance"]["cache"] for i in store.trial_ids()}
+    assert not any(cache.startswith(str(place)) for cache in caches), "a trial read the driver's disk"
+
+
+def test_a_cluster_without_the_right_token_is_refused(
+    cluster: Any, tmp_path: Path, launch: Launch, monkeypatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    process = launch(SLEEPERS, tmp_path / "store", 1, 0, 0, cluster.address)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "error: cannot join the Ray cluster at" in errors and "token" in errors and "Traceback" not in errors

@@ -9,7 +9,7 @@
                              weights.safetensors    generator, its moving average, discriminator
     <root>/references/<protocol_id>.json     scores of real images: the floor
     <root>/plans/<study>-<profile>.json      which trial fills which (arm, seed) of a study
-    <root>/cache/                            prepared data, extractors, features; may be deleted at any time
+    <root>/cache/                            prepared data, extractors, features, snapshots; KEPT says what may go
     <root>/reports/<study>-<profile>/        what `report` writes; rebuilt from the rest
     <root>/quarantine/                       damaged trials and files, as they were found; never read
     <root>/claims                            an empty file whose locks say which trials a live process is running
@@ -47,6 +47,20 @@ from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec, content_hash
 FORMAT = 1
 MIN_FREE_BYTES = 200 * 2**20
 """A run does not start, and a trial is not written, with less than this free beside what it needs."""
+
+KEPT: dict[str, str] = {
+    "trials": "for ever",
+    "plans": "for ever",
+    "references": "for ever",
+    "reports": "for ever",
+    "cache/extractors": "for ever",  # trained again elsewhere it could be another, and every score with it
+    "cache/downloads": "for ever",
+    "cache/data": "until pruned",
+    "cache/features": "until pruned",
+    "cache/snapshots": "until the trial is done",  # a snapshot is what an unfinished trial goes on from
+    "quarantine": "until pruned on request",
+}
+"""How long what is in a store is kept. `prune` takes away what may go; all of that but the quarantine can be remade."""
 
 Status = Literal["ok", "diverged", "failed"]
 
@@ -141,7 +155,7 @@ class Store:
 
     @property
     def cache(self) -> Path:
-        """Where prepared data, extractors and features are kept; safe to delete."""
+        """Where prepared data, extractors, features and snapshots are kept."""
         path = self.root / "cache"
         path.mkdir(exist_ok=True)
         return path
@@ -450,6 +464,26 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
                 self.claims.give_back(trial_id)
 
+    def prune(self, *, quarantine: bool = False) -> dict[str, int]:
+        """Take away what KEPT allows.
+
+        Returns:
+            Place -> bytes that were freed there.
+
+        Raises:
+            UserError: a live process is running trials in this store.
+        """
+        freed: dict[str, int] = {}
+        with self.claims.all():
+            for place, term in KEPT.items():
+                paths = [p for p in (self.root / place).glob("*") if not p.name.endswith(".lock")]
+                if term == "until the trial is done":
+                    paths = [p for p in paths if self.status(p.name[:16]) in ("ok", "diverged")]
+                elif term != "until pruned" and not (term == "until pruned on request" and quarantine):
+                    continue
+                freed[place] = sum(map(_remove, paths))
+        return freed
+
     def _list(self, folder: str) -> list[Path]:
         """What is in a folder of the store, hidden files apart, sorted."""
         place = self.root / folder
@@ -489,6 +523,24 @@ class Claims:
         self._held.add(trial_id)
         return True
 
+    @contextlib.contextmanager
+    def all(self) -> Iterator[None]:
+        """Claim every trial at once, so that nobody starts one meanwhile.
+
+        Raises:
+            UserError: somebody has one.
+        """
+        try:
+            if self._held:
+                raise BlockingIOError
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise UserError("a live process is running trials in this store; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
     def give_back(self, *trial_ids: str) -> None:
         """Let others have these; those that are not held are passed over."""
         for trial_id in self._held.intersection(trial_ids):
@@ -511,6 +563,17 @@ def iter_results(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _json_bytes(content: Any) -> bytes:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _remove(path: Path) -> int:
+    """Delete a file or folder; the bytes that were in it."""
+    files = [path] if path.is_file() or path.is_symlink() else [p for p in path.rglob("*") if p.is_file()]
+    size = sum(p.lstat().st_size for p in files)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return size
 
 
 def _scores(trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> dict[str, Any]:

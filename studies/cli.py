@@ -73,6 +73,7 @@ def plan(
     typer.echo(f"  {images:,.0f} kimg to train on, {made.profile.num_generated:,} images scored a trial")
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
+    typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
     width = max(map(len, made.arms))
     for arm in made.arms:
         cells = [cell for cell in made.cells if cell.arm == arm]
@@ -129,6 +130,20 @@ def check(store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_ST
     if damages:
         typer.echo("the next `run` of a study sets its damaged trials aside, in quarantine/, and makes them again")
         raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Delete what was set aside as damaged, too.")
+    ] = False,
+) -> None:
+    """Delete what can be made again: prepared data, features, snapshots of finished trials. No result is touched."""
+    freed = Store(store).prune(quarantine=quarantine)
+    for place, size in freed.items():
+        typer.echo(f"{place}: {size / 2**20:,.1f} MiB")
+    typer.echo(f"{sum(freed.values()) / 2**20:,.1f} MiB freed")
 
 
 @app.command()

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from architectures import GanPair
 from harness.data import prepare
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
-from harness.scheduling.trial import TrialContext
+from harness.scheduling.trial import GRID, TrialContext
 from harness.scoring.extractors import prepare_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
@@ -23,8 +24,9 @@ from harness.study import Cell, Profile, Study
 from harness.training.loop import build_networks
 from harness.user_code import read_user_code
 
-BYTES_PER_TRIAL = 8 * 2**20
-"""What a trial may take on disk, generously."""
+FLOAT = 4  # bytes of a weight
+SMALL_FILES = 64 * 2**10
+"""What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
 
 Say = Callable[[str], None]
 """Tells the person at the terminal one line."""
@@ -40,6 +42,7 @@ class Plan:
     done: set[str]  # trial_ids that the store already holds
     core_seconds_per_trial: float
     measured: bool  # whether that comes from trials in the store, rather than from the profile's guess
+    bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
 
     @property
     def specs(self) -> dict[str, TrialSpec]:
@@ -54,6 +57,10 @@ class Plan:
     def pending(self) -> list[TrialSpec]:
         """The specs that are still to be run."""
         return [spec for trial_id, spec in self.specs.items() if trial_id not in self.done]
+
+    def bytes_left(self) -> int:
+        """What the pending trials will leave on disk, in bytes, at most."""
+        return sum(self.bytes_of[c.arm] for c in self.cells if c.spec.trial_id not in self.done)
 
     def seconds_left(self, workers: int | None) -> float:
         """A rough guess at the wall-clock time of what is pending; None workers count as one."""
@@ -91,7 +98,7 @@ def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store |
             return data.fingerprint
 
         cells = study.expand(profile, seeds, fingerprint)
-    _refuse_impossible(cells, num_images)
+    bytes_of = _refuse_impossible(cells, num_images)
     done = set()
     if store is not None:
         done = {c.spec.trial_id for c in cells if store.status(c.spec.trial_id) in ("ok", "diverged")}
@@ -103,6 +110,7 @@ def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store |
         done=done,
         core_seconds_per_trial=seconds or profile.core_seconds_per_trial,
         measured=seconds is not None,
+        bytes_of=bytes_of,
     )
 
 
@@ -127,7 +135,7 @@ def run_study(
     plan = make_plan(study, profile_name, seeds, store)
     for name, damage in store.set_aside_damaged(plan.specs).items():
         say(f"{name} was {damage}; it is made again")
-    store.require_free(len(plan.pending()) * BYTES_PER_TRIAL)
+    store.require_free(plan.bytes_left())
     contexts = _prepare_scoring(plan, store, say)
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     pending = [s for i, s in plan.specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
@@ -207,13 +215,18 @@ def _prepare_scoring(plan: Plan, store: Store, say: Say) -> dict[str, TrialConte
     return contexts
 
 
-def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> None:
-    """Refuse an arm whose networks cannot be built, or whose batch is larger than its data. Takes no memory."""
+def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> dict[str, int]:
+    """Refuse an arm whose networks cannot be built, or whose batch is larger than its data. Takes no memory.
+
+    Returns:
+        arm -> bytes that a trial takes on disk.
+    """
+    bytes_of = {}
     for cell in cells:
-        if cell.seed == 0:
+        if cell.arm not in bytes_of:
             try:
                 with torch.device("meta"):
-                    build_networks(cell.spec)
+                    gan = build_networks(cell.spec)
             except ValueError as error:
                 raise UserError(f"arm {cell.arm!r} cannot be built: {error}") from None
             available = num_images[cell.spec.data_fingerprint]
@@ -222,6 +235,15 @@ def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> None
                     f"arm {cell.arm!r}: batch_size={cell.spec.batch_size} is out of range; allowed: at most "
                     f"{available}, the training images of {cell.spec.dataset}"
                 )
+            bytes_of[cell.arm] = _bytes_of_trial(cell.spec, gan)
+    return bytes_of
+
+
+def _bytes_of_trial(spec: TrialSpec, gan: GanPair) -> int:
+    """What a trial leaves: G twice (its moving average is the second), D, a picture, small files."""
+    g, d = (sum(v.numel() for v in net.state_dict().values()) for net in (gan.generator, gan.discriminator))
+    picture = (GRID * (spec.resolution + 2)) ** 2 * spec.channels
+    return (2 * g + d) * FLOAT + picture + SMALL_FILES
 
 
 def _seconds_of_like_trials(store: Store | None, cells: list[Cell]) -> float | None:

@@ -7,6 +7,7 @@ store, and this process alone writes them down: workers need not see the disk th
 Ray runs on this machine alone, started and stopped here, unless a Cluster names the address of one that is up.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -123,6 +124,8 @@ def _start_ray(cluster: Cluster, workers: int | None) -> None:
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     if not cluster.address:
         ray.init("local", num_cpus=workers, object_store_memory=256 * 2**20, **options)
+        with contextlib.suppress(OSError):  # it may be elsewhere, and is then somebody else's care
+            (Path.home() / ".ray" / "auth_token").chmod(0o600)  # Ray leaves it readable by all
         return
     del options["include_dashboard"]  # the cluster's own affair, like the number of its CPUs
     root = Path(__file__).parents[2]

@@ -60,9 +60,15 @@ def whole_trials(store: Store) -> set[str]:
     return set(store.trial_ids())
 
 
+def starts(store: Path) -> list[tuple[str, str]]:
+    """(trial_id, node) of every start of a sleeper so far."""
+    log = Path(f"{store}.log")
+    return [(line.split()[0], line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
+
+
 def executions(store: Path) -> Counter[str]:
     """How often each trial was started."""
-    return Counter(Path(f"{store}.log").read_text().split())
+    return Counter(trial_id for trial_id, _ in starts(store))
 
 
 def descendants(process: Program, name: str = "") -> list[psutil.Process]:

@@ -2,9 +2,9 @@
 
     python -m tests.faults.sleepers STORE TRIALS SECONDS WORKERS [ADDRESS]
 
-STORE.log gets a line, the trial's id, each time that a trial starts. As soon as
-STORE.hurry exists, none sleeps any longer. What is tested with it lies between the trials,
-so that nothing is lost by leaving out what happens inside them.
+STORE.log gets a line, the trial's id and its node's, each time that a trial starts. As soon as STORE.hurry exists, none
+sleeps any longer. What is tested with it lies between the trials, so that nothing is lost by leaving out what happens
+inside them.
 """
 
 import os
@@ -64,7 +64,7 @@ def sleep(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> Tri
     import ray
 
     with Path(context.provenance["log"]).open("a") as log:
-        log.write(f"{spec.trial_id}\n")
+        log.write(f"{spec.trial_id} {ray.get_runtime_context().get_node_id()}\n")
     if context.data.path("train").read_text() != "data/key/train.npy":
         raise ValueError("this is not the data")
     ends, hurry = (
@@ -79,11 +79,7 @@ def sleep(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> Tri
         protocol=context.protocol,
         scores={"fid": float(spec.seed)},
         cost={"seconds": context.provenance["seconds"]},
-        provenance={
-            "node": ray.get_runtime_context().get_node_id(),
-            "cache": str(context.cache),
-            **context.provenance,
-        },
+        provenance={"cache": str(context.cache), **context.provenance},
         weights=bytes(100_000),
     )
 

@@ -391,3 +391,35 @@ def test_a_claim_keeps_others_out_and_ends_with_its_process(store: Store) -> Non
     store.claims.give_back(SPEC.trial_id, OTHER.trial_id)
     store.sweep()
     assert not staging.exists()
+
+
+def test_prune_takes_what_may_go_and_nothing_else(store: Store) -> None:
+    store.write(result())
+    sizes = {"data/key/train.npy": 1000, "features/x.pt": 200, "extractors/w": 30, "downloads/zip": 7}
+    snapshots = {f"snapshots/{SPEC.trial_id}.snapshot": 4000, f"snapshots/{OTHER.trial_id}.snapshot": 50_000}
+    for name, size in (sizes | snapshots).items():
+        (store.cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.cache / name).write_bytes(bytes(size))
+    (store.root / "quarantine").mkdir()
+    (store.root / "quarantine" / "x").write_bytes(bytes(11))
+    before = everything(store.root)
+    assert store.prune() == {"cache/data": 1000, "cache/features": 200, "cache/snapshots": 4000}
+    gone = before.keys() - everything(store.root).keys()
+    assert gone == {"cache/data/key/train.npy", "cache/features/x.pt", f"cache/snapshots/{SPEC.trial_id}.snapshot"}
+    assert store.prune(quarantine=True)["quarantine"] == 11
+    assert store.status(SPEC.trial_id) == "ok" and not list(store.check())
+
+
+def test_prune_waits_for_those_at_work(store: Store) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    process = spawn.Process(target=_claim_and_wait, args=(store.root, ready))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(UserError, match="a live process is running trials"):
+        store.prune()
+    process.kill()
+    process.join()
+    store.prune()
+    assert store.claims.take(SPEC.trial_id)
+    store.claims.give_back(SPEC.trial_id)

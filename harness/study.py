@@ -63,6 +63,9 @@ class Question:
         trend       expected "rising": one claim, that the metric rises along 0.1, 1, 10
         sweet-spot  one claim, that both 0.1 and 10 are worse than 1
 
+    With `versus`, each claim is about the interaction: about what the levels do to `baseline` beyond what the same
+    levels do to `versus` (the ratio of the two ratios, or the difference of the two differences).
+
     The claims of one question are a family: their p values are corrected together.
 
     Raises:
@@ -77,6 +80,7 @@ class Question:
     kind: Kind
     expected: Expected
     metric: str = "fid"  # a key of harness.metrics.METRICS: the one that decides
+    versus: str = ""  # another key of Study.baselines, for an interaction
     smallest_effect: float = 1.25
     """The smallest effect of interest: a ratio above 1 or a difference above 0, as the metric is compared. Less than
     that counts as none."""
@@ -153,6 +157,8 @@ class Study:
         for question in self.questions:
             if question.baseline not in self.baselines:
                 raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
+            if question.versus and question.versus not in self.baselines:
+                raise unknown_name(f"versus of question {question.key!r}", question.versus, self.baselines)
             for level in question.factor.levels:
                 if level.baseline and level.baseline not in self.baselines:
                     raise unknown_name(
@@ -207,15 +213,18 @@ class Study:
         raise unknown_name("question", key, [q.key for q in self.questions])
 
     def arm_name(self, question: Question, level: Level) -> str:
-        """The arm that this level of the question is: a bare baseline where the level changes nothing."""
-        baseline = level.baseline or question.baseline
-        base = self.baselines[baseline]
-        changed = {k: v for k, v in level.changes.items() if base.get(k, _SPEC_DEFAULTS.get(k)) != v}
-        if not changed:
-            return baseline
-        return f"{baseline} " + ", ".join(
-            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items()
-        )
+        """The arm that this level of the question is: the baseline it is nearest to, and what it changes there.
+
+        Equal networks have one name, whatever baseline a question reaches them from.
+        """
+        made = {**self.baselines[level.baseline or question.baseline], **level.changes}
+        changed = {
+            name: {k: _of(made, k) for k in _FIELDS if _of(made, k) != _of(base, k)}
+            for name, base in self.baselines.items()
+        }
+        nearest = min(changed, key=lambda name: len(changed[name]))
+        changes = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed[nearest].items()]
+        return " ".join([nearest, ", ".join(changes)]).strip()
 
     def arms(self, question: Question) -> dict[str, str]:
         """Level label -> arm name, in the factor's order. The baseline's own level maps to the bare baseline."""
@@ -227,12 +236,16 @@ class Study:
             )
         return arms
 
-    def expand(self, profile: Profile, seeds: int | None, fingerprint: Fingerprint) -> list[Cell]:
+    def arms_versus(self, question: Question) -> dict[str, str]:
+        """As `arms`, for the baseline that the question's own is compared with; empty without an interaction."""
+        return self.arms(replace(question, baseline=question.versus, versus="")) if question.versus else {}
+
+    def expand(self, profile: Profile, seeds: int | Mapping[str, int] | None, fingerprint: Fingerprint) -> list[Cell]:
         """Every (arm, seed) of the study, each once, seed by seed so that an unfinished run is balanced.
 
         Args:
             profile: The profile to spend.
-            seeds: Replicates an arm; None for the profile's own number. Seeds are 0 .. seeds-1.
+            seeds: Replicates an arm, or of each arm by name; None for the profile's own number. Seeds are 0 .. seeds-1.
             fingerprint: Tells the content of a data set, so that the spec names pixels and not a path.
 
         Raises:
@@ -242,26 +255,29 @@ class Study:
             resolved = self.at(profile.name)
             return resolved.expand(resolved.profiles[0], seeds, fingerprint)
         seeds = profile.seeds if seeds is None else seeds
-        if seeds < 1:
+        if isinstance(seeds, int) and seeds < 1:
             raise UserError(f"seeds={seeds} is out of range; allowed: at least 1")
         arms: dict[str, dict[str, Value]] = {}
         for name, base in self.baselines.items():
             arms[name] = {**base, **profile.changes}
         for question in self.questions:
             self.arms(question)  # refuses a question without its baseline
-            for level in question.factor.levels:
-                base = {**self.baselines[level.baseline or question.baseline], **profile.changes}
-                arms.setdefault(self.arm_name(question, level), {**base, **level.changes})
+            for asked in (question, *([replace(question, baseline=question.versus)] if question.versus else [])):
+                for level in question.factor.levels:
+                    base = {**self.baselines[level.baseline or asked.baseline], **profile.changes}
+                    arms.setdefault(self.arm_name(asked, level), {**base, **level.changes})
         for values in arms.values():
             values["data_fingerprint"] = fingerprint(
                 str(values["dataset"]), int(values["resolution"]), int(values["channels"])
             )
             if self.code and uses_own_code(values):
                 values["code"] = self.code
+        wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
         return [
             Cell(arm=arm, seed=seed, spec=TrialSpec.from_dict({**_SPEC_DEFAULTS, **values, "seed": seed}))
-            for seed in range(seeds)
+            for seed in range(max(wanted.values()))
             for arm, values in arms.items()
+            if seed < wanted[arm]
         ]
 
 
@@ -269,3 +285,7 @@ _FIELDS = TrialSpec.__dataclass_fields__
 _SPEC_DEFAULTS: dict[str, Value] = {
     name: f.default for name, f in _FIELDS.items() if isinstance(f.default, int | float | str)
 }
+
+
+def _of(values: Changes, field: str) -> Value | None:
+    return values.get(field, _SPEC_DEFAULTS.get(field))

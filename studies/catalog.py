@@ -7,12 +7,15 @@ from harness.errors import UserError, unknown_name
 from harness.study import Study
 from harness.user_code import read_user_code
 from studies.architecture import ARCHITECTURE
+from studies.combined import COMBINED
 from studies.depth import DEPTH
 from studies.noise import NOISE
 from studies.reference import REFERENCE
 from studies.stabilization import STABILIZATION
 
-STUDIES: dict[str, Study] = {study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, REFERENCE)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, COMBINED, REFERENCE)
+}
 
 
 def find(name: str) -> Study:

@@ -98,10 +98,10 @@ def arms_open(study: Study, rows: pd.DataFrame) -> set[str]:
     """
     found: set[str] = set()
     for question in study.questions:
-        arms = list(study.arms(question).values())
+        sweeps = [list(arms.values()) for arms in (study.arms(question), study.arms_versus(question)) if arms]
         for one, claim in _answers(study, question, rows, sequential=True):
             if one.verdict == "unresolved" and not claim.problem:
-                found |= {arms[i] for i in claim.levels}
+                found |= {arms[i] for arms in sweeps for i in claim.levels}
     return found
 
 
@@ -255,6 +255,13 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
     arms, metric = study.arms(question), METRICS[question.metric]
     names, baseline = list(arms.values()), list(arms.values()).index(question.baseline)
     scores, diverged_of, seconds_of = _tabulated(rows, names, question.metric)
+    if question.versus:
+        others, diverged_there, seconds_there = _tabulated(
+            rows, list(study.arms_versus(question).values()), question.metric
+        )
+        with np.errstate(invalid="ignore"):  # both diverged: no interaction to be seen
+            scores = scores - others
+        diverged_of, seconds_of = diverged_of + diverged_there, seconds_of + seconds_there
     found, verdicts = judge(question, baseline, scores, sequential=sequential)
     exact = _evidence(question, baseline, scores, _sign_flip)
     p_holm = holm(found.p)
@@ -275,7 +282,7 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
         n, better = int(_num_seeds(scores, claim)), -1 if metric.better == "higher" else 1
         one = Answer(
             question=question.key,
-            claim=f"{claim.words} ({question.baseline}, {question.factor.label})",
+            claim=f"{claim.words} ({_whose(question)}, {question.factor.label})",
             level=claim.level,
             verdict=verdict,
             effect=_natural(estimate.mean, metric.scale),
@@ -300,6 +307,10 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
         opposite = question.expected != "equal" and not found.toward[c] and p_holm[c] <= ALPHA
         answers.append((replace(one, sentence=_sentence(one, question, problem, bool(opposite))), claim))
     return answers
+
+
+def _whose(question: Question) -> str:
+    return f"{question.baseline} relative to {question.versus}" if question.versus else question.baseline
 
 
 def _tabulated(rows: pd.DataFrame, names: list[str], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """The program: `python -m studies list | plan | run | report | check | summary | compare | export`."""
 
 import errno
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -91,18 +92,33 @@ def run(
     address: Address = "",
     gpus_per_trial: GpusPerTrial = None,
     snapshots: Snapshots = None,
+    until_answered: Annotated[
+        bool, typer.Option("--until-answered", help="Add seeds to what is unresolved, until all is settled.")
+    ] = False,
+    budget: Annotated[
+        str, typer.Option("--budget", help="Time to spend with --until-answered: 90s, 30m, 2h.", show_default=True)
+    ] = "1h",
 ) -> None:
     """Run the trials that the store lacks, then write and print the report."""
     study = find(name)
     study.profile(profile)
+    if until_answered and seeds is not None:
+        raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
+    budget_seconds = _seconds(budget)
     opened = Store(store, create=True)
     from harness.scheduling.cluster import Cluster
     from harness.scheduling.runner import default_workers, run_study
+    from harness.scheduling.until_answered import run_until_answered
 
     cluster = Cluster(address=address, gpus_per_trial=gpus_per_trial, snapshots=snapshots and snapshots.resolve())
     try:
         workers = default_workers(cluster) if workers is None else workers
-        complete = run_study(study, profile, seeds, opened, workers, _say, cluster)
+        if until_answered:
+            complete = run_until_answered(
+                study, profile, opened, workers, _say, cluster, budget_seconds=budget_seconds
+            )
+        else:
+            complete = run_study(study, profile, seeds, opened, workers, _say, cluster)
         _report(study, profile, opened)
     except KeyboardInterrupt:
         _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
@@ -207,6 +223,14 @@ def _wrote(paths: list[Path]) -> None:
     for path in pages:
         typer.echo(f"wrote {_short(path)}")
     typer.echo(f"wrote {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
+
+
+def _seconds(budget: str) -> float:
+    """A length of time in words: 90s, 30m, 2h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
+    if found is None or float(found[1]) == 0:
+        raise UserError(f"budget {budget!r} is not a length of time; allowed: 90s, 30m, 2h and the like")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def _existing(path: Path) -> Store | None:

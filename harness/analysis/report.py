@@ -42,7 +42,7 @@ class Page:
         self.arms = list(dict.fromkeys(results.planned(self.store, study.name, profile).arm))
         plan = self.store.read_plan(study.name, profile)
         self.floor = self.store.read_reference(plan["protocol_id"]) if plan else {}
-        self.answers = answer_study(self.study, self.rows)
+        self.answers = answer_study(self.study, self.rows, sequential=bool(plan and plan.get("sequential")))
 
     def introduction(self) -> None:
         """What is asked."""

@@ -239,8 +239,15 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def summary_table(study: Study, profile: str, store: Store, answers: Sequence[Answer]) -> str:
-    """The verdicts and their sentences as plain text, for the end of a run."""
+    """The arms' scores, the verdicts and their sentences as plain text, for the end of a run."""
     rows = results.load(store, study=study.name, profile=profile)
+    scores = formatted(overview_table(rows, list(results.planned(store, study.name, profile).arm.unique())))
+    scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
+    scores_align = ("left",) + ("right",) * (scores.shape[1] - 1)
+    table = tabulate(
+        scores.values.tolist(), list(scores.columns), "simple", disable_numparse=True, colalign=scores_align,
+        maxcolwidths=[48] + [None] * (scores.shape[1] - 1),
+    )  # fmt: skip
     shown = formatted_verdicts(answers)[["claim", "verdict", "effect [95%]", "n"]]
     align = ("left", "left", "right", "right")
     widths = [56, None, None, None]
@@ -248,7 +255,7 @@ def summary_table(study: Study, profile: str, store: Store, answers: Sequence[An
         shown.values.tolist(), list(shown.columns), "simple", disable_numparse=True, colalign=align, maxcolwidths=widths
     )  # fmt: skip
     said = "\n".join(f"- {answer.sentence}" for answer in answers)
-    return "\n\n".join([study.title, text, said, *cautions(study, profile, store, rows)])
+    return "\n\n".join([study.title, table, text, said, *cautions(study, profile, store, rows)])
 
 
 def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -28,7 +29,10 @@ FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
 
-Say = Callable[[str], None]
+Seeds: TypeAlias = int | Mapping[str, int] | None
+"""Replicates an arm, or of each arm by name; None for the profile's own number."""
+
+Say: TypeAlias = Callable[[str], None]
 """Tells the person at the terminal one line."""
 
 
@@ -80,7 +84,7 @@ def default_workers(cluster: Cluster = HERE) -> int | None:
     return max(1, min(cores, int(torch.cuda.device_count() / (gpus or 1))))
 
 
-def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store | None) -> Plan:
+def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None) -> Plan:
     """Expand the study and look up what the store holds. Refuses every arm that could not be run.
 
     Raises:
@@ -117,13 +121,25 @@ def make_plan(study: Study, profile_name: str, seeds: int | None, store: Store |
 def run_study(
     study: Study,
     profile_name: str,
-    seeds: int | None,
+    seeds: Seeds,
     store: Store,
     workers: int | None,
     say: Say,
     cluster: Cluster = HERE,
+    *,
+    sequential: bool = False,
 ) -> bool:
     """Run what the store lacks of the study. True if no trial failed.
+
+    Args:
+        study: Which study.
+        profile_name: At which of its profiles.
+        seeds: Replicates an arm, or of each arm; None for the profile's own number.
+        store: Where results go.
+        workers: Trials at once.
+        say: Told what happens.
+        sequential: Whether the number of seeds depends on earlier results. The plan remembers it, once and for all:
+            from then on, verdicts are those that stay valid over looks.
 
     Raises:
         UserError: something is refused before work starts, or the store cannot be written.
@@ -146,6 +162,7 @@ def run_study(
             "study": study.name,
             "profile": profile_name,
             "protocol_id": protocols[plan.cells[0].spec.data_fingerprint],
+            "sequential": sequential or is_sequential(store, study.name, profile_name),
             "cells": [
                 {
                     "arm": c.arm,
@@ -185,6 +202,11 @@ def run_study(
     if progress.failed:
         say(f"{progress.failed} trials failed; they are tried again by the next run")
     return progress.failed == 0
+
+
+def is_sequential(store: Store, study: str, profile: str) -> bool:
+    """Whether seeds were ever added to this study because of its results."""
+    return bool((store.read_plan(study, profile) or {}).get("sequential"))
 
 
 def _prepare_scoring(plan: Plan, store: Store, say: Say) -> dict[str, TrialContext]:

@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m studies
 OPTIONS = --profile $(PROFILE) --store $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list plan-% study-% report-% test test-slow test-gpu summary lint format smoke benchmark clean
+.PHONY: help setup list plan-% study-% studies report-% test test-slow test-gpu summary lint format smoke benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ plan-%: setup ## say what study-% would do, and run nothing
 
 study-%: setup ## run a study (study-noise, ...) and write its report
 	@$(RUN) run $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
+
+studies: ## run all studies of the founding document's claims, then answer them on one page
+	@for study in architecture depth stabilization noise; do $(MAKE) --no-print-directory study-$$study || exit; done
+	@$(MAKE) --no-print-directory summary
 
 report-%: setup ## write a study's report again from the store
 	@$(RUN) report $* $(OPTIONS)

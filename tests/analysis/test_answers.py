@@ -452,3 +452,33 @@ def test_verdicts_are_rarely_wrong_in_families() -> None:
                 assert worst < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300), case
                 num += 1
     assert num == 6
+
+
+def test_an_interaction_is_the_ratio_of_the_ratios() -> None:
+    """Halved for b, and for c by a third: b's ratio is 0.75 times c's. Same seeds, so that their wobble cancels."""
+    plain = make_study("contrast", "lower", levels=2, base=0)
+    question = dataclasses.replace(plain.questions[0], versus="c")
+    study = dataclasses.replace(
+        plain, baselines={"b": {"latent_std": 0.0}, "c": {"latent_dim": 9}}, questions=(question,)
+    )
+    study = dataclasses.replace(study, baselines={**study.baselines, "c": {"latent_std": 0.0, "latent_dim": 9}})
+    assert list(study.arms_versus(question).values()) == ["c", "c latent_std=1"]
+    noise = np.exp(WOBBLE)
+    columns = {
+        "b": 100 * noise,
+        "b latent_std=1": 50 * noise[::-1],
+        "c": 300 * noise,
+        "c latent_std=1": 200 * noise[::-1],
+    }
+    rows = pd.DataFrame(
+        {"trial_id": f"{arm}/{i}", "study": "s", "arm": arm, "seed": i, "status": "ok", "fid": value, "seconds": 1.0}
+        for arm, values in columns.items()
+        for i, value in enumerate(values)
+    )
+    (one,) = answer_study(study, rows)
+    assert one.effect == pytest.approx(0.75) and one.verdict == "supported" and "b relative to c" in one.claim
+    assert one.seconds == 32
+    (other,) = answer_study(study, rows[rows.arm != "c latent_std=1"])
+    assert other.verdict == "unresolved"
+    two = answer_study(study, rows.assign(fid=np.where(rows.arm == "c latent_std=1", 0.5, 2 / 3) * rows.fid))
+    assert two[0].effect == pytest.approx(1.0) and two[0].verdict != "supported"

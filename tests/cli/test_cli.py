@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def studies(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def studies(*words: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "studies", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd)
 
 
 def test_list_names_studies_profiles_and_questions(tmp_path: Path) -> None:
@@ -31,11 +31,13 @@ def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "nose"], "unknown study 'nose' (did you mean 'noise'?); valid: noise"),
+        (["run", "nose"], "unknown study 'nose' (did you mean 'noise'?); valid: architecture"),
         (["plan", "noise", "--profile", "huge"], "unknown profile 'huge'; valid: smoke, laptop"),
         (["report", "noise", "--store", "absent"], "no store at"),
         (["run", "noise", "--profile", "smoke", "--seeds", "0"], "seeds=0 is out of range"),
         (["run", "noise", "--profile", "smoke", "--workers", "0"], "workers=0 is out of range"),
+        (["run", "noise", "--until-answered", "--budget", "soon"], "budget 'soon' is not a length of time"),
+        (["run", "noise", "--until-answered", "--seeds", "3"], "--seeds 3 fixes the number"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:

@@ -136,3 +136,24 @@ def test_studies_share_the_trials_of_their_baselines() -> None:
     by_study = {name: {c.arm: c.spec.trial_id for c in expand(study, seeds=1)} for name, study in SHARED.items()}
     assert len({arms["dc"] for arms in by_study.values()}) == 1
     assert len({arms["fc"] for arms in by_study.values()}) == 1
+
+
+def test_equal_networks_have_one_name() -> None:
+    combined = STUDIES["combined"]
+    assert list(combined.arms(combined.question("tricks-dc")).values())[:2] == ["dc", "dc-2g"]
+    assert combined.arms(combined.question("trick-interaction-dc"))["with"].startswith("dc-2g real_label_low=0.9")
+
+
+def test_an_interaction_runs_the_arms_of_both_baselines() -> None:
+    factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
+    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "kind": "contrast", "expected": "equal"}
+    study = replace(NOISE, questions=(Question(**words, baseline="dc", versus="fc"),), profiles=(LAPTOP,))
+    assert {c.arm for c in expand(study, seeds=1)} >= {"dc", "dc latent_std=2", "fc", "fc latent_std=2"}
+    with pytest.raises(UserError, match="unknown versus of question 'k' 'cf'"):
+        replace(study, questions=(Question(**words, baseline="dc", versus="cf"),))
+
+
+def test_seeds_by_arm() -> None:
+    seeds = {c.arm: 1 for c in expand(NOISE, seeds=1)} | {"dc": 3}
+    cells = NOISE.expand(LAPTOP, seeds, lambda *_: "0" * 16)
+    assert [c.seed for c in cells if c.arm == "dc"] == [0, 1, 2] and [c.seed for c in cells if c.arm == "fc"] == [0]

@@ -1,0 +1,40 @@
+"""The README's own example, run as it says."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.results import load
+from harness.store import Store
+from tests.cli.test_cli import ROOT, studies
+
+
+def test_the_example_runs_until_its_budget_is_spent(tmp_path: Path) -> None:
+    """A file outside the repository with an architecture and an augmentation of its own, through the real Ray."""
+    (block,) = re.findall(r"```python\n(# mystudy\.py\n.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "mystudy.py").write_text(block)
+    words = ("./mystudy.py", "--profile", "smoke", "--store", "s")
+    done = studies("run", *words, "--until-answered", "--budget", "50s", cwd=tmp_path, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "18 of 18 trials to run" in done.stderr and "claims settled" in done.stderr
+    assert re.search(r"stopped: (the budget is spent|every claim|what is left)", done.stderr)
+    assert Store(tmp_path / "s").read_plan("mine", "smoke")["sequential"] is True
+    rows = load(tmp_path / "s", study="mine", profile="smoke")
+    assert set(rows.arm) == {"fc", "fc-silu", "fc augmentation=dimmed"} and (rows.status == "ok").all()
+    code = rows.groupby("arm").code.unique()
+    assert code["fc"] == [""] and len(code["fc-silu"][0]) == 16, "only what uses the file carries its hash"
+    first = rows[rows.seed == 0].set_index("arm").fid
+    assert first.nunique() == 3, "the file's own code does nothing"
+    assert "mine (smoke)" not in done.stdout and (tmp_path / "s/reports/mine-smoke/mine.html").exists()
+    assert isinstance(pd.read_csv(tmp_path / "s/reports/mine-smoke/overview.csv"), pd.DataFrame)
+
+    (tmp_path / "broken.py").write_text("STUDY = 1 / 0")
+    (tmp_path / "empty.py").write_text("")
+    for name, message in (
+        ("broken.py", "error: broken.py failed: ZeroDivisionError: division by zero"),
+        ("empty.py", "error: empty.py declares no study"),
+        ("absent.py", "error: cannot read absent.py: No such file"),
+    ):
+        done = studies("plan", name, cwd=tmp_path)
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

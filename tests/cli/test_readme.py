@@ -4,18 +4,20 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from harness.analysis.results import load
 from harness.store import Store
 from tests.cli.test_cli import ROOT, studies
 
 
+@pytest.mark.timeout(600)
 def test_the_example_runs_until_its_budget_is_spent(tmp_path: Path) -> None:
     """A file outside the repository with an architecture and an augmentation of its own, through the real Ray."""
     (block,) = re.findall(r"```python\n(# mystudy\.py\n.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     (tmp_path / "mystudy.py").write_text(block)
     words = ("./mystudy.py", "--profile", "smoke", "--store", "s")
-    done = studies("run", *words, "--until-answered", "--budget", "50s", cwd=tmp_path, timeout=280)
+    done = studies("run", *words, "--until-answered", "--budget", "5m", cwd=tmp_path, timeout=560)
     assert done.returncode == 0, done.stderr
     assert "18 of 18 trials to run" in done.stderr and "claims settled" in done.stderr
     assert re.search(r"stopped: (the budget is spent|every claim|what is left)", done.stderr)

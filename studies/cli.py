@@ -114,9 +114,7 @@ def run(
     try:
         workers = default_workers(cluster) if workers is None else workers
         if until_answered:
-            complete = run_until_answered(
-                study, profile, opened, workers, _say, cluster, budget_seconds=budget_seconds
-            )
+            complete = run_until_answered(study, profile, opened, workers, _say, cluster, budget_seconds=budget_seconds)
         else:
             complete = run_study(study, profile, seeds, opened, workers, _say, cluster)
         _report(study, profile, opened)

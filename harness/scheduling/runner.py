@@ -138,6 +138,7 @@ def run_study(
         store: Where results go.
         workers: Trials at once.
         say: Told what happens.
+        cluster: Where trials run.
         sequential: Whether the number of seeds depends on earlier results. The plan remembers it, once and for all:
             from then on, verdicts are those that stay valid over looks.
 

@@ -15,14 +15,14 @@ from PIL import Image
 
 from harness.errors import UserError
 from harness.scheduling.runner import make_plan
-from harness.scheduling.trial import TrialContext, help_trial, run_trial, sample_latents
+from harness.scheduling.trial import TrialContext, _online_fid, help_trial, run_trial, sample_latents
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
 from harness.store import Store, TrialResult
 from harness.study import Factor, Question, Study
 from harness.training import loop
 from harness.training.distributed import join
-from harness.training.loop import build_networks
+from harness.training.loop import build_networks, report_points
 from studies.baselines import DC, FC
 from studies.noise import NOISE
 from tests.unit.test_spec import VALUES
@@ -130,6 +130,18 @@ def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext,
     assert resumed.cost["train_seconds"] < resumed.cost["seconds"]
     assert list(snapshots.iterdir()) == [], "the snapshot of a finished trial is removed"
     assert same(run_trial(s, context, snapshots), undisturbed)
+
+
+def test_where_the_online_fid_is_taken_depends_on_the_point_alone(context: TrialContext) -> None:
+    """So a resumed trial, whose observer is new, takes it where an undisturbed one does."""
+    for steps in (20, 64, 100):
+        s = spec(FC, kimg=steps * 0.032)
+        generator, points = build_networks(s).generator, report_points(s).values()
+        observe = _online_fid(s, context)
+        taken = [point for point in points if observe(point, generator)]
+        assert len(taken) == 16
+        resumed = _online_fid(s, context)
+        assert [p for p in points if p > 13 and resumed(p, generator)] == [p for p in taken if p > 13]
 
 
 class Killed(Exception):

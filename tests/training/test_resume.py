@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import multiprocessing
 import random
+import resource
+import signal
 import time
 from pathlib import Path
 
@@ -180,6 +182,28 @@ def snapshot(images, every_point) -> Snapshot:
     snapshots: list[Snapshot] = []
     train(spec(kimg=0.024), images, keep=snapshots.append)
     return snapshots[1]
+
+
+def write_until_half(path: Path, content: bytes) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, len(content) // 2))
+    write_snapshot(path, content)
+
+
+def test_killed_in_mid_write(snapshot: Snapshot, tmp_path: Path) -> None:
+    """The kernel kills the writer at half of the file: the last snapshot is whole, and what is left is swept up."""
+    path = tmp_path / "x.snapshot"
+    keep(path, snapshot)
+    context = multiprocessing.get_context("forkserver")
+    content = encode_snapshot(dataclasses.replace(snapshot, step=99), MADE_FOR, {})
+    process = context.Process(target=write_until_half, args=(path, content))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGXFSZ
+    assert not differences(kept(path), snapshot)
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_snapshot(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_damage_is_noticed(snapshot: Snapshot) -> None:

@@ -343,7 +343,7 @@ def _load_torchvision(
     downloads.mkdir(parents=True, exist_ok=True)
     for split in splits:
         try:
-            with FileLock(downloads / f"{kind}.lock"), _impatient():
+            with FileLock(downloads / f"{kind}.lock"), impatient():
                 found = getattr(torchvision.datasets, kind)(root=downloads, download=True, **split)
         # What torchvision raises without a network, and over files that are not what they should be.
         except (OSError, RuntimeError, ValueError, AssertionError, EOFError, ImportError) as error:
@@ -365,7 +365,7 @@ def _load_torchvision(
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def impatient() -> Iterator[None]:
     """A network that does not answer is an error, not a wait without end."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)

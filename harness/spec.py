@@ -220,12 +220,7 @@ class TrialSpec:
     @cached_property
     def trial_id(self) -> str:
         """16 hex digits that name this trial: the hash of RESULT_VERSION and of every field but tricks that are off."""
-        identity: dict[str, Any] = {"result_version": RESULT_VERSION}
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if "off" not in f.metadata or value != f.metadata["off"]:
-                identity[f.name] = value
-        return content_hash(identity)
+        return content_hash({"result_version": RESULT_VERSION, **_identity(self)})
 
     @property
     def num_steps(self) -> int:
@@ -251,6 +246,13 @@ class TrialSpec:
         if missing:
             raise UserError(f"spec lacks the fields {', '.join(missing)}")
         return cls(**{**off, **values})
+
+
+def _identity(spec: Any) -> dict[str, Any]:
+    """The fields of a frozen dataclass without those that are off."""
+    values = dataclasses.asdict(spec)
+    off = {f.name: f.metadata["off"] for f in dataclasses.fields(spec) if "off" in f.metadata}
+    return {name: value for name, value in values.items() if name not in off or value != off[name]}
 
 
 def uses_own_code(values: Mapping[str, Any]) -> bool:
@@ -301,6 +303,9 @@ class ScoreProtocol:
     inception_splits: int = 10
     nearest_neighbours: int = 3  # of precision and recall
     versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries that compute the scores
+    # of the pretrained extractors; off for the classifier, which has one layer and takes images as they are
+    feature_layer: str = _trick("")  # for FID, KID, precision and recall
+    preparation: str = _trick("")  # what is done to images before they reach the network
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", tuple(tuple(v) for v in self.versions))
@@ -313,8 +318,8 @@ class ScoreProtocol:
 
     @cached_property
     def protocol_id(self) -> str:
-        """12 hex digits: the hash of every field."""
-        return content_hash(self.to_dict(), 12)
+        """12 hex digits: the hash of every field but those that are off."""
+        return content_hash(_identity(self), 12)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -328,7 +333,8 @@ class ScoreProtocol:
     def describe(self) -> str:
         """One line for a table's caption."""
         return (
-            f"FID/IS/KID/precision/recall by torch-fidelity, extractor {self.extractor}-{self.extractor_hash[:8]}, "
+            f"FID/IS/KID/precision/recall by torch-fidelity, extractor {self.extractor}-{self.extractor_hash[:8]}"
+            f"{f' (layer {self.feature_layer}; {self.preparation})' if self.feature_layer else ''}, "
             f"{self.num_generated} generated against {self.num_reference} {self.reference} images "
             f"({self.reference_hash[:8]}) at {self.resolution}×{self.resolution}×{self.channels}, "
             f"{self.weights} weights at the end of the budget, {self.quantisation}"

@@ -1,4 +1,4 @@
-"""The program: `python -m studies list | plan | run | report | check | summary | compare | export`."""
+"""The program: `python -m studies list | plan | run | report | score | check | summary | compare | export`."""
 
 import errno
 import re
@@ -126,11 +126,57 @@ def run(
 
 
 @app.command()
-def report(name: Name, profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE) -> None:
+def report(
+    name: Name,
+    profile: ProfileName = "laptop",
+    store: StorePath = DEFAULT_STORE,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="By whose scores, from now on: an id, or an extractor's name.")
+    ] = None,
+) -> None:
     """Write the report from the store alone, and print its table."""
-    study = find(name)
+    study, opened = find(name), Store(store)
     study.profile(profile)
-    _report(study, profile, Store(store))
+    if protocol is not None:
+        from harness.scheduling.rescoring import choose_protocol
+
+        choose_protocol(study, profile, opened, protocol)
+    _report(study, profile, opened)
+
+
+@app.command()
+def score(
+    name: Name,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="The extractor: classifier, inception-v3, dinov2 or clip.")
+    ] = "classifier",
+    num_generated: Annotated[
+        int | None, typer.Option("--num-generated", help="Samples a trial; the profile's own number if left out.")
+    ] = None,
+    profile: ProfileName = "laptop",
+    store: StorePath = DEFAULT_STORE,
+    workers: Workers = None,
+) -> None:
+    """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
+    study, opened = find(name), Store(store)
+    study.profile(profile)
+    from harness.scheduling.rescoring import rescore
+    from harness.scheduling.runner import default_workers
+
+    try:
+        rescore(
+            study,
+            profile,
+            opened,
+            extractor=protocol,
+            num_generated=num_generated,
+            workers=(default_workers() or 1) if workers is None else workers,
+            say=_say,
+        )
+    except KeyboardInterrupt:
+        _say(f"interrupted: scores so far are kept in {store}; the same command goes on from there")
+        raise typer.Exit(130) from None
+    typer.echo(f"`python -m studies report {name} --profile {profile} --protocol {protocol}` reports by it")
 
 
 @app.command()

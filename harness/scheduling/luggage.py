@@ -31,6 +31,7 @@ def pack(contexts: Iterable[TrialContext]) -> Luggage:
         files = [
             *(path for path in context.data.folder.iterdir() if path.is_file()),
             context.extractor.weights_path,
+            *([context.online.weights_path] if context.online else []),
             *(cache / "features").glob(f"{context.protocol.reference_hash}-*{context.extractor.weights_hash}*"),
         ]
         luggage |= {str(p.resolve().relative_to(cache)): np.fromfile(p, dtype=np.uint8) for p in files}
@@ -95,4 +96,5 @@ def at_home(context: TrialContext, cache: Path) -> TrialContext:
         cache=cache,
         data=replace(context.data, folder=moved(context.data.folder)),
         extractor=replace(context.extractor, weights_path=moved(context.extractor.weights_path)),
+        online=context.online and replace(context.online, weights_path=moved(context.online.weights_path)),
     )

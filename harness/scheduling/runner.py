@@ -3,7 +3,7 @@
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
 from harness.scheduling.trial import GRID, TrialContext
-from harness.scoring.extractors import prepare_extractor
+from harness.scoring.extractors import prepare_extractor, prepare_online_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
 from harness.store import Store, iter_results
@@ -153,7 +153,9 @@ def run_study(
     for name, damage in store.set_aside_damaged(plan.specs).items():
         say(f"{name} was {damage}; it is made again")
     store.require_free(plan.bytes_left())
-    contexts = _prepare_scoring(plan, store, say)
+    contexts = scoring_contexts(
+        study, plan.specs.values(), plan.profile.extractor, plan.profile.num_generated, store, say
+    )
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     pending = [s for i, s in plan.specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
     store.write_plan(
@@ -210,20 +212,31 @@ def is_sequential(store: Store, study: str, profile: str) -> bool:
     return bool((store.read_plan(study, profile) or {}).get("sequential"))
 
 
-def _prepare_scoring(plan: Plan, store: Store, say: Say) -> dict[str, TrialContext]:
-    """What trials share, by the fingerprint of their data: extractor, protocol, reference features."""
+def scoring_contexts(
+    study: Study, specs: Iterable[TrialSpec], extractor_name: str, num_generated: int, store: Store, say: Say
+) -> dict[str, TrialContext]:
+    """What trials share, by the fingerprint of their data: extractor, protocol, reference features.
+
+    Raises:
+        UserError: an extractor that cannot be had, or data that are not those of the specs.
+    """
     code = None
-    if plan.study.file:
-        code = read_user_code(Path(plan.study.file))
-        if code.digest != plan.study.code:
-            raise UserError(f"{plan.study.file} changed while it was being read; run again")
+    if study.file:
+        code = read_user_code(Path(study.file))
+        if code.digest != study.code:
+            raise UserError(f"{study.file} changed while it was being read; run again")
     contexts: dict[str, TrialContext] = {}
-    for spec in plan.specs.values():
+    for spec in specs:
         if spec.data_fingerprint in contexts:
             continue
         data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache)
-        extractor = prepare_extractor(plan.profile.extractor, data, store.cache)
-        protocol = make_protocol(extractor, data, num_generated=plan.profile.num_generated)
+        if data.fingerprint != spec.data_fingerprint:
+            raise UserError(
+                f"{spec.dataset} changed since its trials were planned (fingerprint {data.fingerprint}, then "
+                f"{spec.data_fingerprint}); put the images back as they were"
+            )
+        extractor = prepare_extractor(extractor_name, data, store.cache)
+        protocol = make_protocol(extractor, data, num_generated=num_generated)
         if not store.read_reference(protocol.protocol_id):
             say(f"scoring the real images of {spec.dataset} (once a protocol)")
             store.write_reference(protocol, prepare_reference(protocol, extractor, data, store.cache))
@@ -232,6 +245,7 @@ def _prepare_scoring(plan: Plan, store: Store, say: Say) -> dict[str, TrialConte
             extractor=extractor,
             protocol=protocol,
             cache=store.cache,
+            online=prepare_online_extractor(extractor, data, store.cache),
             user_code=code,
             provenance=provenance(),
         )

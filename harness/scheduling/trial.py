@@ -61,6 +61,9 @@ class TrialContext:
     extractor: Extractor
     protocol: ScoreProtocol
     cache: Path
+    online: Extractor | None = (
+        None  # for the FID in the curves where `extractor` is a slow one; None: no such FID there
+    )
     user_code: UserCode | None = None  # what a user's own file adds to the registries
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
@@ -122,16 +125,7 @@ def run_trial(
         generator.load_state_dict(snapshot.generator_ema if context.protocol.weights == "ema" else snapshot.generator)
         outcome["samples_png"] = _sample_grid(generator, spec, device)
         scoring_started = time.perf_counter()
-        outcome["scores"] = score_generator(
-            generator,
-            latent_dim=spec.latent_dim,
-            latent_std=spec.latent_std,
-            protocol=context.protocol,
-            extractor=context.extractor,
-            data=context.data,
-            cache=context.cache,
-            device=device,
-        )
+        outcome["scores"] = _scores(generator, spec, context, device)
         cost["score_seconds"] = time.perf_counter() - scoring_started
     except (Diverged, NonFiniteSamples) as error:
         outcome |= {"status": "diverged", "error": str(error)}
@@ -212,6 +206,49 @@ def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, 
     }
 
 
+def score_weights(spec: TrialSpec, weights: bytes, context: TrialContext) -> dict[str, float]:
+    """Score a trial from what it stored; under the protocol of its training these are exactly its own scores.
+
+    Args:
+        spec: The trial's.
+        weights: Its safetensors file.
+        context: The protocol and what belongs to it.
+
+    Raises:
+        NonFiniteSamples: some sample is not finite.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _same_everywhere(device)
+    if context.user_code is not None:
+        context.user_code.load()
+    prefix = "ema." if context.protocol.weights == "ema" else "generator."
+    stored = safetensors.torch.load(weights)
+    generator = build_networks(spec).generator.to(device)
+    generator.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+    return _scores(generator, spec, context, device)
+
+
+def score_untrained(spec: TrialSpec, context: TrialContext) -> dict[str, float]:
+    """The ceiling: the scores of this spec's generator before its first step, through the same path."""
+    nothing = TrialSpec.from_dict({**spec.to_dict(), "kimg": 0.0})
+    snapshot = train(nothing, _shared_images(context.data, "train"), lambda point, generator: {}, device="cpu")
+    return score_weights(nothing, _weights(snapshot), context)
+
+
+def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
+    return score_generator(
+        generator,
+        latent_dim=spec.latent_dim,
+        latent_std=spec.latent_std,
+        protocol=context.protocol,
+        extractor=context.extractor,
+        data=context.data,
+        cache=context.cache,
+        device=device,
+        batch_size=250 if context.extractor.pretrained is None else 50,  # what fits beside the larger networks
+    )
+
+
 def _same_everywhere(device: str) -> None:
     """Put what a process carries from one trial to the next into a known state, so that reuse changes nothing."""
     if device == "cpu":
@@ -232,8 +269,11 @@ def _shared_images(data: PreparedData, part: str) -> Tensor:
 
 
 def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
+    cheap = context.extractor if context.extractor.pretrained is None else context.online
+    if cheap is None:
+        return lambda point, generator: {}
     online = OnlineFid(
-        context.extractor,
+        cheap,
         _shared_images(context.data, "reference"),
         latent_dim=spec.latent_dim,
         latent_std=spec.latent_std,

@@ -1,8 +1,11 @@
-"""Feature networks. On data without a published protocol: a small classifier, trained on a part of its own."""
+"""Feature networks: a small classifier, trained on a part of the data of its own, and the published ones."""
 
 import hashlib
 import json
+import os
+import shutil
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +16,9 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from harness.data import PreparedData
+from harness.data import PreparedData, impatient
 from harness.errors import UserError, unknown_name
 
-EXTRACTORS = ("classifier",)
 FEATURE_DIM = 64
 TRAINING = 1
 """Raised by every change after which the same data gives another classifier."""
@@ -24,17 +26,81 @@ TRAINING = 1
 EPOCHS, BATCH, MAX_SHIFT = 30, 50, 2
 
 
+WEIGHTS_VARIABLE = "GAN_EXTRACTOR_WEIGHTS"
+"""Environment variable: a local file with the weights of the pretrained extractor that is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A published feature network, as torch-fidelity serves it."""
+
+    served_as: str  # torch-fidelity's name
+    layer: str  # for FID, KID, precision and recall
+    logits: str  # for the inception score; "" where the network classifies nothing
+    dim: int  # of the layer
+    side: int  # of the square images that it takes
+    file: str  # name of its weights among torch.hub's checkpoints
+    url: str  # where they are; "" where torch.hub fetches code and weights together
+    hub: str = ""  # "owner/repository:model" of torch.hub, for a network whose code is fetched, too
+
+
+_CLIP_HASH = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+
+PRETRAINED: dict[str, Pretrained] = {
+    # Heusel et al. 2017 and Salimans et al. 2016, with the weights converted from TensorFlow's of 2015.
+    "inception-v3": Pretrained(
+        served_as="inception-v3-compat",
+        layer="2048",
+        logits="logits_unbiased",
+        dim=2048,
+        side=299,
+        file="weights-inception-2015-12-05-6726825d.pth",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+    ),
+    # Oquab et al. 2023; proposed for generative models by Stein et al. 2023.
+    "dinov2": Pretrained(
+        served_as="dinov2-vit-b-14",
+        layer="dinov2",
+        logits="",
+        dim=768,
+        side=224,
+        file="dinov2_vitb14_pretrain.pth",
+        url="",
+        hub="facebookresearch/dinov2:dinov2_vitb14",
+    ),
+    # Radford et al. 2021.
+    "clip": Pretrained(
+        served_as="clip-vit-b-32",
+        layer="clip",
+        logits="",
+        dim=512,
+        side=224,
+        file=f"clip-vit-b-32-{_CLIP_HASH}.pt",
+        url=f"https://openaipublic.azureedge.net/clip/models/{_CLIP_HASH}/ViT-B-32.pt",
+    ),
+}
+
+EXTRACTORS = ("classifier", *PRETRAINED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
     """A feature network on disk. Small and picklable."""
 
-    name: str  # "classifier"
-    weights_path: Path  # safetensors
+    name: str  # one of EXTRACTORS
+    weights_path: Path  # safetensors of the classifier; what torch-fidelity takes of the others
     weights_hash: str  # 16 hex digits of the file's bytes
-    channels: int
-    num_classes: int
-    accuracy: float  # share of the reference part that it classifies rightly; it has not seen that part
-    feature_rms: float  # root mean square of its features on its own training images
+    channels: int  # of the images that it is given
+    # of the classifier alone
+    num_classes: int = 0
+    accuracy: float = 0.0  # share of the reference part that it classifies rightly; it has not seen that part
+    feature_rms: float = 1.0  # root mean square of its features on its own training images
+
+    @property
+    def pretrained(self) -> Pretrained | None:
+        """What there is to know of a published network; None for the classifier."""
+        return PRETRAINED.get(self.name)
 
     @property
     def registered_name(self) -> str:
@@ -84,17 +150,22 @@ class Classifier(nn.Module):
 
 
 def prepare_extractor(name: str, data: PreparedData, cache: Path) -> Extractor:
-    """The extractor for this data; trained once for its content, and kept.
+    """The extractor for this data, kept in the cache: the classifier is trained once for the data's content.
+
+    The weights of a pretrained one are the file that GAN_EXTRACTOR_WEIGHTS names, else torch.hub's copy, else they
+    are downloaded.
 
     Raises:
-        UserError: an unknown name, or data without labels to train on.
+        UserError: an unknown name, data without labels to train on, or weights that cannot be had or read.
     """
+    if name in PRETRAINED:
+        return _prepare_pretrained(name, data.channels, cache)
     if name not in EXTRACTORS:
         raise unknown_name("extractor", name, EXTRACTORS)
     if data.num_classes is None:
         raise UserError(
             f"{data.dataset} has no labels for the extractor {name!r} to learn from; put its images into one "
-            f"sub-folder a class, at least two"
+            f"sub-folder a class, at least two, or take another extractor: {', '.join(PRETRAINED)}"
         )
     folder = cache / "extractors"
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +191,80 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path) -> Extractor:
         num_classes=data.num_classes,
         **json.loads(meta_path.read_text()),
     )
+
+
+def prepare_online_extractor(extractor: Extractor, data: PreparedData, cache: Path) -> Extractor | None:
+    """The extractor for the FID in the curves: the classifier, which is cheap; None where the data has no labels.
+
+    A pretrained network would take longer at each of the curve's points than the training between them.
+    """
+    if extractor.pretrained is None:
+        return extractor
+    return prepare_extractor("classifier", data, cache) if data.num_classes is not None else None
+
+
+def _prepare_pretrained(name: str, channels: int, cache: Path) -> Extractor:
+    """A copy of the weights in the cache, under their hash: what is scored with cannot change under a study."""
+    pretrained = PRETRAINED[name]
+    given = os.environ.get(WEIGHTS_VARIABLE, "")
+    if given and pretrained.hub:
+        raise UserError(
+            f"{WEIGHTS_VARIABLE}={given!r} cannot be used with the extractor {name!r}, which torch-fidelity takes from "
+            f"torch.hub alone; unset it, and put code and weights into {torch.hub.get_dir()}"
+        )
+    source = Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints" / pretrained.file
+    if given and not source.is_file():
+        raise UserError(f"{WEIGHTS_VARIABLE}={given!r} is not a file; name the weights of the extractor {name!r}")
+    folder = cache / "extractors"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        if not source.is_file() or (pretrained.hub and not _hub_code(pretrained).is_dir()):
+            _download(name, source)
+        _refuse_unreadable(source, pretrained)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        kept = folder / f"{name}-{digest}{source.suffix}"
+        if not kept.exists():
+            staging = kept.with_name(f".{kept.name}-{uuid.uuid4().hex[:8]}")
+            shutil.copyfile(source, staging)
+            staging.replace(kept)
+    return Extractor(name=name, weights_path=kept, weights_hash=digest, channels=channels)
+
+
+def _hub_code(pretrained: Pretrained) -> Path:
+    return Path(torch.hub.get_dir()) / f"{pretrained.hub.partition(':')[0].replace('/', '_')}_main"
+
+
+def _download(name: str, target: Path) -> None:
+    pretrained = PRETRAINED[name]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with impatient():
+            if pretrained.hub:
+                torch.hub.load(*pretrained.hub.split(":"), verbose=False)
+            else:
+                torch.hub.download_url_to_file(pretrained.url, str(target), progress=False)
+    except Exception as error:  # noqa: BLE001  torch.hub runs code of others, and raises as it likes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if pretrained.hub:
+            wanted = f"its code at {_hub_code(pretrained)} and its weights at {target}"
+        else:
+            wanted = f"{pretrained.url} at {target}, or name a local copy in {WEIGHTS_VARIABLE}"
+        raise UserError(f"cannot download the extractor {name!r} ({reason}); put {wanted} by hand") from None
+
+
+def _refuse_unreadable(path: Path, pretrained: Pretrained) -> None:
+    """Before anything starts; and a pickle that holds more than tensors never reaches torch-fidelity, which runs it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
+            if path.suffix == ".pt":
+                torch.jit.load(path, map_location="cpu")
+            else:
+                torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  a file that is something else trips torch over anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} does not hold the weights of {pretrained.served_as}: {reason}") from None
 
 
 def _train_classifier(data: PreparedData) -> Classifier:

@@ -5,13 +5,15 @@ cache names that carry content, and the refusal of misspelt options, which it wo
 """
 
 import hashlib
+import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 from torch_fidelity import (
     FeatureExtractorBase,
@@ -20,10 +22,12 @@ from torch_fidelity import (
     register_feature_extractor,
 )
 from torch_fidelity.defaults import DEFAULTS
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from harness.data import PreparedData, split_subset
-from harness.scoring.extractors import FEATURE_DIM, Extractor
+from harness.errors import UserError
+from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained
 from harness.spec import ScoreProtocol
 
 SCORES = {  # torch-fidelity's name -> ours
@@ -42,8 +46,16 @@ class NonFiniteSamples(FloatingPointError):
 
 
 def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: int) -> ScoreProtocol:
-    """The protocol for scoring `num_generated` samples against as many reference images, or all there are."""
+    """The protocol for scoring `num_generated` samples against as many reference images, or all there are.
+
+    KID's gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published KIDs. A
+    classifier's features may have any scale, which is divided out.
+    """
     reference = data.images("reference")[:num_generated]
+    published: dict[str, Any] = {}
+    if pretrained := extractor.pretrained:
+        published = {"feature_layer": pretrained.layer, "preparation": _preparation(pretrained, data)}
+    dim, rms = (pretrained.dim, 1.0) if pretrained else (FEATURE_DIM, extractor.feature_rms)
     return ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,
@@ -54,10 +66,19 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
         resolution=data.resolution,
         channels=data.channels,
         kid_subset_size=min(1000, min(len(reference), num_generated) // 2),
-        # Bińkowski et al. 2018 take 1 / dimension, for features of unit scale; a classifier's may have any.
-        kid_gamma=1 / (FEATURE_DIM * extractor.feature_rms**2),
+        kid_gamma=1 / (dim * rms**2),
+        **published,
         versions=tuple((name, version(name)) for name in ("torch", "torch-fidelity", "numpy")),
     )
+
+
+def _preparation(pretrained: Pretrained, data: PreparedData) -> str:
+    """In words, what becomes of the images on their way into the network."""
+    tiled = "grey tiled to RGB, " if data.channels == 1 else ""
+    shrunk = (
+        f"antialiased bicubic to {pretrained.side}, rounded to uint8, " if data.resolution > pretrained.side else ""
+    )
+    return f"{tiled}{shrunk}bilinear as in TensorFlow 1 to {pretrained.side}"
 
 
 def prepare_reference(
@@ -68,7 +89,8 @@ def prepare_reference(
     The same keys as `score_generator`, and `num_images`, how many real images there were to score.
     """
     real = _Images(data.images("train")[: protocol.num_generated])
-    scores = _calculate(real, protocol, extractor, data, cache, device="cpu", batch_size=250)
+    device, batch_size = ("cuda" if torch.cuda.is_available() else "cpu"), (50 if extractor.pretrained else 250)
+    scores = _calculate(real, protocol, extractor, data, cache, device, batch_size)
     return {**scores, "num_images": float(len(real))}
 
 
@@ -85,6 +107,9 @@ def score_generator(
     batch_size: int = 250,
 ) -> dict[str, float]:
     """Score a generator: fid ↓, is_mean ↑, kid ↓, precision ↑, recall ↑ and the spreads that the library gives.
+
+    Also fid_at_<N> for the first half and quarter of the samples, against the whole reference: how much of the FID is
+    the bias of its sample size. No inception score by networks that classify nothing.
 
     Args:
         generator: latents (N, latent_dim) -> images (N, C, H, W) in [-1, 1]; put into eval mode and back.
@@ -118,18 +143,21 @@ def _calculate(
     device: str,
     batch_size: int,
 ) -> dict[str, float]:
-    _register(extractor)
+    seen = _register(extractor)
+    seen.clear()
+    has_logits = extractor.pretrained is None or bool(extractor.pretrained.logits)
+    reference_name = f"{protocol.reference_hash}-{protocol.num_reference}"
     reference = _Images(data.images("reference")[: protocol.num_reference])
     options: dict[str, Any] = {
         "input1": samples,
         "input1_model_num_samples": protocol.num_generated,
         "input2": reference,
         # The library's cache knows no content, only names.
-        "input2_cache_name": f"{protocol.reference_hash}-{protocol.num_reference}",
+        "input2_cache_name": reference_name,
         "feature_extractor": extractor.registered_name,
         "feature_extractor_weights_path": str(extractor.weights_path),
         "cache_root": str(cache / "features"),
-        "isc": True,
+        "isc": has_logits,
         "fid": True,
         "kid": True,
         "prc": True,
@@ -149,7 +177,23 @@ def _calculate(
         raise AssertionError(f"torch-fidelity knows no {', '.join(unknown)}, and would ignore it")
     with torch.random.fork_rng():
         found = calculate_metrics(**options)
-    return {ours: float(found[theirs]) for theirs, ours in SCORES.items()}
+    scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
+    number = len(samples) if isinstance(samples, _Images) else protocol.num_generated
+    features = torch.cat(seen)[:number]  # the library looks at the samples before the reference
+    seen.clear()
+    kept = cache / "features" / f"{reference_name}-{extractor.registered_name}-stat-fid-{_layer(extractor)}.pt"
+    # Two arrays, made by this program; torch.load's safe mode knows no NumPy.
+    reference_statistics = torch.load(kept, map_location="cpu", weights_only=False)
+    for part in (number // 4, number // 2):
+        if part > 1:
+            statistics = fid_features_to_statistics(features[:part])
+            found = fid_statistics_to_metric(statistics, reference_statistics, False)
+            scores[f"fid_at_{part}"] = float(found[KEY_METRIC_FID])
+    return scores
+
+
+def _layer(extractor: Extractor) -> str:
+    return extractor.pretrained.layer if extractor.pretrained else "pool"
 
 
 class _Uint8Samples(nn.Module):
@@ -179,33 +223,70 @@ class _Images(Dataset):
         return torch.from_numpy(np.array(self.images[index]))
 
 
-def _register(extractor: Extractor) -> None:
-    """Make the extractor known to torch-fidelity in this process, once."""
-    if extractor.registered_name in FEATURE_EXTRACTORS_REGISTRY:
-        return
+def _register(extractor: Extractor) -> list[Tensor]:
+    """Make the extractor known to torch-fidelity in this process, once; returns where its features are noted."""
+    name, pretrained = extractor.registered_name, extractor.pretrained
+    if name in FEATURE_EXTRACTORS_REGISTRY:
+        return FEATURE_EXTRACTORS_REGISTRY[name].seen
+    layer = _layer(extractor)
+    logits = pretrained.logits if pretrained else "logits"
 
     class Features(FeatureExtractorBase):
-        """The classifier behind torch-fidelity's interface."""
+        """Ours or the library's own network behind the library's interface, for images of any size and channels.
 
-        def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
+        Features leave as doubles, because the library takes means in the features' own precision.
+        """
+
+        seen: ClassVar[list[Tensor]] = []
+
+        def __init__(self, name: str, features_list: list[str], **options: Any) -> None:
             super().__init__(name, features_list)
-            self.network = extractor.load()
+            self.network = extractor.load() if pretrained is None else _load(extractor, pretrained, features_list)
 
         def forward(self, input: Tensor) -> tuple[Tensor, ...]:
-            features, logits = self.network(input)
-            found = {"pool": features, "logits": logits}
-            return tuple(found[name] for name in self.features_list)
+            if pretrained is None:
+                found = dict(zip((layer, logits), self.network(input), strict=True))
+            else:
+                values = self.network(_fitted(input, pretrained.side))
+                found = {key: value.double() for key, value in zip(self.features_list, values, strict=True)}
+            self.seen.append(found[layer].cpu())
+            return tuple(found[key] for key in self.features_list)
 
         @staticmethod
         def get_provided_features_list() -> tuple[str, ...]:
-            return "pool", "logits"
+            return (layer, logits) if logits else (layer,)
 
         @staticmethod
         def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "logits" if metric == "isc" else "pool"
+            return logits if metric == "isc" else layer
 
         @staticmethod
         def can_be_compiled() -> bool:
             return False
 
-    register_feature_extractor(extractor.registered_name, Features)
+    register_feature_extractor(name, Features)
+    return Features.seen
+
+
+def _load(extractor: Extractor, pretrained: Pretrained, layers: list[str]) -> nn.Module:
+    path = None if pretrained.hub else str(extractor.weights_path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
+            kind = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as]
+            return kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}: {reason}"
+        ) from None
+
+
+def _fitted(images: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) uint8 -> (N, 3, H', W') uint8 of at most `side`: the library shrinks with aliasing."""
+    if images.shape[1] == 1:
+        images = images.expand(-1, 3, -1, -1)
+    if images.shape[2] > side:
+        shrunk = interpolate(images.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
+        images = shrunk.round().clamp(0, 255).to(torch.uint8)
+    return images

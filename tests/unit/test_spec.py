@@ -217,6 +217,14 @@ def test_protocol_identity_and_round_trip() -> None:
     assert len({ScoreProtocol(**{**PROTOCOL, **c}).protocol_id for c in changed} | {protocol.protocol_id}) == 5
 
 
+def test_what_only_pretrained_extractors_have_renames_no_other_protocol() -> None:
+    plain = ScoreProtocol(**PROTOCOL)
+    assert plain.protocol_id == "ee2897f36bf3", "every stored score would be of another protocol"
+    layered = ScoreProtocol(**PROTOCOL, feature_layer="2048")
+    prepared = ScoreProtocol(**PROTOCOL, preparation="grey tiled to RGB")
+    assert len({p.protocol_id for p in (plain, layered, prepared)}) == 3
+
+
 def test_protocol_refuses_fewer_images_than_a_kid_subset() -> None:
     with pytest.raises(UserError, match="num_generated=500"):
         ScoreProtocol(**{**PROTOCOL, "num_generated": 500})

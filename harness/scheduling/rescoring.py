@@ -1,0 +1,124 @@
+"""Scores under a further protocol for trials that are already in the store. Nothing is trained, no weights change."""
+
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+from harness.errors import UserError
+from harness.scheduling.runner import Say, scoring_contexts
+from harness.scheduling.trial import TrialContext, score_weights
+from harness.scoring.fidelity import NonFiniteSamples
+from harness.spec import ScoreProtocol, TrialSpec
+from harness.store import Store
+from harness.study import Study
+
+FEWEST_SAMPLES = 20
+"""Two for each of the ten splits of the inception score."""
+
+
+def rescore(
+    study: Study, profile_name: str, store: Store, *, extractor: str, num_generated: int | None, workers: int, say: Say
+) -> None:
+    """Score what the study's last run at this profile left, under another protocol.
+
+    Each score is kept as soon as it is there: interrupted, the same call goes on from there.
+
+    Args:
+        study: Whose trials.
+        profile_name: At which profile.
+        store: Where they are, and where the scores go.
+        extractor: The feature network, one of harness.scoring.extractors.EXTRACTORS.
+        num_generated: Samples a trial; the profile's own number if None.
+        workers: Trials at once.
+        say: Told what happens.
+
+    Raises:
+        UserError: the study never ran here, its data changed since, or the extractor cannot be had.
+        Damaged: a trial's weights are not what was written.
+    """
+    if workers < 1:
+        raise UserError(f"workers={workers} is out of range; allowed: at least 1")
+    number = study.profile(profile_name).num_generated if num_generated is None else num_generated
+    if number < FEWEST_SAMPLES:
+        raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
+    plan = store.read_plan(study.name, profile_name)
+    trial_ids = list(dict.fromkeys(cell["trial_id"] for cell in plan["cells"])) if plan else []
+    finished = [trial_id for trial_id in trial_ids if store.status(trial_id) == "ok"]
+    if not finished:
+        raise UserError(f"{study.name} ({profile_name}) has no finished trial in {store.root}; run it first")
+    specs = {trial_id: store.read_spec(trial_id) for trial_id in finished}
+    contexts = scoring_contexts(study, specs.values(), extractor, number, store, say)
+    protocols = {trial_id: contexts[spec.data_fingerprint].protocol for trial_id, spec in specs.items()}
+    pending = [trial_id for trial_id in finished if not store.is_done(trial_id, protocols[trial_id].protocol_id)]
+    for protocol in dict.fromkeys(protocols.values()):
+        say(f"protocol {protocol.protocol_id}: {protocol.describe()}")
+    say(f"{len(pending)} of {len(finished)} finished trials to score, {workers} at once")
+    if not pending:
+        return
+    # Spawned: a fork of a process in which torch has run threads may hang.
+    pool = ProcessPoolExecutor(min(workers, len(pending)), mp_context=multiprocessing.get_context("spawn"))
+    try:
+        jobs = {pool.submit(_score, specs[i], contexts[specs[i].data_fingerprint], store): i for i in pending}
+        for done, job in enumerate(as_completed(jobs), 1):
+            trial_id = jobs[job]
+            try:
+                scores = job.result()
+            except NonFiniteSamples:  # one of more samples than there were when it was trained
+                say(f"  {done}/{len(pending)} {trial_id}: a sample is not finite, and so there is no score")
+                continue
+            store.add_scores(trial_id, protocols[trial_id], scores)
+            say(f"  {done}/{len(pending)} {trial_id}: FID {scores['fid']:.2f}")
+    except BrokenProcessPool:
+        raise UserError(
+            f"a process that scored died (for want of memory?); scores so far are kept: try again with fewer than "
+            f"{workers} workers"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _score(spec: TrialSpec, context: TrialContext, store: Store) -> dict[str, float]:
+    return score_weights(spec, store.read_weights(spec.trial_id), context)
+
+
+def choose_protocol(study: Study, profile_name: str, store: Store, name: str) -> None:
+    """Make the study's reports at this profile go by another protocol, until its next run or the next choice.
+
+    Args:
+        study: Whose reports.
+        profile_name: At which profile.
+        store: Where its plan is.
+        name: The protocol's id, or its extractor's name where that says which.
+
+    Raises:
+        UserError: the study never ran here, or the name is that of no protocol with scores, or of several.
+    """
+    plan = store.read_plan(study.name, profile_name)
+    if plan is None:
+        raise UserError(f"{study.name} ({profile_name}) never ran in {store.root}; run it first")
+    known: dict[str, dict[str, ScoreProtocol]] = {}  # by the data of the trials
+    data = {}
+    for trial_id in dict.fromkeys(cell["trial_id"] for cell in plan["cells"]):
+        if store.status(trial_id) == "ok":
+            data[trial_id] = store.read_spec(trial_id).data_fingerprint
+            scored = {key: protocol for key, (protocol, _) in store.read_scores(trial_id).items()}
+            known.setdefault(data[trial_id], {}).update(scored)
+    chosen = {fingerprint: _meant(name, protocols) for fingerprint, protocols in known.items()}
+    if not chosen:
+        raise UserError(f"{study.name} ({profile_name}) has no finished trial in {store.root}; run it first")
+    first = next(iter(chosen.values()))
+    cells = [
+        {**cell, "protocol_id": chosen[data[cell["trial_id"]]] if cell["trial_id"] in data else first}
+        for cell in plan["cells"]
+    ]
+    store.write_plan(study.name, profile_name, {**plan, "protocol_id": first, "cells": cells})
+
+
+def _meant(name: str, protocols: Mapping[str, ScoreProtocol]) -> str:
+    meant = [key for key, protocol in protocols.items() if name in (key, protocol.extractor)]
+    if len(meant) == 1:
+        return meant[0]
+    there = "; ".join(f"{key} ({p.extractor}, {p.num_generated} generated)" for key, p in sorted(protocols.items()))
+    what = "names several: take an id" if meant else "has no scores: make them with `score`"
+    raise UserError(f"protocol {name!r} {what}; there: {there or 'none'}")

@@ -1,0 +1,92 @@
+"""What the harness costs between trials: studies of no-op trials through the real Ray Tune and the real store.
+
+    python benchmarks/scale.py [--trials 100 1000] [--workers 2]
+
+Driver seconds and memory a trial should stay flat; planning 100,000 trials should take less than 10 s and opening a
+store of 10,000 trials in pandas less than 5 s.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from harness.analysis.results import load
+from harness.data import prepare
+from harness.scheduling.progress import Progress
+from harness.scheduling.trial import TrialContext
+from harness.scheduling.tune import run_trials
+from harness.scoring.extractors import Extractor
+from harness.scoring.fidelity import make_protocol
+from harness.spec import TrialSpec
+from harness.store import Store, TrialResult
+from studies.noise import NOISE
+
+
+def nothing(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> TrialResult:
+    """A trial that is over at once."""
+    return TrialResult(spec=spec, status="ok", protocol=context.protocol, scores={"fid": 1.0}, cost={"seconds": 0.0})
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000], help="sizes of the studies; up to 10000")
+    parser.add_argument("--workers", type=int, default=2, help="trials at once")
+    options = parser.parse_args()
+    profile = NOISE.profile("smoke")
+
+    def specs(number: int) -> list[TrialSpec]:
+        cells = NOISE.expand(profile, -(-number // 18), lambda *_: "0" * 16)
+        return list({cell.spec.trial_id: cell.spec for cell in cells}.values())[:number]
+
+    started = time.perf_counter()
+    planned = specs(100_000)
+    print(f"planning {len(planned):,} trials: {time.perf_counter() - started:.1f} s\n")
+    print("| trials | wall, s | driver CPU, ms a trial | driver memory, MiB (growth) | loading into pandas, s |")
+    print("|---|---|---|---|---|")
+    for number in options.trials:
+        with tempfile.TemporaryDirectory() as scratch:
+            store = Store(Path(scratch) / "store", create=True)
+            data = prepare("mnist-5k", resolution=28, channels=1, cache=store.cache)
+            extractor = Extractor(
+                name="classifier",
+                weights_path=store.cache / "none",
+                weights_hash="0" * 16,
+                channels=1,
+                num_classes=10,
+                accuracy=1.0,
+                feature_rms=1.0,
+            )
+            protocol = make_protocol(extractor, data, num_generated=500)
+            context = TrialContext(data=data, extractor=extractor, protocol=protocol, cache=store.cache)
+            wanted = planned[:number]
+            driver = psutil.Process()
+            before, cpu, began = driver.memory_info().rss, time.process_time(), time.perf_counter()
+            progress = Progress(
+                title="scale",
+                total=number,
+                already_done=0,
+                arms={spec.trial_id: ("none", spec.seed) for spec in wanted},
+                workers=options.workers,
+                stream=io.StringIO(),
+            )
+            with progress:
+                run_trials(wanted, {"0" * 16: context}, store, progress, options.workers, run=nothing)
+            wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+            memory = driver.memory_info().rss
+            began = time.perf_counter()
+            rows = load(store)
+            assert len(rows) == number
+            print(
+                f"| {number:,} | {wall:.0f} | {1000 * cpu / number:.1f} | {memory / 2**20:.0f} "
+                f"({(memory - before) / 2**20:+.0f}) | {time.perf_counter() - began:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

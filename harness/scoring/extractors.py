@@ -6,6 +6,8 @@ import os
 import shutil
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,8 +176,9 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path) -> Extractor:
     weights_path, meta_path = Path(f"{stem}.safetensors"), Path(f"{stem}.json")
     with FileLock(f"{stem}.lock"):
         if not meta_path.exists():
-            network = _train_classifier(data)
-            meta = {"accuracy": _accuracy(network, data), "feature_rms": _feature_rms(network, data)}
+            with _one_thread():
+                network = _train_classifier(data)
+                meta = {"accuracy": _accuracy(network, data), "feature_rms": _feature_rms(network, data)}
             for path, content in (
                 (weights_path, safetensors.torch.save(network.state_dict())),
                 (meta_path, json.dumps(meta).encode()),  # last: it says that the weights are whole
@@ -268,27 +271,33 @@ def _refuse_unreadable(path: Path, pretrained: Pretrained) -> None:
 
 
 def _train_classifier(data: PreparedData) -> Classifier:
-    """Train on the extractor's own part, with small shifts. Deterministic: one thread, its own random stream."""
+    """Train on the extractor's own part, with small shifts. Deterministic in one thread: a random stream of its own."""
     images, labels = (
         torch.from_numpy(np.array(data.images("extractor"))),
         torch.from_numpy(data.labels("extractor")),
     )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Classifier(data.channels, int(data.num_classes or 0)).train()
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        for _ in range(EPOCHS):
+            for index in torch.randperm(len(images)).split(BATCH):
+                pixels = _shifted(images[index].float() / 127.5 - 1)
+                optimizer.zero_grad()
+                cross_entropy(network.on_pixels(pixels)[1], labels[index]).backward()
+                optimizer.step()
+    return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over several threads differ in their last digits, and those would reach the protocol's name."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = Classifier(data.channels, int(data.num_classes or 0)).train()
-            optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-            for _ in range(EPOCHS):
-                for index in torch.randperm(len(images)).split(BATCH):
-                    pixels = _shifted(images[index].float() / 127.5 - 1)
-                    optimizer.zero_grad()
-                    cross_entropy(network.on_pixels(pixels)[1], labels[index]).backward()
-                    optimizer.step()
+        yield
     finally:
         torch.set_num_threads(threads)
-    return network.eval().requires_grad_(False)
 
 
 def _shifted(pixels: Tensor) -> Tensor:

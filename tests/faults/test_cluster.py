@@ -13,6 +13,8 @@ from harness.store import Store
 from tests.faults.conftest import PATIENCE, SLEEPERS, Launch, Program, executions, starts, whole_trials
 from tests.faults.sleepers import specs
 
+pytestmark = pytest.mark.slow  # several raylets on one small machine
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:

@@ -164,7 +164,7 @@ def score(
     from harness.scheduling.runner import default_workers
 
     try:
-        rescore(
+        protocol_id = rescore(
             study,
             profile,
             opened,
@@ -176,7 +176,9 @@ def score(
     except KeyboardInterrupt:
         _say(f"interrupted: scores so far are kept in {store}; the same command goes on from there")
         raise typer.Exit(130) from None
-    typer.echo(f"`python -m studies report {name} --profile {profile} --protocol {protocol}` reports by it")
+    typer.echo(
+        f"`python -m studies report {name} --profile {profile} --store {store} --protocol {protocol_id}` goes by it"
+    )
 
 
 @app.command()

@@ -19,7 +19,7 @@ FEWEST_SAMPLES = 20
 
 def rescore(
     study: Study, profile_name: str, store: Store, *, extractor: str, num_generated: int | None, workers: int, say: Say
-) -> None:
+) -> str:
     """Score what the study's last run at this profile left, under another protocol.
 
     Each score is kept as soon as it is there: interrupted, the same call goes on from there.
@@ -32,6 +32,9 @@ def rescore(
         num_generated: Samples a trial; the profile's own number if None.
         workers: Trials at once.
         say: Told what happens.
+
+    Returns:
+        The protocol's id; of several data sets, the first one's.
 
     Raises:
         UserError: the study never ran here, its data changed since, or the extractor cannot be had.
@@ -54,8 +57,9 @@ def rescore(
     for protocol in dict.fromkeys(protocols.values()):
         say(f"protocol {protocol.protocol_id}: {protocol.describe()}")
     say(f"{len(pending)} of {len(finished)} finished trials to score, {workers} at once")
+    protocol_id = protocols[finished[0]].protocol_id
     if not pending:
-        return
+        return protocol_id
     # Spawned: a fork of a process in which torch has run threads may hang.
     pool = ProcessPoolExecutor(min(workers, len(pending)), mp_context=multiprocessing.get_context("spawn"))
     try:
@@ -76,6 +80,7 @@ def rescore(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    return protocol_id
 
 
 def _score(spec: TrialSpec, context: TrialContext, store: Store) -> dict[str, float]:

@@ -250,10 +250,10 @@ def _download(name: str, target: Path) -> None:
     except Exception as error:  # noqa: BLE001  torch.hub runs code of others, and raises as it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if pretrained.hub:
-            wanted = f"its code at {_hub_code(pretrained)} and its weights at {target}"
+            wanted = f"its code at {_hub_code(pretrained)} and its weights at {target} by hand"
         else:
-            wanted = f"{pretrained.url} at {target}, or name a local copy in {WEIGHTS_VARIABLE}"
-        raise UserError(f"cannot download the extractor {name!r} ({reason}); put {wanted} by hand") from None
+            wanted = f"{pretrained.url} at {target} by hand, or name a local copy in {WEIGHTS_VARIABLE}"
+        raise UserError(f"cannot download the extractor {name!r} ({reason}); put {wanted}") from None
 
 
 def _refuse_unreadable(path: Path, pretrained: Pretrained) -> None:

@@ -31,8 +31,8 @@ plan-%: setup ## say what study-% would do, and run nothing
 study-%: setup ## run a study (study-noise, ...) and write its report
 	@$(RUN) run $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
 
-studies: ## run all studies of the founding document's claims, then answer them on one page
-	@for study in architecture depth stabilization noise; do $(MAKE) --no-print-directory study-$$study || exit; done
+studies: ## run all laptop studies, then answer the founding document's claims on one page
+	@for study in architecture depth stabilization noise modern combined; do $(MAKE) --no-print-directory study-$$study || exit; done
 	@$(MAKE) --no-print-directory summary
 
 report-%: setup ## write a study's report again from the store

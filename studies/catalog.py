@@ -9,12 +9,13 @@ from harness.user_code import read_user_code
 from studies.architecture import ARCHITECTURE
 from studies.combined import COMBINED
 from studies.depth import DEPTH
+from studies.modern import MODERN
 from studies.noise import NOISE
 from studies.reference import REFERENCE
 from studies.stabilization import STABILIZATION
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, COMBINED, REFERENCE)
+    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, REFERENCE)
 }
 
 

@@ -10,7 +10,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "... it lowers its loss while D is still learning": ("depth/loss-dc", "depth/loss-fc"),
     "... so that D no longer outruns it": ("depth/balance-dc", "depth/balance-fc"),
     "... but its image quality falls": ("depth/quality-dc", "depth/quality-fc"),
-    "D converging faster than G is the common failure": (),
+    "D converging faster than G is the common failure": ("stabilization/faster-player",),
     "(a) Several G updates per D update help": (
         "stabilization/remedies-dc/2 G steps a D step",
         "stabilization/remedies-fc/2 G steps a D step",

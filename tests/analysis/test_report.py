@@ -281,13 +281,13 @@ def test_the_summary_answers_every_claim_and_says_what_has_no_results(
     text = shown_by(page, monkeypatch)
     for words in CLAIMS:
         assert f"| {words}" in text
-    assert "No results yet of: architecture, depth, stabilization, combined." in text
-    assert text.count("**No results.** The study") == 4 and "make study-depth PROFILE=laptop" in text
+    assert "No results yet of: architecture, depth, stabilization, modern, combined." in text
+    assert text.count("**No results.** The study") == 5 and "make study-depth PROFILE=laptop" in text
     verdicts = page._claim_table().set_index("claim").verdict
     answer = next(a for a in page.pages["noise"].answers if a.question == "latent-std-fc")
     assert verdicts["There is a sweet spot of noise: the latent's scale"] == answer.verdict
     assert verdicts["DC images are clearly better than FC images"] == "no results"
-    assert verdicts["D converging faster than G is the common failure"] == "not tested"
+    assert verdicts["D converging faster than G is the common failure"] == "no results"
     assert "noise-claims" in text
 
 

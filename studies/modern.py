@@ -1,0 +1,80 @@
+"""Does what the field uses beyond the founding document help? Tricks of ten years, each at its paper's setting.
+
+Judged as in stabilization.py: at the baseline's own learning rates and for the same number of images.
+"""
+
+from dataclasses import replace
+
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import DC, DC_PLAIN_D, REFERENCE_DC
+from studies.profiles import LAPTOP, PAPER, SMOKE
+
+TRICKS = Factor(
+    label="trick",
+    levels=(
+        Level(label="none"),
+        Level(label="D learns 4× faster (TTUR)", changes={"generator_lr": 5e-4}),
+        Level(label="gradients clipped at 1", changes={"gradient_clip": 1.0}),
+        Level(label="DiffAugment", changes={"augmentation": "brightness+translation+cutout"}),
+        Level(label="hinge loss", changes={"loss": "hinge"}),
+        Level(label="least-squares loss", changes={"loss": "least-squares"}),
+        Level(label="spectral norm in D", changes={"discriminator_norm": "spectral"}),
+    ),
+)
+AVERAGE = Factor(
+    label="half-life of G's moving average, kimg",
+    levels=(Level(label="none", changes={"ema_kimg": 0.001}), Level(label="2")),
+)
+SMOOTH_D = Factor(
+    label="what keeps D smooth",
+    levels=(
+        Level(label="nothing"),
+        Level(label="batch norm", baseline="dc"),
+        Level(label="spectral norm", baseline="dc", changes={"discriminator_norm": "spectral"}),
+        Level(label="R1, γ = 1", changes={"r1_gamma": 1.0}),
+        Level(label="Wasserstein, penalty 10", changes={"loss": "wasserstein", "gradient_penalty": 10.0}),
+    ),
+)
+
+MODERN = Study(
+    name="modern",
+    title="Does what the field uses today help?",
+    baselines={"dc": DC, "dc-plain-d": DC_PLAIN_D},
+    questions=(
+        Question(
+            key="tricks",
+            text="Does what the field uses beyond the document improve a DC GAN?",
+            hypothesis="Each lowers FID, says its paper.",
+            baseline="dc",
+            factor=TRICKS,
+            kind="contrast",
+            expected="lower",
+        ),
+        Question(
+            key="moving-average",
+            text="Is G better without its moving average?",
+            hypothesis="No, worse: the average is nearer the centre of the orbit that the two players run on.",
+            baseline="dc",
+            factor=AVERAGE,
+            kind="contrast",
+            expected="higher",
+        ),
+        Question(
+            key="smooth-d",
+            text="Without batch norm in D, what makes up for it?",
+            hypothesis="Each lowers FID: a D whose gradient is bounded is a better teacher.",
+            baseline="dc-plain-d",
+            factor=SMOOTH_D,
+            kind="contrast",
+            expected="lower",
+        ),
+    ),
+    profiles=(
+        SMOKE,
+        LAPTOP,
+        replace(
+            PAPER,
+            baselines={"dc": REFERENCE_DC, "dc-plain-d": {**REFERENCE_DC, "discriminator_norm": "none"}},
+        ),
+    ),
+)

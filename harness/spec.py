@@ -153,6 +153,7 @@ class TrialSpec:
                 if value not in known:
                     raise unknown_name(name, value, ("none", *known) if name == "augmentation" else known)
         require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
+        self._refuse_impossible_depths()
         self._refuse_contradictions()
         require(
             "batch_size",
@@ -163,6 +164,29 @@ class TrialSpec:
     def _require(self, name: str, ok: bool, allowed: str) -> None:
         if not ok:
             raise UserError(f"{name}={getattr(self, name)!r} is out of range; allowed: {allowed}")
+
+    def _refuse_impossible_depths(self) -> None:
+        """Refuse what architectures/dc.py could not build, without importing it, and torch with it.
+
+        A test holds the two together at every resolution. Networks of a user's own are tried when a study is planned.
+        """
+        if self.architecture != "dc":
+            return
+        doublings, base = 0, self.resolution
+        while base % 2 == 0 and base >= 8:
+            doublings, base = doublings + 1, base // 2
+        halvings = (self.resolution - 1).bit_length()
+        at = f"for dc at resolution={self.resolution}"
+        self._require(
+            "generator_depth",
+            self.generator_depth >= doublings,
+            f"at least {doublings} {at}, which takes {doublings} stride-2 blocks from {base}×{base}",
+        )
+        self._require(
+            "discriminator_depth",
+            self.discriminator_depth <= halvings,
+            f"at most {halvings} {at}, where 1×1 is reached",
+        )
 
     def _refuse_contradictions(self) -> None:
         """Refuse tricks that make no sense together, with the reason."""
@@ -186,6 +210,17 @@ class TrialSpec:
                 self.loss == "wasserstein" and not smooth,
                 "loss",
                 "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'",
+            ),
+            (
+                self.real_label_low <= self.fake_label_high,
+                "real_label_low",
+                f"tells D that real images are no more real than fake ones; allowed: above fake_label_high="
+                f"{self.fake_label_high!r}",
+            ),
+            (
+                self.architecture == "fc" and self.discriminator_norm == "none",
+                "discriminator_norm",
+                "is what fc has anyway, and would be one trial under two names; allowed with it: own, spectral",
             ),
             (
                 self.mixed_batches and not batch_norm,

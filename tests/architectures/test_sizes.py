@@ -1,10 +1,50 @@
-"""Studies that promise the same number of parameters keep the promise."""
+"""What specs and studies promise of networks: which depths there are, the same number of parameters, the references."""
+
+from collections.abc import Callable
 
 import pytest
+import torch
 
+import architectures
+import harness.spec
 from architectures import count_parameters
+from harness.errors import UserError
+from harness.spec import TrialSpec
 from harness.training.loop import build_networks
+from harness.training.losses import LOSSES
+from harness.training.tricks import AUGMENTATIONS
 from studies import STUDIES
+from tests.unit.test_spec import VALUES
+
+
+def test_a_spec_knows_the_names_that_there_are() -> None:
+    """It lists them without importing the registries, and torch with them."""
+    assert tuple(architectures.ARCHITECTURES) == harness.spec.ARCHITECTURES
+    assert tuple(LOSSES) == harness.spec.LOSSES
+    assert tuple(AUGMENTATIONS) == harness.spec.AUGMENTATIONS
+
+
+def is_refused(make: Callable[..., object], values: dict[str, object], error: type[Exception]) -> bool:
+    try:
+        make(**values)
+    except error:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", architectures.ARCHITECTURES)
+@pytest.mark.parametrize("resolution", [*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024])
+def test_a_spec_is_refused_exactly_where_its_networks_cannot_be_built(name: str, resolution: int) -> None:
+    own = architectures.defaults(name, resolution=resolution)
+    for player in ("generator_depth", "discriminator_depth"):
+        for depth in range(12):
+            network = {"resolution": resolution, "generator_width": 1, "discriminator_width": 1}
+            network |= {key: own[key] for key in ("generator_depth", "discriminator_depth")} | {player: depth}
+            with torch.device("meta"):
+                impossible = is_refused(
+                    architectures.build, {"name": name, "channels": 1, "latent_dim": 1, **network}, ValueError
+                )
+            assert is_refused(TrialSpec, {**VALUES, "architecture": name, **network}, UserError) == impossible, network
 
 
 def generator_sizes(name: str, key: str) -> list[int]:

@@ -24,7 +24,7 @@ VALUES = {
 OTHER = {  # another allowed value of every field
     "dataset": "folder:somewhere",
     "data_fingerprint": "1" * 16,
-    "resolution": 32,
+    "resolution": 30,
     "channels": 3,
     "architecture": "fc",
     "latent_dim": 65,
@@ -124,6 +124,23 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
             "sync_batch_norm=True does nothing without batch norm",
         ),
         ({"generator_steps": 0}, "generator_steps=0 is out of range"),
+        (
+            {"real_label_low": 0.2, "fake_label_high": 0.3},
+            "real_label_low=0.2 tells D that real images are no more real than fake ones; allowed: above fake_label",
+        ),
+        ({"architecture": "fc", "discriminator_norm": "none"}, "discriminator_norm='none' is what fc has anyway"),
+        (
+            {"generator_depth": 1},
+            "generator_depth=1 is out of range; allowed: at least 2 for dc at resolution=28, which takes 2",
+        ),
+        (
+            {"resolution": 96},
+            "generator_depth=2 is out of range; allowed: at least 4 for dc at resolution=96, which takes 4",
+        ),
+        (
+            {"discriminator_depth": 6},
+            "discriminator_depth=6 is out of range; allowed: at most 5 for dc at resolution=28",
+        ),
     ],
 )
 def test_contradictions_are_refused_with_the_reason(changes: dict, message: str) -> None:
@@ -160,6 +177,8 @@ def test_round_trip() -> None:
         ("instance_noise", -0.1),
         ("discriminator_dropout", 1.0),
         ("generator_dropout", -0.1),
+        ("label_flip_rate", -0.01),
+        ("latent_dim", -3),
         ("batch_size", 1),
         ("kimg", -1.0),
         ("kimg", float("inf")),

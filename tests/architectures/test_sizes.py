@@ -67,3 +67,27 @@ def test_a_sweep_at_the_same_size_is_one(family: str) -> None:
 def test_the_small_fc_generator_is_as_large_as_dcs() -> None:
     small, dc = generator_sizes("architecture", "size")
     assert small == pytest.approx(dc, rel=0.01)
+
+
+def test_the_paper_profile_trains_the_founding_documents_networks() -> None:
+    """With the batches that it gives; tests/architectures/test_golden.py has its tables layer by layer."""
+    expected = {"fc": (256, 56, 1, 100, 3_897_152, 3_868_673), "dc": (128, 96, 3, 128, 5_472_483, 734_977)}
+    for study, profile in (
+        ("reference", "paper"),
+        ("reference", "smoke"),
+        ("noise", "paper"),
+        ("depth", "paper@folder:x"),
+    ):
+        cells = STUDIES[study].expand(STUDIES[study].profile(profile), 1, lambda *_: "0" * 16)
+        for cell in cells:
+            if cell.arm in expected:
+                s = cell.spec
+                with torch.device("meta"):
+                    gan = build_networks(s)
+                sizes = (count_parameters(net, with_statistics=True) for net in (gan.generator, gan.discriminator))
+                assert (s.batch_size, s.resolution, s.channels, s.latent_dim, *sizes) == expected[cell.arm]
+                reference = architectures.build(
+                    s.architecture, resolution=s.resolution, channels=s.channels, latent_dim=s.latent_dim
+                )
+                assert str(gan) == str(reference), "layer by layer, with its dropout"
+        assert {"fc", "dc"} <= {cell.arm for cell in cells}

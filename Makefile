@@ -59,8 +59,9 @@ lint: setup ## check style and types
 format: setup ## put the code into style
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
-benchmark: setup ## compare training with a bare PyTorch loop
+benchmark: setup ## compare training with a bare PyTorch loop, and what depths and resolutions cost
 	@$(VENV)/bin/python benchmarks/training.py
+	@$(VENV)/bin/python benchmarks/networks.py
 
 clean: ## remove the environment and caches; stores are left alone
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -249,7 +249,7 @@ class Study:
             fingerprint: Tells the content of a data set, so that the spec names pixels and not a path.
 
         Raises:
-            UserError: seeds below 1, or a spec that is refused.
+            UserError: seeds below 1, or a spec that is refused, naming the arm.
         """
         if profile.baselines or profile.factors:
             resolved = self.at(profile.name)
@@ -274,7 +274,7 @@ class Study:
                 values["code"] = self.code
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
         return [
-            Cell(arm=arm, seed=seed, spec=TrialSpec.from_dict({**_SPEC_DEFAULTS, **values, "seed": seed}))
+            Cell(arm=arm, seed=seed, spec=_spec(arm, {**values, "seed": seed}))
             for seed in range(max(wanted.values()))
             for arm, values in arms.items()
             if seed < wanted[arm]
@@ -285,6 +285,13 @@ _FIELDS = TrialSpec.__dataclass_fields__
 _SPEC_DEFAULTS: dict[str, Value] = {
     name: f.default for name, f in _FIELDS.items() if isinstance(f.default, int | float | str)
 }
+
+
+def _spec(arm: str, values: Changes) -> TrialSpec:
+    try:
+        return TrialSpec.from_dict({**_SPEC_DEFAULTS, **values})
+    except UserError as error:
+        raise UserError(f"arm {arm!r}: {error}") from None
 
 
 def _of(values: Changes, field: str) -> Value | None:

@@ -1,21 +1,22 @@
 """How deep should G be, and how deep D? Depth is defined by example in architectures/fc.py and dc.py.
 
-A deeper generator is also a larger one. So each sweep is asked a second time with widths chosen such that all
-levels have about the parameters of the baseline (within 4%; a test counts them).
+A deeper network is also a larger one. So each sweep is asked a second time with widths chosen such that all levels
+have about the parameters of the baseline (within 4%; a test counts them).
 """
 
 from dataclasses import replace
+from typing import Literal
 
 from harness.study import Factor, Level, Question, Study
 from studies.baselines import DC, FC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
 
-def _same_size(widths: dict[int, int]) -> Factor:
+def _same_size(player: Literal["generator", "discriminator"], widths: dict[int, int]) -> Factor:
     return Factor(
-        label="depth of G, at the same number of parameters",
+        label=f"depth of {player[0].upper()}, at the same number of parameters",
         levels=tuple(
-            Level(label=str(depth), changes={"generator_depth": depth, "generator_width": width})
+            Level(label=str(depth), changes={f"{player}_depth": depth, f"{player}_width": width})
             for depth, width in widths.items()
         ),
     )
@@ -23,8 +24,9 @@ def _same_size(widths: dict[int, int]) -> Factor:
 
 DC_DEPTH = Factor.of_field("generator_depth", (2, 3, 4), label="depth of G (transposed-convolution blocks)")
 FC_DEPTH = Factor.of_field("generator_depth", (1, 2, 3, 4), label="depth of G (hidden layers)")
-DC_DEPTH_SAME_SIZE = _same_size({2: 16, 3: 12, 4: 8})
-FC_DEPTH_SAME_SIZE = _same_size({1: 676, 2: 265, 3: 128, 4: 64})
+DC_DEPTH_SAME_SIZE = _same_size("generator", {2: 16, 3: 12, 4: 8})
+FC_DEPTH_SAME_SIZE = _same_size("generator", {1: 676, 2: 265, 3: 128, 4: 64})
+D_DEPTH_SAME_SIZE = _same_size("discriminator", {1: 62, 2: 27, 3: 16})  # at depth 4 no width comes within 10%
 D_DEPTH = Factor.of_field("discriminator_depth", (1, 2, 3, 4), label="depth of D (convolutions)")
 
 # At the reference networks' sizes: a 96×96 generator needs four blocks, and the reference has five.
@@ -163,6 +165,15 @@ DEPTH = Study(
             kind="trend",
             expected="falling",
         ),
+        Question(
+            key="d-depth-quality-same-size",
+            text="Is it depth, or only size, in D?",
+            hypothesis="Depth: FID falls along D's depth at the same number of parameters too.",
+            baseline="dc",
+            factor=D_DEPTH_SAME_SIZE,
+            kind="trend",
+            expected="falling",
+        ),
     ),
     profiles=(
         SMOKE,
@@ -172,8 +183,9 @@ DEPTH = Study(
             factors={
                 **dict.fromkeys(("quality-dc", "speed-dc", "loss-dc", "balance-dc"), DEEP),
                 **dict.fromkeys(("d-depth-balance", "d-depth-quality"), DEEP_D),
-                "quality-dc-same-size": _same_size({4: 58, 5: 32, 6: 17}),
-                "quality-fc-same-size": _same_size({1: 1203, 2: 525, 3: 256, 4: 127}),
+                "quality-dc-same-size": _same_size("generator", {4: 58, 5: 32, 6: 17}),
+                "quality-fc-same-size": _same_size("generator", {1: 1203, 2: 525, 3: 256, 4: 127}),
+                "d-depth-quality-same-size": _same_size("discriminator", {2: 195, 3: 120, 4: 64, 5: 33}),
             },
         ),
     ),

@@ -47,25 +47,30 @@ def test_a_spec_is_refused_exactly_where_its_networks_cannot_be_built(name: str,
             assert is_refused(TrialSpec, {**VALUES, "architecture": name, **network}, UserError) == impossible, network
 
 
-def generator_sizes(name: str, key: str) -> list[int]:
-    """Parameters of G at each level of a question, in the laptop profile."""
-    study = STUDIES[name]
-    cells = study.expand(study.profile("laptop"), 1, lambda *_: "0" * 16)
-    specs = {cell.arm: cell.spec for cell in cells}
-    arms = study.arms(study.question(key)).values()
-    return [count_parameters(build_networks(specs[arm]).generator) for arm in arms]
+def sizes(name: str, key: str, player: str, profile: str) -> list[int]:
+    """Parameters of G or D at each level of a question."""
+    study = STUDIES[name].at(profile)
+    specs = {cell.arm: cell.spec for cell in study.expand(study.profile(profile), 1, lambda *_: "0" * 16)}
+    with torch.device("meta"):
+        networks = [build_networks(specs[arm]) for arm in study.arms(study.question(key)).values()]
+    return [count_parameters(getattr(network, player)) for network in networks]
 
 
-@pytest.mark.parametrize("family", ["dc", "fc"])
-def test_a_sweep_at_the_same_size_is_one(family: str) -> None:
-    sizes = generator_sizes("depth", f"quality-{family}-same-size")
-    assert max(sizes) < 1.04 * min(sizes)
-    plain = generator_sizes("depth", f"quality-{family}")
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+@pytest.mark.parametrize(
+    ("question", "player"),
+    [("quality-dc", "generator"), ("quality-fc", "generator"), ("d-depth-quality", "discriminator")],
+)
+def test_a_sweep_at_the_same_size_is_one(question: str, player: str, profile: str) -> None:
+    same = sizes("depth", f"{question}-same-size", player, profile)
+    assert len(same) >= 3 and max(same) < 1.04 * min(same)
+    plain = sizes("depth", question, player, profile)
     assert max(plain) > 2 * min(plain), "the plain sweep changes the size, or the other would not be needed"
 
 
-def test_the_small_fc_generator_is_as_large_as_dcs() -> None:
-    small, dc = generator_sizes("architecture", "size")
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_the_small_fc_generator_is_as_large_as_dcs(profile: str) -> None:
+    small, dc = sizes("architecture", "size", "generator", profile)
     assert small == pytest.approx(dc, rel=0.01)
 
 

@@ -1,12 +1,20 @@
-"""What a plan promises: disk and workers."""
+"""What a plan promises: disk and workers; and what it refuses."""
 
+from dataclasses import replace
+
+import pytest
 import safetensors.torch
 import torch
 
+import architectures
+from architectures import fc
+from architectures.contract import require
+from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.runner import SMALL_FILES, default_workers, make_plan
 from harness.spec import TrialSpec
 from harness.training.loop import build_networks
+from studies.baselines import FC
 from studies.noise import NOISE
 
 
@@ -37,3 +45,21 @@ def test_workers_by_default(monkeypatch) -> None:
     assert default_workers(Cluster(gpus_per_trial=0.25)) == 8
     assert default_workers(Cluster(gpus_per_trial=2)) == 1
     assert default_workers(Cluster(gpus_per_trial=0)) == 8
+
+
+def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) -> None:
+    with pytest.raises(UserError) as caught:
+        make_plan(NOISE, "smoke@mnist-5k@20", 1, None)
+    allowed = "batch_size=32 is out of range; allowed: at most 20, the training images of mnist-5k@20"
+    assert allowed in str(caught.value) and "\n" not in str(caught.value)
+
+    def shallow(**choices) -> architectures.GanPair:
+        require(choices["generator_depth"] < 2, "generator_depth", choices["generator_depth"], "at most 1")
+        return fc.build(**choices)
+
+    monkeypatch.setitem(architectures.ARCHITECTURES, "shallow", architectures.Architecture(shallow, fc.defaults))
+    own = replace(NOISE, baselines={**NOISE.baselines, "shallow": {**FC, "architecture": "shallow"}}, code="0" * 16)
+    with pytest.raises(
+        UserError, match="arm 'shallow' cannot be built: generator_depth=3 is not possible; allowed: at most 1"
+    ):
+        make_plan(own, "smoke", 1, None)

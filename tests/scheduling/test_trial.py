@@ -264,7 +264,7 @@ def test_a_level_that_cannot_be_is_refused_before_work(tmp_path) -> None:
     for study, message in (
         (
             one_question(field="generator_depth", values=(1, 2)),
-            "arm 'dc generator_depth=1' cannot be built: generator_depth=1",
+            "arm 'dc generator_depth=1': generator_depth=1 is out of range; allowed: at least 2 for dc",
         ),
         (one_question(field="generator_norm", values=("batch", "layer")), "unknown generator_norm 'layer'"),
         (on_data("mnist5k"), "unknown dataset 'mnist5k'"),

@@ -101,9 +101,8 @@ class TrialSpec:
     world_size: int = 1  # ranks; each sees batch_size / world_size images, which batch norm notices
 
     def __post_init__(self) -> None:
-        for name, kind in _field_types().items():
+        for name, (kind, choices) in _field_types().items():
             value = getattr(self, name)
-            choices = get_args(kind)
             if choices and value not in choices:
                 raise unknown_name(f"{name}", value, choices)
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -264,7 +263,7 @@ class TrialSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in _field_types()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrialSpec":
@@ -272,11 +271,10 @@ class TrialSpec:
 
         A trick that was not there yet when it was written is off.
         """
-        names = {f.name for f in dataclasses.fields(cls)}
+        names, off = _field_types().keys(), _off(cls)
         for name in values:
             if name not in names:
                 raise unknown_name("spec field", name, sorted(names))
-        off = {f.name: f.metadata["off"] for f in dataclasses.fields(cls) if "off" in f.metadata}
         missing = sorted(names - values.keys() - off.keys())
         if missing:
             raise UserError(f"spec lacks the fields {', '.join(missing)}")
@@ -285,9 +283,14 @@ class TrialSpec:
 
 def _identity(spec: Any) -> dict[str, Any]:
     """The fields of a frozen dataclass without those that are off."""
-    values = dataclasses.asdict(spec)
-    off = {f.name: f.metadata["off"] for f in dataclasses.fields(spec) if "off" in f.metadata}
-    return {name: value for name, value in values.items() if name not in off or value != off[name]}
+    off = _off(type(spec))
+    return {name: value for name, value in spec.to_dict().items() if name not in off or value != off[name]}
+
+
+@cache
+def _off(kind: Any) -> Mapping[str, Any]:
+    """Field -> its value when off, of the fields that `_trick` made."""
+    return {f.name: f.metadata["off"] for f in dataclasses.fields(kind) if "off" in f.metadata}
 
 
 def uses_own_code(values: Mapping[str, Any]) -> bool:
@@ -307,8 +310,9 @@ def _split(augmentation: str) -> tuple[str, ...]:
 
 
 @cache
-def _field_types() -> dict[str, Any]:
-    return get_type_hints(TrialSpec)
+def _field_types() -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """Field -> its type, and the values that a Literal allows."""
+    return {name: (kind, get_args(kind)) for name, kind in get_type_hints(TrialSpec).items()}
 
 
 @dataclass(frozen=True, kw_only=True)

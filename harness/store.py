@@ -9,7 +9,8 @@
                              weights.safetensors    generator, its moving average, discriminator
     <root>/references/<protocol_id>.json     scores of real images: the floor
     <root>/plans/<study>-<profile>.json      which trial fills which (arm, seed) of a study
-    <root>/cache/                            prepared data, extractors, features, snapshots; KEPT says what may go
+    <root>/cache/                            prepared data, extractors, features, snapshots, the index; KEPT says what
+                                             may go
     <root>/reports/<study>-<profile>/        what `report` writes; rebuilt from the rest
     <root>/quarantine/                       damaged trials and files, as they were found; never read
     <root>/claims                            an empty file whose locks say which trials a live process is running
@@ -57,6 +58,7 @@ KEPT: dict[str, str] = {
     "cache/downloads": "for ever",
     "cache/data": "until pruned",
     "cache/features": "until pruned",
+    "cache/index": "until pruned",
     "cache/snapshots": "until the trial is done",  # a snapshot is what an unfinished trial goes on from
     "quarantine": "until pruned on request",
 }
@@ -319,6 +321,37 @@ class Store:
             raise Damaged(path, "its checksum differs")
         return content
 
+    # ---- an index, which others make; harness/analysis/index.py says what it may be trusted for ----
+
+    def stamp(self, trial_id: str) -> str:
+        """Of names, inodes, sizes and times of a trial's files: another as soon as one of them is; none is read.
+
+        Times are those of modification and of the inode's change, so that setting the first back does not help. What
+        cannot be looked at has a new stamp each time.
+        """
+        try:
+            seen = sorted(_stats(self.trial_folder(trial_id)))
+        except OSError:
+            return uuid.uuid4().hex
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+    def read_index(self) -> bytes:
+        """What `write_index` kept; empty where that is gone, or not what was written."""
+        try:
+            digest, _, content = self._index_path.read_bytes().partition(b"\n")
+        except OSError:
+            return b""
+        return content if digest.decode(errors="replace") == hashlib.sha256(content).hexdigest() else b""
+
+    def write_index(self, content: bytes) -> None:
+        """Keep an index over the store; in one that cannot be written, do without."""
+        with contextlib.suppress(UserError):
+            self._write(self._index_path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    @property
+    def _index_path(self) -> Path:
+        return self.root / "cache" / "index" / "rows.jsonl"
+
     # ---- one process a trial ----
 
     @property
@@ -490,9 +523,13 @@ class Store:
         return sorted(p for p in place.iterdir() if not p.name.startswith(".")) if place.is_dir() else []
 
     def _write_json(self, path: Path, content: Any) -> None:
+        self._write(path, _sealed(content))
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Put a file into the place of what was there, whole or not at all."""
         staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         try:
-            _write_synced(staging, _sealed(content))
+            _write_synced(staging, content)
             staging.replace(path)
         except OSError as error:
             raise _explained(error, self.root) from None
@@ -555,10 +592,14 @@ def _place(trial_id: str) -> int:
     return int(trial_id, 16) >> 1  # a file's offsets have 63 bits
 
 
-def iter_results(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(trial_id, result.json) of every trial in the store."""
-    for trial_id in store.trial_ids():
-        yield trial_id, store.read_result(trial_id)
+def _stats(folder: Path | str) -> Iterator[tuple[str | int, ...]]:
+    """(path, inode, size, times in ns) of everything below the folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found = entry.stat()
+            yield entry.path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            if entry.is_dir():
+                yield from _stats(entry.path)
 
 
 def _json_bytes(content: Any) -> bytes:

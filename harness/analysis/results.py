@@ -1,12 +1,13 @@
 """From the store to pandas: one row a trial, failures too."""
 
 import math
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.analysis import index
 from harness.errors import UserError, unknown_name
 from harness.metrics import THRESHOLDS
 from harness.store import Store
@@ -33,6 +34,8 @@ def load(
     field of the spec, commit and date. A trial that several studies share is one row, with their names and arms joined
     by " | "; with `study` only that study's trials, under its own arm names.
 
+    Files that were read before and have not changed since are not read again (`harness.analysis.index`).
+
     Args:
         store: A store or its folder.
         study: Keep only this study's trials.
@@ -41,6 +44,7 @@ def load(
 
     Raises:
         UserError: the study never ran here, no trial has scores of that protocol, or scores of several would be mixed.
+        Damaged: a file that goes into the table is not what was written.
     """
     if profile is not None and study is None:
         raise UserError(f"profile={profile!r} needs a study to belong to; name it with study")
@@ -62,11 +66,9 @@ def load(
             places.setdefault(cell["trial_id"], []).append((plan["study"], cell["arm"]))
 
     rows, protocols, known = [], set(), set(protocol_of.values())
-    for trial_id in store.trial_ids():
-        if study is not None and trial_id not in places:
-            continue
-        result, spec = store.read_result(trial_id), store.read_spec(trial_id)
-        scored = store.read_scores(trial_id)
+    trial_ids = [trial_id for trial_id in store.trial_ids() if study is None or trial_id in places]
+    for trial_id, found in index.records(store, trial_ids, _record).items():
+        scored = found["scores"]
         known |= scored.keys()
         wanted = protocol_id or (protocol_of.get(trial_id) if profile else None)
         if wanted is not None:
@@ -78,29 +80,41 @@ def load(
                 f"the trials of {store.root} were scored under several protocols ({', '.join(sorted(protocols))}), "
                 f"whose scores cannot be compared; choose one with protocol_id"
             )
-        protocol, scores = next(iter(scored.values()), (None, {}))
+        protocol, scores = next(iter(scored.items()), ("", {}))
         here = places.get(trial_id, [])
         rows.append(
             {
                 "trial_id": trial_id,
                 "study": " | ".join(dict.fromkeys(s for s, _ in here)),
                 "arm": " | ".join(dict.fromkeys(a for _, a in here)),
-                "seed": spec.seed,
-                "status": result["status"],
+                "seed": found["spec"]["seed"],
+                "status": found["status"],
                 **{name: scores.get(name, float("nan")) for name in SCORES},
-                "seconds": result["cost"].get("seconds", float("nan")),
-                **curve_metrics(store, trial_id, result["status"], spec.kimg),
-                "error": result["error"],
-                "protocol_id": protocol.protocol_id if protocol else "",
-                **{k: v for k, v in result["cost"].items() if k not in ("seconds", "kimg")},
-                **{k: v for k, v in spec.to_dict().items() if k != "seed"},
-                "commit": result["provenance"].get("commit", ""),
-                "date": result["provenance"].get("date", ""),
+                "seconds": found["cost"].get("seconds", float("nan")),
+                **found["from_curves"],
+                "error": found["error"],
+                "protocol_id": protocol,
+                **{k: v for k, v in found["cost"].items() if k not in ("seconds", "kimg")},
+                **{k: v for k, v in found["spec"].items() if k != "seed"},
+                "commit": found["commit"],
+                "date": found["date"],
             }
         )
     if protocol_id is not None and protocol_id not in known:
         raise unknown_name("protocol_id", protocol_id, sorted(known))
     return pd.DataFrame(rows, columns=None if rows else list(FIRST))
+
+
+def _record(store: Store, trial_id: str) -> dict[str, Any]:
+    """All that a row is made from, whatever the study and protocol; each file is checked as it is read."""
+    result, spec = store.read_result(trial_id), store.read_spec(trial_id)
+    return {
+        **{name: result[name] for name in ("status", "error", "cost")},
+        **{name: result["provenance"].get(name, "") for name in ("commit", "date")},
+        "spec": spec.to_dict(),
+        "scores": {protocol_id: scores for protocol_id, (_, scores) in store.read_scores(trial_id).items()},
+        "from_curves": curve_metrics(store, trial_id, result["status"], spec.kimg),
+    }
 
 
 def curve_metrics(store: Store, trial_id: str, status: str, kimg: float) -> dict[str, float]:
@@ -113,14 +127,13 @@ def curve_metrics(store: Store, trial_id: str, status: str, kimg: float) -> dict
         NaN where there is no such curve; +inf where the level was not reached, or the trial diverged.
     """
     if status == "ok":
-        return dict(zip(FROM_CURVES, _from_curves(store.root, trial_id, kimg), strict=True))
+        return dict(zip(FROM_CURVES, _from_curves(store, trial_id, kimg), strict=True))
     unreached = math.inf if status == "diverged" else math.nan
     return {name: unreached if name.startswith("kimg_to") else math.nan for name in FROM_CURVES}
 
 
-@lru_cache(maxsize=2**16)  # a finished trial never changes
-def _from_curves(root: Path, trial_id: str, kimg: float) -> tuple[float, ...]:
-    curves = Store(root).read_curves(trial_id, ("kimg", "g_loss", "d_accuracy", "fid_online"))
+def _from_curves(store: Store, trial_id: str, kimg: float) -> tuple[float, ...]:
+    curves = store.read_curves(trial_id, ("kimg", "g_loss", "d_accuracy", "fid_online"))
     if curves.empty:
         return (math.nan,) * len(FROM_CURVES)
     at = curves.kimg.to_numpy()

@@ -1,9 +1,11 @@
 """From a study to a filled store: plan, prepare what trials share, run what is missing."""
 
+import contextlib
+import itertools
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +22,7 @@ from harness.scheduling.trial import GRID, TrialContext
 from harness.scoring.extractors import prepare_extractor, prepare_online_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
-from harness.store import Store, iter_results
+from harness.store import Damaged, Store
 from harness.study import Cell, Profile, Study
 from harness.training.loop import build_networks
 from harness.user_code import read_user_code
@@ -28,6 +30,9 @@ from harness.user_code import read_user_code
 FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
+
+LIKE_TRIALS = 200
+"""Stored trials that are looked at, at most, to say how long one takes."""
 
 Seeds: TypeAlias = int | Mapping[str, int] | None
 """Replicates an arm, or of each arm by name; None for the profile's own number."""
@@ -288,10 +293,12 @@ def _seconds_of_like_trials(store: Store | None, cells: list[Cell]) -> float | N
     if store is None:
         return None
     like = {(c.spec.architecture, c.spec.kimg, c.spec.resolution) for c in cells}
-    seconds = []
-    for trial_id, result in iter_results(store):
-        if result["status"] == "ok":
-            spec = store.read_spec(trial_id)
-            if (spec.architecture, spec.kimg, spec.resolution) in like:
-                seconds.append(result["cost"]["seconds"])
-    return statistics.median(seconds) if seconds else None
+
+    def seconds() -> Iterator[float]:
+        for trial_id in store.trial_ids():
+            with contextlib.suppress(Damaged, FileNotFoundError):  # not a plan's to tell: a run sets them aside
+                result, spec = store.read_result(trial_id), store.read_spec(trial_id)
+                if result["status"] == "ok" and (spec.architecture, spec.kimg, spec.resolution) in like:
+                    yield result["cost"]["seconds"]
+
+    return statistics.median(found) if (found := list(itertools.islice(seconds(), LIKE_TRIALS))) else None

@@ -288,3 +288,7 @@ def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> 
     assert done.trial_id in plan.done and len(plan.pending()) == 35
     assert plan.measured and plan.core_seconds_per_trial == 7.0
     assert plan.seconds_left(workers=5) == 49.0
+
+    (store.trial_folder(done.trial_id) / "result.json").write_text("{")
+    plan = make_plan(NOISE, "smoke", 2, store)
+    assert len(plan.pending()) == 36 and not plan.measured, "damage is no reason not to plan what mends it"

@@ -395,7 +395,13 @@ def test_a_claim_keeps_others_out_and_ends_with_its_process(store: Store) -> Non
 
 def test_prune_takes_what_may_go_and_nothing_else(store: Store) -> None:
     store.write(result())
-    sizes = {"data/key/train.npy": 1000, "features/x.pt": 200, "extractors/w": 30, "downloads/zip": 7}
+    sizes = {
+        "data/key/train.npy": 1000,
+        "features/x.pt": 200,
+        "index/rows.jsonl": 5,
+        "extractors/w": 30,
+        "downloads/zip": 7,
+    }
     snapshots = {f"snapshots/{SPEC.trial_id}.snapshot": 4000, f"snapshots/{OTHER.trial_id}.snapshot": 50_000}
     for name, size in (sizes | snapshots).items():
         (store.cache / name).parent.mkdir(parents=True, exist_ok=True)
@@ -403,9 +409,10 @@ def test_prune_takes_what_may_go_and_nothing_else(store: Store) -> None:
     (store.root / "quarantine").mkdir()
     (store.root / "quarantine" / "x").write_bytes(bytes(11))
     before = everything(store.root)
-    assert store.prune() == {"cache/data": 1000, "cache/features": 200, "cache/snapshots": 4000}
+    assert store.prune() == {"cache/data": 1000, "cache/features": 200, "cache/index": 5, "cache/snapshots": 4000}
     gone = before.keys() - everything(store.root).keys()
-    assert gone == {"cache/data/key/train.npy", "cache/features/x.pt", f"cache/snapshots/{SPEC.trial_id}.snapshot"}
+    remakeable = {"data/key/train.npy", "features/x.pt", "index/rows.jsonl", f"snapshots/{SPEC.trial_id}.snapshot"}
+    assert gone == {f"cache/{name}" for name in remakeable}
     assert store.prune(quarantine=True)["quarantine"] == 11
     assert store.status(SPEC.trial_id) == "ok" and not list(store.check())
 

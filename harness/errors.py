@@ -8,15 +8,16 @@ class UserError(ValueError):
     """One line: what was wrong, which value, what is allowed, what to do. Shown without a traceback."""
 
 
-def unknown_name(kind: str, name: object, valid: Iterable[object]) -> UserError:
+def unknown_name(kind: str, name: object, valid: Iterable[object], besides: str = "") -> UserError:
     """The error for a name that is not on a list; it lists the valid ones and guesses the meant one.
 
     Args:
         kind: What the name names, for example "study".
         name: The value that was given.
         valid: Every name that would have been accepted.
+        besides: What else would have been, in words.
     """
     names = [str(v) for v in valid]
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UserError(f"unknown {kind} {str(name)!r}{hint}; valid: {', '.join(names)}")
+    return UserError(f"unknown {kind} {str(name)!r}{hint}; valid: {', '.join([*names, *[besides] * bool(besides)])}")

@@ -17,6 +17,7 @@ class Metric:
     label: str  # as on an axis or in a table's head, with its unit
     better: Literal["lower", "higher", "neither"]
     scale: Literal["ratio", "difference"]  # how two arms are compared: treated / baseline, or treated - baseline
+    bounds: tuple[float, ...] = ()  # where it can go no further; all arms near one, it cannot tell them apart
 
     @property
     def arrow(self) -> str:
@@ -24,18 +25,25 @@ class Metric:
         return {"lower": "↓", "higher": "↑", "neither": ""}[self.better]
 
 
+COLLAPSED_IS = 1.1
+"""Below this IS, of 1 at the least, nearly all samples look the same to the extractor's classes: mode collapse."""
+
 METRICS: dict[str, Metric] = {
     "fid": Metric(label="FID", better="lower", scale="ratio"),
-    "is_mean": Metric(label="IS", better="higher", scale="difference"),
+    "is_mean": Metric(label="IS", better="higher", scale="difference", bounds=(1,)),
     "kid": Metric(label="KID", better="lower", scale="difference"),
-    "precision": Metric(label="precision", better="higher", scale="difference"),
-    "recall": Metric(label="recall", better="higher", scale="difference"),
+    "precision": Metric(label="precision", better="higher", scale="difference", bounds=(0, 1)),
+    "recall": Metric(label="recall", better="higher", scale="difference", bounds=(0, 1)),
     "seconds": Metric(label="seconds a trial", better="lower", scale="ratio"),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
     "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference"),
     "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference"),
-    "d_accuracy_early": Metric(label="D's accuracy, first quarter", better="neither", scale="difference"),
-    "d_accuracy_late": Metric(label="D's accuracy, last quarter", better="neither", scale="difference"),
+    **{
+        f"d_accuracy_{part}": Metric(
+            label=f"D's accuracy, {quarter} quarter", better="neither", scale="difference", bounds=(0, 1)
+        )
+        for part, quarter in (("early", "first"), ("late", "last"))
+    },
     **{
         f"kimg_to_fid_{level}": Metric(label=f"kimg until online FID ≤ {level}", better="lower", scale="ratio")
         for level in THRESHOLDS

@@ -153,6 +153,11 @@ class Store:
                 f"the store {self.root} is not writable: {error.strerror}; name another with --store"
             ) from None
 
+    def remove_if_unused(self) -> None:
+        """Take a store away that was made for nothing: one that holds no plan, hence no trial."""
+        if not self._list("plans"):
+            shutil.rmtree(self.root, ignore_errors=True)
+
     # ---- places ----
 
     @property
@@ -470,6 +475,23 @@ class Store:
     def read_plans(self) -> list[dict[str, Any]]:
         """Every plan in the store, by name."""
         return [_read_sealed(path) for path in self._list("plans")]
+
+    def digest(self, study: str, profile: str) -> str:
+        """SHA-256 of what a report of the study at this profile is made from: its plan, results and scores.
+
+        Curves, samples and weights are in it by their own SHA-256, which the results hold.
+        """
+        plan = self.read_plan(study, profile) or {"cells": []}
+        trial_ids = [c["trial_id"] for c in plan["cells"]] + list(plan.get("ceilings", {}).values())
+        files = [self._plan_path(study, profile), *self._list("references")]
+        for trial_id in dict.fromkeys(trial_ids):
+            folder = self.trial_folder(trial_id)
+            files += [folder / "result.json", *sorted((folder / "scores").glob("[!.]*"))]
+        digest = hashlib.sha256()
+        for path in files:
+            if path.is_file():
+                digest.update(f"{path.relative_to(self.root)}\0".encode() + path.read_bytes())
+        return digest.hexdigest()
 
     def _plan_path(self, study: str, profile: str) -> Path:
         return self.root / "plans" / f"{_plan_name(study, profile)}.json"

@@ -24,6 +24,7 @@ class Level:
     label: str
     changes: Changes = field(default_factory=dict)
     baseline: str = ""  # start from this baseline of the study instead of the question's own
+    first_seed: int = 0  # where its seeds start; beside one that starts at 0, the same network against itself (A/A)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ class Cell:
     """One place in a study's table: an arm at a seed, and the trial that fills it."""
 
     arm: str
-    seed: int
+    seed: int  # by which arms are paired; the spec's own, counted from the level's first
     spec: TrialSpec
 
 
@@ -224,6 +225,7 @@ class Study:
         }
         nearest = min(changed, key=lambda name: len(changed[name]))
         changes = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed[nearest].items()]
+        changes += [f"seeds from {level.first_seed}"] * bool(level.first_seed)
         return " ".join([nearest, ", ".join(changes)]).strip()
 
     def arms(self, question: Question) -> dict[str, str]:
@@ -265,16 +267,18 @@ class Study:
             for asked in (question, *([replace(question, baseline=question.versus)] if question.versus else [])):
                 for level in question.factor.levels:
                     base = {**self.baselines[level.baseline or asked.baseline], **profile.changes}
-                    arms.setdefault(self.arm_name(asked, level), {**base, **level.changes})
+                    made = {**base, **level.changes, "seed": level.first_seed}
+                    arms.setdefault(self.arm_name(asked, level), made)
         for values in arms.values():
             values["data_fingerprint"] = fingerprint(
                 str(values["dataset"]), int(values["resolution"]), int(values["channels"])
             )
             if self.code and uses_own_code(values):
                 values["code"] = self.code
+        first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
         return [
-            Cell(arm=arm, seed=seed, spec=_spec(arm, {**values, "seed": seed}))
+            Cell(arm=arm, seed=seed, spec=_spec(arm, {**values, "seed": first[arm] + seed}))
             for seed in range(max(wanted.values()))
             for arm, values in arms.items()
             if seed < wanted[arm]

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.errors import UserError, unknown_name
 from harness.study import Study
 from harness.user_code import read_user_code
+from studies.aa import AA
 from studies.architecture import ARCHITECTURE
 from studies.combined import COMBINED
 from studies.depth import DEPTH
@@ -15,7 +16,7 @@ from studies.reference import REFERENCE
 from studies.stabilization import STABILIZATION
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, REFERENCE)
+    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, REFERENCE, AA)
 }
 
 
@@ -34,5 +35,5 @@ def find(name: str) -> Study:
             raise UserError(f"the study in {name} is called {study.name!r}, as one that is here already; rename it")
         return replace(study, file=str(Path(name).resolve()), code=code.digest)
     if name not in STUDIES:
-        raise unknown_name("study", name, [*STUDIES, "./mystudy.py"])
+        raise unknown_name("study", name, STUDIES, "or the path of a Python file of your own")
     return STUDIES[name]

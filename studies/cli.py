@@ -104,7 +104,12 @@ def run(
     study.profile(profile)
     if until_answered and seeds is not None:
         raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
+    if seeds is not None and seeds < 1:
+        raise UserError(f"seeds={seeds} is out of range; allowed: at least 1")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers={workers} is out of range; allowed: at least 1")
     budget_seconds = _seconds(budget)
+    was_there = store.exists()
     opened = Store(store, create=True)
     from harness.scheduling.cluster import Cluster
     from harness.scheduling.runner import default_workers, run_study
@@ -117,10 +122,14 @@ def run(
             complete = run_until_answered(study, profile, opened, workers, _say, cluster, budget_seconds=budget_seconds)
         else:
             complete = run_study(study, profile, seeds, opened, workers, _say, cluster)
-        _report(study, profile, opened)
+        _report(study, profile, opened, unless_unchanged=True)
     except KeyboardInterrupt:
         _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
         raise typer.Exit(130) from None
+    except UserError:
+        if not was_there:
+            opened.remove_if_unused()
+        raise
     if not complete:
         raise typer.Exit(1)
 
@@ -253,22 +262,24 @@ def export(
     typer.echo(f"wrote {len(table)} rows to {_short(folder / 'results.parquet')} and .csv")
 
 
-def _report(study: Study, profile: str, store: Store) -> None:
-    from harness.analysis.report import Page, render
+def _report(study: Study, profile: str, store: Store, *, unless_unchanged: bool = False) -> None:
+    from harness.analysis.report import Page, last_report, render
     from harness.analysis.tables import summary_table
 
-    _say("writing the report")
-    paths = render(study, profile, store)
+    there = last_report(study, profile, store) if unless_unchanged else []
+    if not there:
+        _say("writing the report")
+    paths = there or render(study, profile, store)
     typer.echo(summary_table(study, profile, store, Page(study, profile, store).answers))
     typer.echo("")
-    _wrote(paths)
+    _wrote(paths, "unchanged since it was written:" if there else "wrote")
 
 
-def _wrote(paths: list[Path]) -> None:
+def _wrote(paths: list[Path], verb: str = "wrote") -> None:
     pages = [path for path in paths if path.suffix not in (".csv", ".tex")]
     for path in pages:
-        typer.echo(f"wrote {_short(path)}")
-    typer.echo(f"wrote {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
+        typer.echo(f"{verb} {_short(path)}")
+    typer.echo(f"{verb} {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
 
 
 def _seconds(budget: str) -> float:

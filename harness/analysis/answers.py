@@ -53,7 +53,7 @@ class Answer:
     low: float  # of its 95% interval, not corrected for the other claims; NaN where there is none
     high: float
     scale: Literal["ratio", "difference"]
-    p: float  # raw; small where the claim is shown, or for all but "equal" its opposite
+    p: float  # raw, of the verdict: of what refutes the claim where it is refuted, else two-sided of the claim itself
     p_holm: float  # corrected within the question
     smallest_p: float  # that so many seeds can reach, by the exact test that stands beside
     p_exact: float  # as p, by sign-flip tests in place of t tests
@@ -61,9 +61,10 @@ class Answer:
     failures: int  # diverged trials among the arms compared
     seed_correlation: float
     probability_of_improvement: float  # that a random run scores better than one of the baseline (trend: first level)
-    seeds_needed: int | None  # in all, for an answer; None where settled or where no number is in reach
+    seeds_needed: int | None  # in all, for an answer; None where settled, with a problem, or above MOST_SEEDS
     seconds: float  # what the trials compared have cost
     method: str  # the tests used, in a few words
+    problem: str  # why it cannot be judged, whatever the seeds; "" where it can
     sentence: str  # the answer in one plain sentence
 
 
@@ -264,7 +265,6 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
         diverged_of, seconds_of = diverged_of + diverged_there, seconds_of + seconds_there
     found, verdicts = judge(question, baseline, scores, sequential=sequential)
     exact = _evidence(question, baseline, scores, _sign_flip)
-    p_holm = holm(found.p)
     answers = []
     for c, claim in enumerate(_claims(question, baseline)):
         levels = list(claim.levels)
@@ -275,11 +275,15 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
             problem = f"no trial has a score yet of {', '.join(lacking)}"
         if not problem and diverged and metric.better == "neither":
             problem = f"{_count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
+        if not problem and not question.versus:
+            problem = _at_its_bound(question, scores[levels])
         x = _toward(question, scores, claim)
         i, j = claim.pairs[_shown(x)]
         estimate = location(paired_differences(scores[i], scores[j]), anytime=sequential)
         verdict: Verdict = "unresolved" if problem else verdicts[c].item()
         n, better = int(_num_seeds(scores, claim)), -1 if metric.better == "higher" else 1
+        opposite = question.expected != "equal" and not found.toward[c] and bool(holm(found.p)[c] <= ALPHA)
+        told = [e.against if verdict == "refuted" and not opposite else e.p for e in (found, exact)]
         one = Answer(
             question=question.key,
             claim=f"{claim.words} ({_whose(question)}, {question.factor.label})",
@@ -289,10 +293,10 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
             low=_natural(estimate.low, metric.scale),
             high=_natural(estimate.high, metric.scale),
             scale=metric.scale,
-            p=float(found.p[c]),
-            p_holm=float(p_holm[c]),
+            p=float(told[0][c]),
+            p_holm=float(holm(told[0])[c]),
             smallest_p=smallest_p(n),
-            p_exact=float(exact.p[c]),
+            p_exact=float(told[1][c]),
             n=n,
             failures=diverged,
             seed_correlation=seed_correlation(*_both_finite(scores[i], scores[j])),
@@ -302,11 +306,24 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
             else _seeds_needed(question, x, n, int((verdicts == "unresolved").sum()), sequential),
             seconds=float(seconds_of[levels].sum()),
             method=_method(question, scores[levels], sequential),
+            problem=problem,
             sentence="",
         )
-        opposite = question.expected != "equal" and not found.toward[c] and p_holm[c] <= ALPHA
-        answers.append((replace(one, sentence=_sentence(one, question, problem, bool(opposite))), claim))
+        sentence = _sentence(one, question, opposite) + _beside(one, question, scores, levels)
+        answers.append((replace(one, sentence=sentence), claim))
     return answers
+
+
+def _at_its_bound(question: Question, scores: np.ndarray) -> str:
+    """Whether all levels, (levels, seeds), lie so near one bound of the metric that it cannot tell them apart."""
+    means = np.ma.masked_invalid(scores).mean(-1).compressed()
+    for bound in METRICS[question.metric].bounds:
+        if means.size and (abs(means - bound) < question.smallest_effect).all():
+            return (
+                f"{METRICS[question.metric].label} lies within {question.smallest_effect:g} of {bound:g} at every "
+                "level, where it cannot tell them apart"
+            )
+    return ""
 
 
 def _whose(question: Question) -> str:
@@ -412,14 +429,14 @@ def _method(question: Question, scores: np.ndarray, sequential: bool) -> str:
     return f"both sides: {test}" if question.kind == "sweet-spot" else test
 
 
-def _sentence(one: Answer, question: Question, problem: str, opposite: bool) -> str:
+def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     about = (
         "smaller side " if question.kind == "sweet-spot" else "last to first level " if question.kind == "trend" else ""
     )
     seen = f"{about}{_with_interval(one)} over {_count(one.n, 'seed')}"
     small = _number(question.smallest_effect, one.scale).removeprefix("+")
-    if problem:
-        return f"Unresolved whether {one.claim}: {problem}."
+    if one.problem:
+        return f"Unresolved whether {one.claim}: {one.problem}."
     if one.n < FEWEST_FOR_A_CLAIM:
         text = f"Exploratory, as a claim needs {FEWEST_FOR_A_CLAIM} seeds: whether {one.claim} is open; {seen}."
     elif one.verdict == "supported" and question.expected == "equal":
@@ -427,18 +444,37 @@ def _sentence(one: Answer, question: Question, problem: str, opposite: bool) -> 
     elif one.verdict == "supported":
         text = f"Supported: {one.claim}: {seen}, {_p(one)}."
     elif one.verdict == "refuted" and question.expected == "equal":
-        text = f"Refuted that {one.claim}: {seen}, a difference of more than {small}."
+        text = f"Refuted that {one.claim}: {seen}, a difference of more than {small}, {_p(one)}."
     elif one.verdict == "refuted" and question.kind == "sweet-spot":
-        text = f"Refuted that {one.claim}: {seen}; one side at least is not worse by {small}."
+        text = f"Refuted that {one.claim}: {seen}; one side at least is not worse by {small}, {_p(one)}."
     elif one.verdict == "refuted":
         why = "the opposite is shown" if opposite else f"any such effect is smaller than {small}, which counts as none"
-        text = f"Refuted that {one.claim}: {seen}; {why}."
+        text = f"Refuted that {one.claim}: {seen}; {why}, {_p(one)}."
     else:
         needed = f"about {one.seeds_needed} seeds in all" if one.seeds_needed else f"more than {MOST_SEEDS} seeds"
         text = f"Unresolved whether {one.claim}: {seen}, {_p(one)}; at the effect seen, it takes {needed} to settle it."
+    return text
+
+
+def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[int]) -> str:
+    """What a reader needs beside the sentence: trials without a number, and where a sweet spot was seen to be."""
+    if one.problem:
+        return ""
+    text = ""
     if one.failures:
-        verb = "counts" if one.failures == 1 else "count"
-        text = f"{text[:-1]}; {_count(one.failures, 'trial')} diverged and {verb} as the worst."
+        text += (
+            f" {_count(one.failures, 'trial')} diverged and {'counts' if one.failures == 1 else 'count'} as the worst."
+        )
+    unreached = int(np.isinf(scores[levels]).sum()) - one.failures
+    if unreached and not question.versus:
+        count = "counts" if unreached == 1 else "count"
+        text += f" {_count(unreached, 'trial')} never reached it and {count} as later than any that did."
+    if question.kind == "sweet-spot":
+        sign = 1 if METRICS[question.metric].better == "lower" else -1
+        means = [sign * location(level).mean for level in scores]
+        if not np.isnan(means).all():
+            best = question.factor.levels[int(np.nanargmin(means))].label
+            text += f" The best of all levels, by its mean: {best} (not tested)."
     return text
 
 

@@ -20,7 +20,7 @@ from harness.analysis.answers import Answer
 from harness.analysis.neighbours import Neighbours
 from harness.analysis.results import load_curves
 from harness.analysis.statistics import Estimate, mean_interval, paired_difference, paired_ratio
-from harness.analysis.tables import effect, paired, values
+from harness.analysis.tables import effect, paired_question, values
 from harness.metrics import METRICS
 from harness.store import Store
 from harness.study import Question, Study
@@ -45,11 +45,13 @@ VERDICTS = {"supported": ("o", ACCENT), "refuted": ("X", ALARM), "unresolved": (
 def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | None:
     """Each level against the baseline: a dot a seed, the mean with its 95% t interval, the smallest effect shaded.
 
+    Of an interaction, what the level does to the baseline beyond what it does to the other.
+
     Ratios (geometric mean, logarithmic axis) or differences, as the question's metric is compared. A seed whose
     value is infinite stands as a triangle at the edge. None where no level can be paired with the baseline.
     """
     arms = {label: arm for label, arm in study.arms(question).items() if arm != question.baseline}
-    found = {label: paired(rows, arm, question.baseline, question.metric) for label, arm in arms.items()}
+    found = paired_question(study, question, rows)
     if not any(len(v) for v in found.values()):
         return None
     metric = METRICS[question.metric]
@@ -87,7 +89,10 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
         base = next(label for label, arm in study.arms(question).items() if arm == question.baseline)
         better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
         relation = f"{metric.label}, ratio to" if ratio else f"{metric.label}, difference from"
-        axes.set_xlabel(f"{relation} the baseline ({base}){better}")
+        said = f"{relation} the baseline ({base})"
+        if question.versus:
+            said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
+        axes.set_xlabel(f"{said}{better}")
         axes.grid(visible=False, axis="y")
         _legend(figure, axes, mean="geometric mean, 95% t interval" if ratio else "mean, 95% t interval", shaded=True)
     return _finished(figure)
@@ -95,6 +100,8 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
 
 def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[str, float]) -> Figure | None:
     """The question's metric at each level: a dot a seed, joined by thin lines, the mean with its 95% t interval.
+
+    Of an interaction, the means of both networks, each joined: lines that are not parallel interact.
 
     `floor` holds the scores of real images, whose own is drawn where it has one. None where no trial has finished.
     """
@@ -106,11 +113,22 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
     finite = everything[np.isfinite(everything)]
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-        logarithmic = bool(finite.size and finite.min() > 0 and finite.max() > 8 * finite.min())
         for seed in sorted({s for v in found.values() for s in v.index}):
             line = np.array([found[label].get(seed, math.nan) for label in arms], dtype=float)
             line[~np.isfinite(line)] = math.nan
             axes.plot(range(len(arms)), line, color=LIGHT, lw=0.7, marker="o", ms=4, mec="white", mew=0.4, zorder=2)
+        others = study.arms_versus(question).values()
+        other_means = [mean_interval(v[np.isfinite(v)]) for v in (values(rows, arm, name) for arm in others)]
+        if any(e.n for e in other_means):
+            own_means = [mean_interval(v[np.isfinite(v)]).mean for v in found.values()]
+            axes.plot(np.arange(len(arms)) + 0.12, own_means, color=ACCENT, lw=1.2, zorder=3)
+            middle = np.array([e.mean for e in other_means])
+            span = np.abs([[e.mean - e.low for e in other_means], [e.high - e.mean for e in other_means]])
+            axes.errorbar(
+                np.arange(len(arms)) - 0.12, middle, yerr=np.nan_to_num(span), fmt="s--", ms=6, capsize=4, lw=1.2,
+                color=ALARM, zorder=3, label=f"mean of {question.versus}, 95% t interval",
+            )  # fmt: skip
+            finite = np.concatenate([finite, middle[np.isfinite(middle)]])
         for x, (label, arm) in enumerate(arms.items()):
             reached = found[label][np.isfinite(found[label])]
             estimate = mean_interval(reached)
@@ -132,6 +150,7 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
                     x, 0.5, "no finished trial", transform=axes.get_xaxis_transform(), rotation=90, ha="center",
                     va="center", fontsize=10, color="0.4",
                 )  # fmt: skip
+        logarithmic = bool(finite.size and finite.min() > 0 and finite.max() > 8 * finite.min())
         if logarithmic:
             # An interval may reach below 0, which this axis cannot show: it then runs off the lower edge.
             lowest = min(v for v in (finite.min(), floor.get(name, math.inf)) if v > 0)
@@ -156,7 +175,8 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         joint = " " if len(METRICS[name].label) < 12 else "\n"
         axes.set_ylabel(f"{METRICS[name].label}{joint}{direction[METRICS[name].better]}".strip())
         axes.grid(visible=False, axis="x")
-        _legend(figure, axes, mean="mean, 95% t interval", joined=True)
+        whose = f"mean of {question.baseline}" if question.versus else "mean"
+        _legend(figure, axes, mean=f"{whose}, 95% t interval", joined=True)
     return _finished(figure)
 
 

@@ -1,6 +1,7 @@
 """From a store to a report: executes the study's notebook, exports it, and writes the tables beside it."""
 
 import base64
+import hashlib
 import html
 import logging
 import os
@@ -19,12 +20,15 @@ from matplotlib.figure import Figure
 
 from harness.analysis import figures, neighbours, results, tables
 from harness.analysis.answers import Answer, answer_study
+from harness.analysis.statistics import MOST_SEEDS
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.store import Store
 from harness.study import Question, Study
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
+MADE_FROM = ".made-from"
+"""Beside a report: the digest of what it was made from, so that an unchanged one need not be made again."""
 
 
 class Page:
@@ -288,11 +292,43 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     Raises:
         UserError: the study never ran here, its notebook fails, or `out` holds something else or cannot be written.
     """
-    own = NOTEBOOKS / f"{study.name}.ipynb"
-    source = own if own.exists() else NOTEBOOKS / "study.ipynb"
-    page = Page(study, profile, store)
+    page, made_from = Page(study, profile, store), _made_from(study, profile, store)
     parameters = {"study": study.file or study.name, "profile": profile, "store": str(store.root)}
-    return _publish(source, parameters, study.name, study.title, page, out or store.report_folder(study.name, profile))
+    out = out or store.report_folder(study.name, profile)
+    return _publish(_notebook(study), parameters, study.name, study.title, page, out, made_from)
+
+
+def last_report(study: Study, profile: str, store: Store) -> list[Path]:
+    """The report in the store, as `render` returns it; empty where anything that it was made from has changed since."""
+    out = store.report_folder(study.name, profile)
+    stamp = out / MADE_FROM
+    if not stamp.is_file() or stamp.read_text() != _made_from(study, profile, store):
+        return []
+    return _written(out, study.name)
+
+
+def _notebook(study: Study) -> Path:
+    own = NOTEBOOKS / f"{study.name}.ipynb"
+    return own if own.exists() else NOTEBOOKS / "study.ipynb"
+
+
+def _made_from(study: Study, profile: str, store: Store) -> str:
+    """A digest of the study's results in the store and of the code that makes a report of them."""
+    root = Path(__file__).parents[2]
+    code = sorted(
+        path for package in ("architectures", "harness", "studies") for path in root.glob(f"{package}/**/*.py")
+    )
+    digest = hashlib.sha256(store.digest(study.name, profile).encode())
+    for path in (*code, _notebook(study), *([Path(study.file)] if study.file else [])):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _written(out: Path, name: str) -> list[Path]:
+    """The files of a report, HTML first."""
+    return [out / f"{name}{end}" for end in (".html", ".md", ".ipynb")] + sorted(
+        [*out.glob("*.csv"), *out.glob("*.tex")]
+    )
 
 
 def render_summary(
@@ -310,7 +346,13 @@ def render_summary(
 
 
 def _publish(
-    source: Path, parameters: dict[str, str], name: str, title: str, page: Page | Summary, out: Path
+    source: Path,
+    parameters: dict[str, str],
+    name: str,
+    title: str,
+    page: Page | Summary,
+    out: Path,
+    made_from: str = "",
 ) -> list[Path]:
     """Make the report in a folder aside, then put it in place whole."""
     out = out.resolve()
@@ -326,14 +368,14 @@ def _publish(
         _execute(source, staging / f"{name}.ipynb", parameters)
         _export(staging / f"{name}.ipynb", name, title)
         page.write_tables(staging)
+        if made_from:
+            (staging / MADE_FROM).write_text(made_from)
         if out.exists():
             shutil.rmtree(out)
         staging.rename(out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return [out / f"{name}{end}" for end in (".html", ".md", ".ipynb")] + sorted(
-        [*out.glob("*.csv"), *out.glob("*.tex")]
-    )
+    return _written(out, name)
 
 
 def _write(folder: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> None:
@@ -464,22 +506,23 @@ def _needed(answers: Sequence[Answer]) -> str:
     """Seeds that would settle the open ones among these answers, as far as a number is known."""
     still = [a for a in answers if a.verdict == "unresolved"]
     known = [a.seeds_needed for a in still if a.seeds_needed is not None]
-    if not answers:
+    if not answers or (still and all(a.problem for a in still)):
         return "–"
     if not still:
         return "settled"
-    return f"{max(known)}" + (" or more" if len(known) < len(still) else "") if known else "out of reach"
+    return f"{max(known)}" + (" or more" if len(known) < len(still) else "") if known else f"> {MOST_SEEDS}"
 
 
 def _pairing_note(table: pd.DataFrame) -> str:
     if "seed_correlation" not in table or table.seed_correlation.dropna().empty:
         return ""
     shown = ", ".join(
-        f"{r.level}: {r.seed_correlation:+.2f}" for r in table.dropna(subset="seed_correlation").itertuples()
+        f"{r.level}: {r.seed_correlation:+.2f}".replace(": -", ": −")
+        for r in table.dropna(subset="seed_correlation").itertuples()
     )
     return (
-        f"\n\n*Correlation over seeds with the baseline: {shown.replace('-', '−')} "
-        f"(above 0, pairing by seed narrowed the interval).*"
+        f"\n\n*Correlation over seeds with the baseline: {shown}. Above +{table.pairing_pays_above.max():.2f}, pairing "
+        "by seed made the interval narrower than it would be unpaired.*"
     )
 
 

@@ -32,7 +32,8 @@ def load(
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
     recall (NaN unless ok), seconds, FROM_CURVES (`curve_metrics`); then error, protocol_id, the other costs, every
     field of the spec, commit and date. A trial that several studies share is one row, with their names and arms joined
-    by " | "; with `study` only that study's trials, under its own arm names.
+    by " | "; with `study` only that study's trials, under its own arm names and at its own seeds, by which its arms are
+    paired.
 
     Files that were read before and have not changed since are not read again (`harness.analysis.index`).
 
@@ -60,6 +61,7 @@ def load(
         raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}")
     # A study's trials are scored under the protocol that its plan names; arms on other data have another.
     protocol_of = {c["trial_id"]: c.get("protocol_id", p["protocol_id"]) for p in plans for c in p["cells"]}
+    seed_of = {c["trial_id"]: c["seed"] for p in plans for c in p["cells"]} if study is not None else {}
     places: dict[str, list[tuple[str, str]]] = {}
     for plan in plans:
         for cell in plan["cells"]:
@@ -87,7 +89,7 @@ def load(
                 "trial_id": trial_id,
                 "study": " | ".join(dict.fromkeys(s for s, _ in here)),
                 "arm": " | ".join(dict.fromkeys(a for _, a in here)),
-                "seed": found["spec"]["seed"],
+                "seed": seed_of.get(trial_id, found["spec"]["seed"]),
                 "status": found["status"],
                 **{name: scores.get(name, float("nan")) for name in SCORES},
                 "seconds": found["cost"].get("seconds", float("nan")),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -14,15 +15,17 @@ from harness.analysis import results
 from harness.analysis.answers import Answer
 from harness.analysis.statistics import (
     FEWEST_FOR_A_CLAIM,
+    MOST_SEEDS,
     Estimate,
     failure_rate,
     mean_interval,
     paired_difference,
     paired_ratio,
+    pairing_pays_above,
     seed_correlation,
 )
 from harness.errors import UserError
-from harness.metrics import METRICS
+from harness.metrics import COLLAPSED_IS, METRICS
 from harness.spec import ScoreProtocol
 from harness.store import Store
 from harness.study import Question, Study
@@ -62,6 +65,25 @@ def paired(rows: pd.DataFrame, arm: str, baseline: str, metric: str) -> pd.Serie
     mine = values(rows, arm, metric).reindex(theirs.index).dropna()
     theirs = theirs.loc[mine.index]
     return (mine / theirs if METRICS[metric].scale == "ratio" else mine - theirs).dropna()
+
+
+def paired_question(study: Study, question: Question, rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Level label -> `paired` against the baseline; of an interaction, what that is beyond the same against `versus`.
+
+    The baseline's own level is left out.
+    """
+    found = {}
+    arms, others = study.arms(question), study.arms_versus(question)
+    for label, arm in arms.items():
+        if arm == question.baseline:
+            continue
+        mine = paired(rows, arm, question.baseline, question.metric)
+        if question.versus:
+            theirs = paired(rows, others[label], question.versus, question.metric).reindex(mine.index).dropna()
+            mine = mine.loc[theirs.index]
+            mine = mine / theirs if METRICS[question.metric].scale == "ratio" else mine - theirs
+        found[label] = mine.dropna()
+    return found
 
 
 def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "fid") -> dict[str, float | int | str]:
@@ -105,7 +127,9 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "f
         row |= _columns(f"{metric}_difference", paired_difference(a, b))
         if METRICS[metric].scale == "ratio":
             row |= _columns(f"{metric}_ratio", paired_ratio(a, b))
+            a, b = np.log(a), np.log(b)  # as they are compared
         row["seed_correlation"] = seed_correlation(a, b)
+        row["pairing_pays_above"] = pairing_pays_above(len(a))
     return row
 
 
@@ -155,7 +179,7 @@ def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:
             "claim": [a.claim for a in answers],
             "verdict": [a.verdict for a in answers],
             "effect [95%]": [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers],
-            "p (Holm)": [f"{p_value(a.p)} ({p_value(a.p_holm)})" for a in answers],
+            "p of the verdict (Holm)": [f"{p_value(a.p)} ({p_value(a.p_holm)})" for a in answers],
             "n": [str(a.n) for a in answers],
             "diverged": [str(a.failures) for a in answers],
             "seeds needed": [_needed(a) for a in answers],
@@ -295,6 +319,12 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
             f"{_count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
             "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
         )
+    collapsed = scored(rows)[scored(rows).is_mean < COLLAPSED_IS].groupby("arm").size()
+    if len(collapsed):
+        found.append(
+            f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, of 1 at the "
+            f"least) in {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
+        )
     unscored = int((rows.status == "ok").sum()) - len(scored(rows))
     if unscored:
         found.append(f"{_count(unscored, 'trial')} finished but not scored under this protocol; run again to score.")
@@ -323,6 +353,11 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
         "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "real against real": _scores(store.read_reference(plan["protocol_id"])),
+        **{
+            f"untrained {name}": _scores(store.read_scores(trial_id)[plan["protocol_id"]][1])
+            for name, trial_id in plan.get("ceilings", {}).items()
+            if store.status(trial_id) == "ok" and plan["protocol_id"] in store.read_scores(trial_id)
+        },
         "commit": distinct("commit") + " (+ marks a changed working tree)",
         "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
         "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial",
@@ -401,7 +436,9 @@ def _count(n: int, what: str) -> str:
 def _needed(answer: Answer) -> str:
     if answer.verdict != "unresolved":
         return "settled"
-    return "out of reach" if answer.seeds_needed is None else str(answer.seeds_needed)
+    if answer.problem:
+        return "–"
+    return f"> {MOST_SEEDS}" if answer.seeds_needed is None else str(answer.seeds_needed)
 
 
 def _failures(row: Any) -> str:
@@ -435,6 +472,8 @@ def _plus_minus(row: Any, name: str, scale: float = 1) -> str:
 
 
 def _ratio(x: float) -> str:
+    if x == 0:  # only where one side has no number at all: a level that was never reached, a diverged trial
+        return "0"
     return number(x, 2) if x < 1000 or math.isinf(x) else f"{x:.1e}"
 
 

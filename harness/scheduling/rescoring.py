@@ -46,7 +46,8 @@ def rescore(
     if number < FEWEST_SAMPLES:
         raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
     plan = store.read_plan(study.name, profile_name)
-    trial_ids = list(dict.fromkeys(cell["trial_id"] for cell in plan["cells"])) if plan else []
+    cells = [cell["trial_id"] for cell in plan["cells"]] if plan else []
+    trial_ids = list(dict.fromkeys([*cells, *((plan or {}).get("ceilings", {}).values())]))
     finished = [trial_id for trial_id in trial_ids if store.status(trial_id) == "ok"]
     if not finished:
         raise UserError(f"{study.name} ({profile_name}) has no finished trial in {store.root}; run it first")

@@ -6,7 +6,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -48,6 +48,7 @@ class Plan:
     study: Study
     profile: Profile
     cells: list[Cell]
+    ceilings: dict[str, TrialSpec]  # baseline -> its first seed's generator, to be scored untrained
     done: set[str]  # trial_ids that the store already holds
     core_seconds_per_trial: float
     measured: bool  # whether that comes from trials in the store, rather than from the profile's guess
@@ -116,6 +117,11 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         study=study,
         profile=profile,
         cells=cells,
+        ceilings={
+            c.arm: replace(c.spec, kimg=0.0)
+            for c in reversed(cells)
+            if c.arm in study.baselines and c.spec.world_size == 1
+        },
         done=done,
         core_seconds_per_trial=seconds or profile.core_seconds_per_trial,
         measured=seconds is not None,
@@ -155,14 +161,15 @@ def run_study(
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
     store.sweep()
     plan = make_plan(study, profile_name, seeds, store)
-    for name, damage in store.set_aside_damaged(plan.specs).items():
+    specs = {**plan.specs, **{spec.trial_id: spec for spec in plan.ceilings.values()}}
+    for name, damage in store.set_aside_damaged(specs).items():
         say(f"{name} was {damage}; it is made again")
     store.require_free(plan.bytes_left())
     contexts = scoring_contexts(
         study, plan.specs.values(), plan.profile.extractor, plan.profile.num_generated, store, say
     )
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
-    pending = [s for i, s in plan.specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
+    pending = [s for i, s in specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
     store.write_plan(
         study.name,
         profile_name,
@@ -180,6 +187,7 @@ def run_study(
                 }
                 for c in plan.cells
             ],
+            "ceilings": {name: spec.trial_id for name, spec in plan.ceilings.items()},
         },
     )
     if not pending:
@@ -189,20 +197,20 @@ def run_study(
         run_trials,
     )  # ray is slow to import, and a finished study does not need it
 
-    already = len(plan.specs) - len(pending)
     say(
-        f"{study.name} ({profile_name}): {len(pending)} of {len(plan.specs)} trials to run, "
+        f"{study.name} ({profile_name}): {len(pending)} of {len(specs)} trials to run, "
         + (
             f"{workers} at once, roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
             if workers
             else f"as many at once as {cluster.address} has room for"
         )
     )
-    arms = {c.spec.trial_id: (c.arm, c.seed) for c in reversed(plan.cells)}
+    arms = {spec.trial_id: (f"{name}, untrained", spec.seed) for name, spec in plan.ceilings.items()}
+    arms |= {c.spec.trial_id: (c.arm, c.seed) for c in reversed(plan.cells)}
     with Progress(
         title=f"{study.name} ({profile_name})",
-        total=len(plan.specs),
-        already_done=already,
+        total=len(specs),
+        already_done=len(specs) - len(pending),
         arms=dict(reversed(arms.items())),
         workers=workers or 0,
     ) as progress:

@@ -228,13 +228,6 @@ def score_weights(spec: TrialSpec, weights: bytes, context: TrialContext) -> dic
     return _scores(generator, spec, context, device)
 
 
-def score_untrained(spec: TrialSpec, context: TrialContext) -> dict[str, float]:
-    """The ceiling: the scores of this spec's generator before its first step, through the same path."""
-    nothing = TrialSpec.from_dict({**spec.to_dict(), "kimg": 0.0})
-    snapshot = train(nothing, _shared_images(context.data, "train"), lambda point, generator: {}, device="cpu")
-    return score_weights(nothing, _weights(snapshot), context)
-
-
 def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
     return score_generator(
         generator,

@@ -97,7 +97,7 @@ def make_answer(verdict: str, effect: float, low: float, high: float, scale: str
     return Answer(
         question="q", claim=f"a claim that is {verdict}", level="1", verdict=verdict, effect=effect, low=low, high=high,
         scale=scale, p=0.01, p_holm=0.02, smallest_p=0.03, p_exact=0.03, n=6, failures=0, seed_correlation=0.0,
-        probability_of_improvement=0.5, seeds_needed=None, seconds=1.0, method="t", sentence="It is so.",
+        probability_of_improvement=0.5, seeds_needed=None, seconds=1.0, method="t", problem="", sentence="It is so.",
     )  # fmt: skip
 
 

@@ -256,6 +256,44 @@ def test_a_large_p_alone_refutes_nothing() -> None:
         assert found.verdict == "unresolved" and "Unresolved" in found.sentence
 
 
+@pytest.mark.parametrize("bound", [0.0, 1.0])
+def test_a_metric_at_its_bound_answers_nothing(bound: float) -> None:
+    """Recall that is 0 everywhere says nothing of whether it would rise in networks that have any."""
+    study = make_study("trend", "rising", metric="recall")
+    near = [np.abs(bound - 0.01 * np.abs(WOBBLE)) for _ in range(3)]
+    (found,) = ask(study, near)
+    assert found.verdict == "unresolved" and f"within 0.05 of {bound:g} at every level" in found.sentence
+    away = [0.5 + 0.1 * WOBBLE + 0.001 * np.roll(WOBBLE, i) for i in range(3)]
+    (found,) = ask(study, [*near[:2], near[2] + (0.1 if bound == 0 else -0.1)])
+    assert not found.problem
+    assert ask(study, away)[0].verdict == "refuted"
+
+
+def test_p_is_that_of_the_verdict() -> None:
+    (shown,) = ask(make_study("contrast", "equal", 2), fids(0.5, 0))
+    assert shown.verdict == "refuted" and shown.p < 0.001 and "p < 0.001" in shown.sentence
+    (small,) = ask(make_study("contrast", "higher", 2), fids(0.0, 0))
+    x = np.log(fids(0.0, 0)[0] / fids(0.0, 0)[1])
+    assert small.verdict == "refuted"
+    assert small.p == pytest.approx(2 * stats.ttest_1samp(x, math.log(1.25), alternative="less").pvalue)
+    (opposite,) = ask(make_study("contrast", "higher", 2), fids(-0.5, 0))
+    assert opposite.verdict == "refuted" and "the opposite is shown" in opposite.sentence
+    assert opposite.p == pytest.approx(stats.ttest_1samp(np.log(np.divide(*fids(-0.5, 0))), 0).pvalue)
+
+
+def test_a_sweet_spot_names_the_best_level_seen() -> None:
+    (found,) = ask(make_study("sweet-spot", "worse outside", levels=4), fids(0.8, 0, -0.3, 0.8))
+    assert found.verdict == "supported" and "The best of all levels, by its mean: 2 (not tested)." in found.sentence
+
+
+def test_levels_never_reached_are_counted() -> None:
+    study = make_study("trend", "rising", metric="kimg_to_fid_300")
+    rows = table(study, [[10.0] * 8, [12.0] * 8, [14.0] * 8], "kimg_to_fid_300")
+    rows.loc[rows.index[-3:], "kimg_to_fid_300"] = INF  # status ok: it ran to its end without
+    (found,) = answer_study(study, rows)
+    assert found.failures == 0 and "3 trials never reached it and count as later than any that did." in found.sentence
+
+
 # ---- failures ----
 
 

@@ -80,6 +80,15 @@ def test_a_level_of_fid_never_reached_stands_at_the_edge(study: Study, rows: pd.
     assert len(figures.as_png(effects)) > 5000 and len(figures.as_png(levels)) > 5000
 
 
+def test_an_interaction_shows_both_networks(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), versus="fc")
+    effects, levels = figures.effects(study, question, rows), figures.levels(study, question, rows, {})
+    assert effects is not None and levels is not None
+    assert "in dc, over the same in fc" in texts(effects)
+    legend = " ".join(text.get_text() for text in levels.legends[0].get_texts())
+    assert "mean of dc" in legend and "mean of fc" in legend
+
+
 def test_an_empty_level_is_said(study: Study, rows: pd.DataFrame) -> None:
     question = study.question("latent-dim-dc")
     figure = figures.levels(study, question, rows, {})

@@ -24,6 +24,7 @@ from harness.analysis.statistics import (
     paired_difference,
     paired_differences,
     paired_ratio,
+    pairing_pays_above,
     probability_of_improvement,
     seed_correlation,
     seeds_needed,
@@ -354,3 +355,15 @@ def test_seeds_needed_has_limits() -> None:
     }
     assert found == min(n for n, has in power.items() if has >= 0.8)
     assert seeds_needed([INF, 1, 2, 3, 4, -1], anytime=True) > found
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_pairing_pays_where_its_interval_is_the_narrower(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for excess in (-0.02, 0.02):
+        r = pairing_pays_above(n) + excess
+        a, b = np.linalg.qr(np.column_stack([np.ones(n), rng.normal(size=(n, 2))]))[0][:, 1:].T  # no correlation
+        b = r * a + math.sqrt(1 - r**2) * b  # just this one, and equal spreads
+        paired = stats.ttest_rel(a, b).confidence_interval(0.95)
+        unpaired = stats.ttest_ind(a, b).confidence_interval(0.95)
+        assert (paired.high - paired.low < unpaired.high - unpaired.low) == (excess > 0)

@@ -24,6 +24,7 @@ from harness.analysis.tables import (
     markdown,
     overview_table,
     p_value,
+    paired_question,
     question_table,
     summary_table,
     verdict_table,
@@ -64,7 +65,7 @@ def test_differences_are_paired_by_seed(study: Study, rows: pd.DataFrame) -> Non
     )
     logs = stats.ttest_rel(np.log(a), np.log(b)).confidence_interval(0.95)
     assert (row.fid_ratio_low, row.fid_ratio_high) == pytest.approx((np.exp(logs.low), np.exp(logs.high)))
-    assert row.seed_correlation == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert row.seed_correlation == pytest.approx(np.corrcoef(np.log(a), np.log(b))[0, 1])  # as it is compared
 
 
 def test_the_order_of_rows_does_not_matter(study: Study, rows: pd.DataFrame) -> None:
@@ -185,14 +186,15 @@ def test_verdicts_are_told_in_words(study: Study) -> None:
     shown = formatted_verdicts(answers)
     assert shown.verdict.tolist() == ["supported", "unresolved", "unresolved"]
     assert shown["effect [95%]"].tolist() == ["×0.50 [0.40, 0.60]", "+0.010 [−0.020, +0.040]", "–"]
-    assert shown["seeds needed"].tolist() == ["settled", "out of reach", "14"]
-    assert shown["p (Holm)"].iloc[0] == "0.010 (0.020)"
+    assert shown["seeds needed"].tolist() == ["settled", "> 100", "14"]
+    assert shown["p of the verdict (Holm)"].iloc[0] == "0.010 (0.020)"
     assert verdict_table([]).empty and "verdict" in verdict_table([])
 
 
 def test_numbers_are_told_plainly() -> None:
     assert effect(math.inf, 2.0, math.inf, "ratio") == "×∞ [2.00, ∞]"
     assert effect(1.0, math.nan, math.nan, "ratio") == "×1.00"
+    assert effect(0.0, math.nan, math.nan, "ratio") == "×0"
     assert [p_value(p) for p in (1, 0.25, 0.0312, 0.00001, math.nan)] == ["1", "0.25", "0.031", "<0.001", "–"]
 
 
@@ -235,6 +237,25 @@ def test_arms_that_were_never_planned_are_named(store: Store, study: Study, tmp_
     older.write_plan(study.name, PROFILE, {**plan, "cells": cells})
     told = "\n".join(cautions(study, PROFILE, older, load(older, study=study.name, profile=PROFILE)))
     assert "never planned here: fc latent_std=3. The same command" in told
+
+
+def test_mode_collapse_is_said(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    assert not any("Collapsed" in line for line in cautions(study, PROFILE, store, rows))
+    collapsed = rows.copy()
+    collapsed.loc[(rows.arm == "dc latent_std=3") & rows.seed.isin([1, 4]), "is_mean"] = 1.04
+    assert any("dc latent_std=3 (2 of 6)" in line for line in cautions(study, PROFILE, store, collapsed))
+
+
+def test_an_interaction_is_paired_twice(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), versus="fc")
+    found = paired_question(study, question, rows)["0.3"]
+    own = by_seed(rows, "dc latent_std=0.3") / by_seed(rows, "dc")
+    other = by_seed(rows, "fc latent_std=0.3") / by_seed(rows, "fc")
+    assert found.tolist() == pytest.approx((own / other).tolist())
+    recall = dataclasses.replace(question, metric="recall", smallest_effect=0.05)
+    at = rows.set_index(["arm", "seed"]).recall
+    difference = at["dc latent_std=0.3"] - at["dc"] - (at["fc latent_std=0.3"] - at["fc"])
+    assert paired_question(study, recall, rows)["0.3"].tolist() == pytest.approx(difference.tolist())
 
 
 def test_kid_is_shown_in_thousandths(study: Study, rows: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ from harness.analysis import results
 from harness.errors import UserError
 from harness.scheduling.rescoring import choose_protocol, rescore
 from harness.scheduling.runner import make_plan, scoring_contexts
-from harness.scheduling.trial import TrialContext, run_trial, score_untrained, score_weights
+from harness.scheduling.trial import TrialContext, run_trial, score_weights
 from harness.scoring.extractors import Extractor
 from harness.store import Store, TrialResult
 from harness.study import Study
@@ -91,15 +91,13 @@ def test_another_protocol_is_added_once_and_nothing_else_changes(store: Store) -
         choose_protocol(STUDY, "smoke", store, "clip")
 
 
-def test_the_untrained_generator_goes_through_the_same_path(store: Store, context: TrialContext) -> None:
+def test_an_untrained_generator_is_a_trial_of_no_budget(store: Store, context: TrialContext) -> None:
     for trial_id in finished(store):
-        spec = store.read_spec(trial_id)
-        ceiling = score_untrained(spec, context)
-        own = score_weights(spec, store.read_weights(trial_id), context)
-        assert (
-            ceiling.keys() == own.keys() and ceiling["fid"] > store.read_reference(context.protocol.protocol_id)["fid"]
-        )
-        assert ceiling["fid"] != own["fid"]
+        ceiling = run_trial(replace(store.read_spec(trial_id), kimg=0.0), context)
+        own = score_weights(store.read_spec(trial_id), store.read_weights(trial_id), context)
+        assert ceiling.status == "ok" and ceiling.scores.keys() == own.keys() and ceiling.scores["fid"] != own["fid"]
+        assert ceiling.scores["fid"] > store.read_reference(context.protocol.protocol_id)["fid"]
+        assert ceiling.curves is not None and ceiling.curves.empty and ceiling.samples_png
 
 
 @pytest.mark.parametrize(

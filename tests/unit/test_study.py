@@ -158,3 +158,13 @@ def test_seeds_by_arm() -> None:
     seeds = {c.arm: 1 for c in expand(NOISE, seeds=1)} | {"dc": 3}
     cells = NOISE.expand(LAPTOP, seeds, lambda *_: "0" * 16)
     assert [c.seed for c in cells if c.arm == "dc"] == [0, 1, 2] and [c.seed for c in cells if c.arm == "fc"] == [0]
+
+
+def test_an_arm_against_itself_at_other_seeds() -> None:
+    study = STUDIES["aa"]
+    cells = [c for c in expand(study, seeds=2) if c.arm.startswith("dc")]
+    assert [(c.arm, c.seed, c.spec.seed) for c in cells] == [
+        *(("dc", 0, 0), ("dc seeds from 1000", 0, 1000)),
+        *(("dc", 1, 1), ("dc seeds from 1000", 1, 1001)),
+    ]
+    assert len({replace(c.spec, seed=0) for c in cells}) == 1  # nothing else differs

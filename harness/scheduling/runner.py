@@ -197,8 +197,10 @@ def run_study(
         run_trials,
     )  # ray is slow to import, and a finished study does not need it
 
+    trained = sum(spec.trial_id in plan.specs for spec in pending)
+    untrained = f"and {len(pending) - trained} untrained generators to score, " if trained < len(pending) else ""
     say(
-        f"{study.name} ({profile_name}): {len(pending)} of {len(specs)} trials to run, "
+        f"{study.name} ({profile_name}): {trained} of {len(plan.specs)} trials to run, {untrained}"
         + (
             f"{workers} at once, roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
             if workers

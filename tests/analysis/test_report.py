@@ -14,7 +14,7 @@ from PIL import Image
 
 from harness.analysis import report
 from harness.analysis.answers import answer_study
-from harness.analysis.report import NOTEBOOKS, Page, Summary, render, render_summary
+from harness.analysis.report import MADE_FROM, NOTEBOOKS, Page, Summary, last_report, render, render_summary
 from harness.analysis.results import load
 from harness.analysis.tables import number, overview_table, question_table
 from harness.errors import UserError
@@ -54,9 +54,34 @@ def folder(store: Store, study: Study) -> Path:
 def test_every_file_is_written_and_nothing_else(folder: Path, study: Study) -> None:
     names = ["verdicts", "overview", "costs", *(q.key for q in study.questions)]
     tables = {f"{name}{end}" for name in names for end in (".csv", ".tex")} | {"results.csv"}
-    assert {p.name for p in folder.iterdir()} == {"noise.html", "noise.md", "noise.ipynb", "pictures", *tables}
+    assert {p.name for p in folder.iterdir()} == {
+        "noise.html",
+        "noise.md",
+        "noise.ipynb",
+        "pictures",
+        MADE_FROM,
+        *tables,
+    }
     assert {p.name for p in (folder / "pictures").iterdir()} == set(pictures_of(study))
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]  # nothing made aside is left
+
+
+def test_a_report_is_the_last_word_until_anything_it_rests_on_changes(
+    folder: Path, store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (html, *_) = there = last_report(study, PROFILE, store)
+    assert html == folder / "noise.html" and {p.name for p in there} < {p.name for p in folder.iterdir()}
+    assert last_report(study, "smoke", store) == []
+    other = Store(shutil.copytree(store.root, tmp_path / "store"))
+    assert last_report(study, PROFILE, other)
+    plan = other.read_plan(study.name, PROFILE)
+    assert plan is not None
+    score = next((other.trial_folder(plan["cells"][0]["trial_id"]) / "scores").iterdir())
+    score.write_bytes(score.read_bytes() + b" ")
+    assert last_report(study, PROFILE, other) == []
+    (tmp_path / "noise.ipynb").write_text("another notebook")
+    monkeypatch.setattr(report, "NOTEBOOKS", tmp_path)
+    assert last_report(study, PROFILE, store) == []
 
 
 def test_html_stands_alone(folder: Path, study: Study) -> None:
@@ -281,8 +306,8 @@ def test_the_summary_answers_every_claim_and_says_what_has_no_results(
     text = shown_by(page, monkeypatch)
     for words in CLAIMS:
         assert f"| {words}" in text
-    assert "No results yet of: architecture, depth, stabilization, modern, combined." in text
-    assert text.count("**No results.** The study") == 5 and "make study-depth PROFILE=laptop" in text
+    assert "No results yet of: architecture, depth, stabilization, modern, combined, aa." in text
+    assert text.count("**No results.** The study") == 6 and "make study-depth PROFILE=laptop" in text
     verdicts = page._claim_table().set_index("claim").verdict
     answer = next(a for a in page.pages["noise"].answers if a.question == "latent-std-fc")
     assert verdicts["There is a sweet spot of noise: the latent's scale"] == answer.verdict

@@ -19,7 +19,9 @@ def test_the_example_runs_until_its_budget_is_spent(tmp_path: Path) -> None:
     words = ("./mystudy.py", "--profile", "smoke", "--store", "s")
     done = studies("run", *words, "--until-answered", "--budget", "60s", cwd=tmp_path, timeout=560)
     assert done.returncode == 0, done.stderr
-    assert "18 of 18 trials to run" in done.stderr and "claims settled" in done.stderr
+    assert (
+        "18 of 18 trials to run, and 2 untrained generators to score" in done.stderr and "claims settled" in done.stderr
+    )
     assert re.search(r"stopped: (the budget is spent|every claim|what is left)", done.stderr)
     assert Store(tmp_path / "s").read_plan("mine", "smoke")["sequential"] is True
     rows = load(tmp_path / "s", study="mine", profile="smoke")

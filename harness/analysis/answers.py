@@ -28,6 +28,7 @@ from harness.analysis.statistics import (
     sign_flip_p_greater,
     smallest_p,
 )
+from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError
 from harness.metrics import METRICS
 from harness.study import Question, Study
@@ -274,7 +275,7 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
         if lacking:
             problem = f"no trial has a score yet of {', '.join(lacking)}"
         if not problem and diverged and metric.better == "neither":
-            problem = f"{_count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
+            problem = f"{count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
         if not problem and not question.versus:
             problem = _at_its_bound(question, scores[levels])
         x = _toward(question, scores, claim)
@@ -433,8 +434,8 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     about = (
         "smaller side " if question.kind == "sweet-spot" else "last to first level " if question.kind == "trend" else ""
     )
-    seen = f"{about}{_with_interval(one)} over {_count(one.n, 'seed')}"
-    small = _number(question.smallest_effect, one.scale).removeprefix("+")
+    seen = f"{about}{effect(one.effect, one.low, one.high, one.scale)} over {count(one.n, 'seed')}"
+    small = ("×" if one.scale == "ratio" else "") + f"{question.smallest_effect:g}"
     if one.problem:
         return f"Unresolved whether {one.claim}: {one.problem}."
     if one.n < FEWEST_FOR_A_CLAIM:
@@ -462,13 +463,12 @@ def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[in
         return ""
     text = ""
     if one.failures:
-        text += (
-            f" {_count(one.failures, 'trial')} diverged and {'counts' if one.failures == 1 else 'count'} as the worst."
-        )
+        verb = "counts" if one.failures == 1 else "count"
+        text += f" {count(one.failures, 'trial')} diverged and {verb} as the worst."
     unreached = int(np.isinf(scores[levels]).sum()) - one.failures
     if unreached and not question.versus:
-        count = "counts" if unreached == 1 else "count"
-        text += f" {_count(unreached, 'trial')} never reached it and {count} as later than any that did."
+        verb = "counts" if unreached == 1 else "count"
+        text += f" {count(unreached, 'trial')} never reached it and {verb} as later than any that did."
     if question.kind == "sweet-spot":
         sign = 1 if METRICS[question.metric].better == "lower" else -1
         means = [sign * location(level).mean for level in scores]
@@ -478,28 +478,7 @@ def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[in
     return text
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def _number(value: float, scale: str) -> str:
-    """×1.25 or +0.125, to three digits."""
-    if math.isnan(value):
-        return "–"
-    digits = "∞" if math.isinf(value) else f"{abs(value):.3g}"
-    if scale == "ratio":
-        return f"×{digits}"
-    return ("−" if value < 0 else "+") + digits
-
-
-def _with_interval(one: Answer) -> str:
-    text = _number(one.effect, one.scale)
-    if math.isnan(one.low):
-        return text
-    low, high = (_number(v, one.scale).removeprefix("×") for v in (one.low, one.high))
-    return f"{text} [{low}, {high}]"
-
-
 def _p(one: Answer) -> str:
-    raw, corrected = ("p < 0.001" if p < 0.001 else f"p = {p:.2g}" for p in (one.p, one.p_holm))
-    return raw if corrected == raw else f"{raw} (Holm {corrected[2:].removeprefix('= ')})"
+    raw, corrected = p_value(one.p), p_value(one.p_holm)
+    said = f"p {raw}" if raw.startswith("<") else f"p = {raw}"
+    return said if corrected == raw else f"{said} (Holm {corrected})"

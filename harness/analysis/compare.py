@@ -15,7 +15,7 @@ from harness.analysis.statistics import (
     p_greater,
     paired_differences,
 )
-from harness.analysis.tables import effect, p_value
+from harness.analysis.wording import effect, p_value
 from harness.errors import UserError
 from harness.store import Store
 

@@ -20,7 +20,8 @@ from harness.analysis.answers import Answer
 from harness.analysis.neighbours import Neighbours
 from harness.analysis.results import load_curves
 from harness.analysis.statistics import Estimate, mean_interval, paired_difference, paired_ratio
-from harness.analysis.tables import effect, paired_question, values
+from harness.analysis.tables import paired_question, values
+from harness.analysis.wording import effect
 from harness.metrics import METRICS
 from harness.store import Store
 from harness.study import Question, Study

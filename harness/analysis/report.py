@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from harness.analysis import figures, neighbours, results, tables
 from harness.analysis.answers import Answer, answer_study
 from harness.analysis.statistics import MOST_SEEDS
+from harness.analysis.wording import effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.store import Store
@@ -244,7 +245,7 @@ class Summary:
                 verdict = "no results"
             else:
                 verdict = next(v for v in counts if counts[v]) if len(found) == 1 else ", ".join(found)
-            effects = [tables.effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers]
+            effects = [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers]
             if len(effects) > 1:
                 effects = [f"{name} {text}" for name, text in zip(self._baselines(references), effects, strict=True)]
             seeds = sorted({a.n for a in answers})
@@ -497,7 +498,7 @@ def _verdicts(answers: Sequence[Answer]) -> str:
     if not answers:
         return "*No claim could be tested yet.*\n\n"
     reach = {a.n: a.smallest_p for a in answers if a.n}
-    least = ", ".join(f"{tables.p_value(p)} with {n} seeds" for n, p in sorted(reach.items()))
+    least = ", ".join(f"{p_value(p)} with {n} seeds" for n, p in sorted(reach.items()))
     note = f"\n\n*Smallest p that the exact test can reach: {least}.*" if least else ""
     return tables.markdown(tables.formatted_verdicts(answers)) + note + "\n\n"
 

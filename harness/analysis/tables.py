@@ -24,6 +24,7 @@ from harness.analysis.statistics import (
     pairing_pays_above,
     seed_correlation,
 )
+from harness.analysis.wording import count, decimals_of, effect, number, p_value
 from harness.errors import UserError
 from harness.metrics import COLLAPSED_IS, METRICS
 from harness.spec import ScoreProtocol
@@ -292,9 +293,9 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     counts = ended.groupby("arm").size().reindex(plan.arm.unique(), fill_value=0)
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if seeds < FEWEST_FOR_A_CLAIM:
-        found.append(f"Exploratory: {_count(seeds, 'seed')} an arm. {why}")
+        found.append(f"Exploratory: {count(seeds, 'seed')} an arm. {why}")
     elif len(few) and len(few) == (counts > 0).sum():
-        found.append(f"Exploratory: at most {_count(int(few.max()), 'finished seed')} an arm. {why}")
+        found.append(f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm. {why}")
     elif len(few):
         found.append(
             f"Exploratory where few seeds have finished: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
@@ -311,12 +312,12 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     failed = int((rows.status == "failed").sum())
     if failed:
         found.append(
-            f"{_count(failed, 'trial')} failed for reasons outside the model, not in the means; run again to retry."
+            f"{count(failed, 'trial')} failed for reasons outside the model, not in the means; run again to retry."
         )
     diverged = int((rows.status == "diverged").sum())
     if diverged:
         found.append(
-            f"{_count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
+            f"{count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
             "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
         )
     collapsed = scored(rows)[scored(rows).is_mean < COLLAPSED_IS].groupby("arm").size()
@@ -327,7 +328,7 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
         )
     unscored = int((rows.status == "ok").sum()) - len(scored(rows))
     if unscored:
-        found.append(f"{_count(unscored, 'trial')} finished but not scored under this protocol; run again to score.")
+        found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; run again to score.")
     if scored(rows).empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
@@ -374,35 +375,6 @@ def heading(metric: str) -> str:
     return f"{METRICS[metric].label} {METRICS[metric].arrow}".strip()
 
 
-def effect(mean: float, low: float, high: float, scale: str) -> str:
-    """A ratio as ×1.20 [1.10, 1.31], a difference as +0.05 [+0.01, +0.09]; a dash for nothing."""
-    if math.isnan(mean):
-        return "–"
-    if scale == "ratio":
-        text = [_ratio(x) for x in (mean, low, high)]
-        text[0] = "×" + text[0]
-    else:
-        decimals = _decimals(mean)
-        text = [("+" if x > 0 else "") + number(x, decimals) for x in (mean, low, high)]
-    return text[0] if math.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
-
-
-def p_value(p: float) -> str:
-    """0.031, <0.001, 1; a dash for nothing."""
-    if math.isnan(p):
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.2g}" if p >= 0.1 else f"{p:.3f}"
-
-
-def number(x: float, decimals: int | None = None) -> str:
-    """About three digits: 1,234 · 123 · 12.3 · 1.23; a dash for nothing."""
-    if math.isnan(x):
-        return "–"
-    if math.isinf(x):
-        return "∞" if x > 0 else "−∞"
-    return f"{x:,.{_decimals(x) if decimals is None else decimals}f}".replace("-", "−")
-
-
 def plain(markdown_text: str) -> str:
     """A cell without Markdown's marks."""
     return re.sub(r"[`*]", "", markdown_text)
@@ -429,10 +401,6 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float]:
     return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def _needed(answer: Answer) -> str:
     if answer.verdict != "unresolved":
         return "settled"
@@ -447,11 +415,6 @@ def _failures(row: Any) -> str:
     return f"{row.diverged} of {row.ended} [{100 * row.diverged_low:.0f}, {100 * row.diverged_high:.0f}%]"
 
 
-def _decimals(x: float) -> int:
-    size = abs(x)
-    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-
-
 def _mean_and_interval(row: Any, name: str) -> str:
     mean, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
     missed = getattr(row, f"{name}_not_reached", 0)
@@ -460,7 +423,7 @@ def _mean_and_interval(row: Any, name: str) -> str:
         return "never"
     if math.isnan(low):
         return number(mean) + suffix
-    decimals = _decimals(mean)
+    decimals = decimals_of(mean)
     return f"{number(mean, decimals)} [{number(low, decimals)}, {number(high, decimals)}]{suffix}"
 
 
@@ -468,13 +431,7 @@ def _plus_minus(row: Any, name: str, scale: float = 1) -> str:
     mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
     if math.isnan(low):
         return number(mean)
-    return f"{number(mean)} ± {number((high - low) / 2, _decimals(mean))}"
-
-
-def _ratio(x: float) -> str:
-    if x == 0:  # only where one side has no number at all: a level that was never reached, a diverged trial
-        return "0"
-    return number(x, 2) if x < 1000 or math.isinf(x) else f"{x:.1e}"
+    return f"{number(mean)} ± {number((high - low) / 2, decimals_of(mean))}"
 
 
 _LATEX = str.maketrans(

@@ -271,7 +271,7 @@ def test_a_metric_at_its_bound_answers_nothing(bound: float) -> None:
 
 def test_p_is_that_of_the_verdict() -> None:
     (shown,) = ask(make_study("contrast", "equal", 2), fids(0.5, 0))
-    assert shown.verdict == "refuted" and shown.p < 0.001 and "p < 0.001" in shown.sentence
+    assert shown.verdict == "refuted" and shown.p < 0.001 and "p <0.001" in shown.sentence
     (small,) = ask(make_study("contrast", "higher", 2), fids(0.0, 0))
     x = np.log(fids(0.0, 0)[0] / fids(0.0, 0)[1])
     assert small.verdict == "refuted"

@@ -16,7 +16,8 @@ from harness.analysis import report
 from harness.analysis.answers import answer_study
 from harness.analysis.report import MADE_FROM, NOTEBOOKS, Page, Summary, last_report, render, render_summary
 from harness.analysis.results import load
-from harness.analysis.tables import number, overview_table, question_table
+from harness.analysis.tables import overview_table, question_table
+from harness.analysis.wording import number
 from harness.errors import UserError
 from harness.store import Store, TrialResult
 from harness.study import Study

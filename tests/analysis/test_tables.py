@@ -15,7 +15,6 @@ from harness.analysis.results import load
 from harness.analysis.tables import (
     cautions,
     cost_table,
-    effect,
     failure_table,
     formatted,
     formatted_costs,
@@ -23,12 +22,12 @@ from harness.analysis.tables import (
     latex,
     markdown,
     overview_table,
-    p_value,
     paired_question,
     question_table,
     summary_table,
     verdict_table,
 )
+from harness.analysis.wording import effect, p_value
 from harness.store import Store
 from harness.study import Question, Study
 from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, make_answer

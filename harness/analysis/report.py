@@ -185,10 +185,16 @@ class Summary:
         """What this page is, and which studies have not run."""
         absent = [name for name in self.studies if name not in self.pages]
         _text(
-            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: small networks on small data: what is refuted here "
-            "is refuted for them, not for every GAN."
+            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {self._scope()} What is refuted here is refuted for "
+            "these, not for every GAN; what would need longer training cannot show."
             + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")
         )
+
+    def _scope(self) -> str:
+        """What these studies are about: data, budget, seeds."""
+        profile = next(iter(self.studies.values())).profile(self.profile)
+        data, kimg = profile.changes["dataset"], profile.changes["kimg"]
+        return f"networks trained on {data} for {kimg:g} kimg, {profile.seeds} training seeds an arm."
 
     def verdicts(self) -> None:
         """The founding document's claims, each with the verdicts of the questions that test it."""
@@ -545,6 +551,8 @@ effect of interest, below which an effect counts as none.
 - **supported**: the expectation was shown, after correction for the number of claims in the question (Holm).
 - **refuted**: shown, too: the opposite, or an effect smaller than the smallest of interest.
 - **unresolved**: neither. Not evidence of no difference; 'seeds needed' says how many in all would probably settle it.
+
+The p beside a verdict is its own: of what refutes the claim where it is refuted, otherwise of the claim.
 
 A diverged trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page
 and cannot be compared with another's.

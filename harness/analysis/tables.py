@@ -436,6 +436,9 @@ def _plus_minus(row: Any, name: str, scale: float = 1) -> str:
 
 _LATEX = str.maketrans(
     {
+        "<": "$<$",  # else another sign in LaTeX's own encoding
+        ">": "$>$",
+        "…": r"\ldots{}",
         "↓": r"$\downarrow$",
         "↑": r"$\uparrow$",
         "×": r"$\times$",

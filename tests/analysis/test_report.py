@@ -161,6 +161,18 @@ def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: 
     assert results.fid.tolist() == pytest.approx(rows.fid.tolist(), nan_ok=True, rel=1e-15)
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def test_latex_compiles(folder: Path, tmp_path: Path) -> None:
+    tables = sorted(folder.glob("*.tex"))
+    body = "\n".join(rf"\noindent\tiny\input{{{path}}}\clearpage" for path in tables)
+    document = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "all.tex").write_text(document)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert f"({len(tables)} pages" in done.stdout and "Missing character" not in done.stdout
+
+
 def test_the_executed_notebook_names_no_place_but_its_store(folder: Path, store: Store) -> None:
     notebook = json.loads((folder / "noise.ipynb").read_text())
     assert {"input_path", "output_path"}.isdisjoint(notebook["metadata"]["papermill"])

@@ -198,7 +198,9 @@ def test_numbers_are_told_plainly() -> None:
 
 
 def test_latex_is_plain_and_complete(study: Study, rows: pd.DataFrame) -> None:
-    table = pd.DataFrame({"arm": ["50% of a_b & {c} #1 $x$ ^ ~ \\ σ γ ≤ ±1 − ∞ – · → ↑ Δ ² ³"], "FID ↓": ["×1.2"]})
+    table = pd.DataFrame(
+        {"arm": ["50% of a_b & {c} #1 $x$ ^ ~ \\ σ γ ≤ ±1 − ∞ – · → ↑ Δ ² ³ < > …"], "FID ↓": ["×1.2"]}
+    )
     text = latex(table)
     assert text.isascii() and r"50\% of a\_b \& \{c\} \#1 \$x\$" in text and r"FID $\downarrow$" in text
     for question in study.questions:

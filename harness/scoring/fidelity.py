@@ -5,7 +5,11 @@ cache names that carry content, and the refusal of misspelt options, which it wo
 """
 
 import hashlib
+import os
+import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -175,21 +179,75 @@ def _calculate(
     unknown = sorted(options.keys() - DEFAULTS.keys())
     if unknown:
         raise AssertionError(f"torch-fidelity knows no {', '.join(unknown)}, and would ignore it")
-    with torch.random.fork_rng():
+    prefix = f"{reference_name}-{extractor.registered_name}-"
+    with torch.random.fork_rng(), _files_run_nothing():
+        _drop_damaged(cache / "features", prefix)
         found = calculate_metrics(**options)
+        _seal(cache / "features", prefix)
+        statistics_file = cache / "features" / f"{prefix}stat-fid-{_layer(extractor)}.pt"
+        reference_statistics = torch.load(statistics_file, map_location="cpu")
     scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
     number = len(samples) if isinstance(samples, _Images) else protocol.num_generated
     features = torch.cat(seen)[:number]  # the library looks at the samples before the reference
     seen.clear()
-    kept = cache / "features" / f"{reference_name}-{extractor.registered_name}-stat-fid-{_layer(extractor)}.pt"
-    # Two arrays, made by this program; torch.load's safe mode knows no NumPy.
-    reference_statistics = torch.load(kept, map_location="cpu", weights_only=False)
     for part in (number // 4, number // 2):
         if part > 1:
             statistics = fid_features_to_statistics(features[:part])
             found = fid_statistics_to_metric(statistics, reference_statistics, False)
             scores[f"fid_at_{part}"] = float(found[KEY_METRIC_FID])
     return scores
+
+
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+
+@contextmanager
+def _files_run_nothing() -> Iterator[None]:
+    """Let torch.load give tensors and arrays alone, whatever its caller asks for.
+
+    The library loads what it cached with weights_only=False, as pickles that may run anything; this overrules it.
+    """
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
+    arrays = [np.ndarray, np.dtype, type(np.dtype(np.float64)), np.array(0.0).__reduce__()[0]]
+    try:
+        with torch.serialization.safe_globals(arrays):
+            yield
+    finally:
+        os.environ.pop(_WEIGHTS_ONLY)
+        if before is not None:
+            os.environ[_WEIGHTS_ONLY] = before
+
+
+def _drop_damaged(features: Path, prefix: str) -> None:
+    """Delete what is not as it was written, so that the library makes it again; what has no seal must be readable."""
+    for path in features.glob(f"{prefix}*.pt"):
+        seal = path.with_suffix(".sha256")
+        try:
+            if seal.exists():
+                sound = seal.read_text() == _digest(path)
+            else:
+                sound = torch.load(path, map_location="cpu", mmap=True) is not None
+        except Exception:  # noqa: BLE001  whatever is wrong with it
+            sound = False
+        if not sound:
+            seal.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _seal(features: Path, prefix: str) -> None:
+    """Note the checksums of what the library has just kept: the library has none, and would take any bits."""
+    for path in features.glob(f"{prefix}*.pt"):
+        seal = path.with_suffix(".sha256")
+        if not seal.exists():
+            staging = seal.with_name(f".{seal.name}-{uuid.uuid4().hex[:8]}")
+            staging.write_text(_digest(path))
+            staging.replace(seal)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _layer(extractor: Extractor) -> str:

@@ -1,3 +1,7 @@
+import hashlib
+import os
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +171,71 @@ def test_other_data_never_meets_old_features(extractor, digits, cache, score, tm
     by_hand = fid_by_hand(features(extractor, fakes), features(extractor, coloured.images("reference")[:1000]))
     found = score(Fixed(fakes), protocol=other, data=coloured)
     assert found["fid"] == pytest.approx(by_hand, rel=EIGENVALUE_ERROR)
+
+
+class Malicious:
+    """A pickle that leaves a mark when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def home(cache: Path, tmp_path: Path) -> Path:
+    """A cache without features."""
+    return Path(shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("features")))
+
+
+def test_files_among_the_features_run_nothing_and_change_no_score(score, digits, home: Path, tmp_path: Path) -> None:
+    images, mark = digits.images("train")[:1000], tmp_path / "mark"
+    clean = score(Fixed(images), cache=home)
+    paths, seals = (sorted((home / "features").glob(pattern)) for pattern in ("*.pt", "*.sha256"))
+    assert len(paths) == len(seals) == 3
+    torch.save(Malicious(mark), tmp_path / "malicious.pt")
+    torch.load(tmp_path / "malicious.pt", weights_only=False)
+    assert mark.exists(), "it would run"
+    mark.unlink()
+
+    def plant(path: Path) -> None:
+        shutil.copy(tmp_path / "malicious.pt", path)
+
+    def truncate(path: Path) -> None:
+        os.truncate(path, path.stat().st_size // 2)
+
+    for harms, unsealed in (
+        ((plant, truncate, flip_a_bit), False),
+        ((flip_a_bit, plant, truncate), False),
+        ((truncate, flip_a_bit, plant), False),
+        ((plant, plant, truncate), True),
+    ):
+        for harm, path, seal in zip(harms, paths, seals, strict=True):
+            harm(path)
+            if unsealed:
+                seal.unlink()
+        assert score(Fixed(images), cache=home) == clean
+        assert not mark.exists()
+        assert sorted((home / "features").glob("*.sha256")) == seals
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_even_a_sealed_pickle_is_not_run(score, digits, home: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    score(Fixed(digits.images("train")[:1000]), cache=home)
+    for path in (home / "features").glob("*.pt"):
+        torch.save(Malicious(mark), path)
+        path.with_suffix(".sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(pickle.UnpicklingError):
+        score(Fixed(digits.images("train")[:1000]), cache=home)
+    assert not mark.exists()
 
 
 def test_a_subset_of_the_training_images_is_scored_under_the_same_protocol(digits, extractor, cache, protocol) -> None:

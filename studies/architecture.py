@@ -68,7 +68,7 @@ ARCHITECTURE = Study(
             factor=AGAINST_FC,
             kind="contrast",
             expected="higher",
-            metric="seconds",
+            metric="compute_seconds",
             smallest_effect=1.25,
         ),
     ),

@@ -112,13 +112,13 @@ STABILIZATION = Study(
         ),
         Question(
             key="updates-cost",
-            text="What do more updates cost in time for the same images?",
+            text="What do more updates cost in compute for the same images?",
             hypothesis="More: what they gain must be weighed against it.",
             baseline="dc",
             factor=UPDATES,
             kind="contrast",
             expected="higher",
-            metric="seconds",
+            metric="compute_seconds",
             smallest_effect=1.1,
         ),
         Question(

@@ -17,7 +17,7 @@ FROM_CURVES = (
     *("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late"),
     *(f"kimg_to_fid_{level}" for level in THRESHOLDS),
 )
-FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", *FROM_CURVES)
+FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", "compute_seconds", *FROM_CURVES)
 
 
 def load(
@@ -30,10 +30,10 @@ def load(
     """The results table: one row a trial.
 
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
-    recall (NaN unless ok), seconds, FROM_CURVES (`curve_metrics`); then error, protocol_id, the other costs, every
-    field of the spec, commit and date. A trial that several studies share is one row, with their names and arms joined
-    by " | "; with `study` only that study's trials, under its own arm names and at its own seeds, by which its arms are
-    paired.
+    recall (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
+    (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date. A trial that
+    several studies share is one row, with their names and arms joined by " | "; with `study` only that study's trials,
+    under its own arm names and at its own seeds, by which its arms are paired.
 
     Files that were read before and have not changed since are not read again (`harness.analysis.index`).
 
@@ -93,6 +93,7 @@ def load(
                 "status": found["status"],
                 **{name: scores.get(name, float("nan")) for name in SCORES},
                 "seconds": found["cost"].get("seconds", float("nan")),
+                "compute_seconds": found["compute_seconds"],
                 **found["from_curves"],
                 "error": found["error"],
                 "protocol_id": protocol,
@@ -113,10 +114,16 @@ def _record(store: Store, trial_id: str) -> dict[str, Any]:
     return {
         **{name: result[name] for name in ("status", "error", "cost")},
         **{name: result["provenance"].get(name, "") for name in ("commit", "date")},
+        "compute_seconds": _compute_seconds(result),
         "spec": spec.to_dict(),
         "scores": {protocol_id: scores for protocol_id, (_, scores) in store.read_scores(trial_id).items()},
         "from_curves": curve_metrics(store, trial_id, result["status"], spec.kimg),
     }
+
+
+def _compute_seconds(result: dict[str, Any]) -> float:
+    on_cpu = not result["provenance"].get("gpu")
+    return result["cost"].get("cpu_seconds" if on_cpu else "seconds", math.nan)
 
 
 def curve_metrics(store: Store, trial_id: str, status: str, kimg: float) -> dict[str, float]:

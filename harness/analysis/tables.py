@@ -218,8 +218,7 @@ def formatted(table: pd.DataFrame, metric: str = "fid") -> pd.DataFrame:
     shown["IS ↑"] = [_plus_minus(r, "is_mean") for r in lines]
     shown["precision ↑"] = [_plus_minus(r, "precision") for r in lines]
     shown["recall ↑"] = [_plus_minus(r, "recall") for r in lines]
-    if metric != "seconds":
-        shown["s/trial"] = [number(s) for s in table.seconds]
+    shown["s/trial"] = [number(s) for s in table.seconds]
     return shown
 
 

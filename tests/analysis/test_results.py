@@ -26,6 +26,8 @@ def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
         name: scores[name] for name in ("fid", "is_mean", "kid", "precision", "recall")
     }
     assert row.seconds == store.read_result(row.trial_id)["cost"]["seconds"]
+    cost = store.read_result(row.trial_id)["cost"]
+    assert row.compute_seconds == cost["cpu_seconds"] != row.seconds
     assert (row.protocol_id, row.status, row.study) == (protocol.protocol_id, "ok", "noise")
     spec = store.read_spec(row.trial_id).to_dict()
     assert {name: row[name] for name in spec} == spec

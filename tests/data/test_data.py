@@ -3,6 +3,7 @@ import os
 import pickle
 import socket
 import sys
+import threading
 import time
 import tracemalloc
 import urllib.request
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+from filelock import FileLock
 from PIL import Image
 
 from harness.data import DATASETS, PARTS, PreparedData, prepare
@@ -253,6 +255,31 @@ def test_large_pictures_are_not_held_together(tmp_path: Path) -> None:
     assert peak < 20e6, "one picture of 3 MB at a time, not forty"
 
 
+def test_grey_is_luma_and_colour_of_grey_is_grey(tmp_path: Path, digits: PreparedData) -> None:
+    leaf = Image.new("RGB", (16, 16), (0, 255, 0))
+    assert (one_picture(tmp_path / "leaf", "x.png", leaf, channels=1) == 150).all(), "0.587 · 255 (ITU-R 601)"
+    coloured = prepare("mnist-5k@50", resolution=28, channels=3, cache=tmp_path / "cache").images("train")
+    assert coloured.shape == (50, 3, 28, 28)
+    assert (coloured[:, :1] == coloured).all(), "all channels are equal"
+    assert {image[0].tobytes() for image in coloured} < {
+        image.tobytes() for part in PARTS for image in digits.images(part)
+    }
+
+
+def test_processes_prepare_in_turn_and_only_once(tree: Path, tmp_path: Path) -> None:
+    """Whoever comes while another prepares waits for its lock, and then opens what is there."""
+    first = load(tree, tmp_path / "cache")
+    written = (first.folder / "meta.json").stat().st_mtime_ns
+    found: list[PreparedData] = []
+    second = threading.Thread(target=lambda: found.append(load(tree, tmp_path / "cache")))
+    with FileLock(first.folder.with_suffix(".lock")):
+        second.start()
+        second.join(0.5)
+        assert second.is_alive(), "it did not wait"
+    second.join(30)
+    assert found == [first] and (first.folder / "meta.json").stat().st_mtime_ns == written
+
+
 def send_requests_to(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "_opener", None)  # which remembers the proxies it first met
     for scheme in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -305,6 +332,13 @@ def test_mnist_files_put_by_hand_are_used(tmp_path: Path, name: str, kind: str) 
     for image, label in zip(data.images("reference"), data.labels("reference"), strict=True):
         assert own[image.tobytes()] == label, "the reference is the source's own test split"
     assert len(prepare(f"{name}@100", resolution=28, channels=1, cache=tmp_path).images("train")) == 100
+    waiting = threading.Thread(target=lambda: prepare(name, resolution=16, channels=1, cache=tmp_path))
+    with FileLock(tmp_path / "downloads" / f"{kind}.lock"):  # of whoever downloads the same files for another size
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive(), "it did not wait"
+    waiting.join(30)
+    assert not waiting.is_alive()
     (tmp_path / "downloads" / kind / "raw" / "train-images-idx3-ubyte").write_bytes(b"cut")
     with pytest.raises(UserError, match=f"cannot download {kind}"):
         prepare(name, resolution=20, channels=1, cache=tmp_path)

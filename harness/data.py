@@ -387,3 +387,9 @@ DATASETS: dict[str, Load] = {
     "celeba": partial(_load_torchvision, "CelebA", _NAMES),
 }
 """name -> loader. One entry adds a data set."""
+
+
+def is_downloaded(dataset: str) -> bool:
+    """Whether the first to prepare it fetches it from the network."""
+    load = DATASETS.get(split_subset(dataset)[0])
+    return isinstance(load, partial) and load.func is _load_torchvision

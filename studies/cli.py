@@ -60,6 +60,7 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Say what `run` would do, and run nothing."""
+    from harness.data import is_downloaded
     from harness.scheduling.progress import duration
     from harness.scheduling.runner import default_workers, make_plan
 
@@ -75,6 +76,8 @@ def plan(
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
     typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
+    for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
+        typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))
     for arm in made.arms:
         cells = [cell for cell in made.cells if cell.arm == arm]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 
 from architectures import GanPair
-from harness.data import prepare
+from harness.data import is_downloaded, prepare
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import Progress, duration
@@ -93,6 +93,8 @@ def default_workers(cluster: Cluster = HERE) -> int | None:
 def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None) -> Plan:
     """Expand the study and look up what the store holds. Refuses every arm that could not be run.
 
+    Without a store nothing is downloaded, and data that would have to be are taken for large enough.
+
     Raises:
         UserError: an unknown profile, data that cannot be had, or a spec or network that is refused.
     """
@@ -100,9 +102,11 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     with tempfile.TemporaryDirectory() as scratch:
         cache = store.cache if store is not None else Path(scratch)
 
-        num_images: dict[str, int] = {}  # by fingerprint
+        num_images: dict[str, int] = {}  # by fingerprint, where known
 
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
+            if store is None and is_downloaded(dataset):
+                return "0" * 16  # nothing to look up, and nowhere to keep a download
             data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
             num_images[data.fingerprint] = len(data.images("train"))
             return data.fingerprint
@@ -281,7 +285,7 @@ def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> dict
                     gan = build_networks(cell.spec)
             except ValueError as error:
                 raise UserError(f"arm {cell.arm!r} cannot be built: {error}") from None
-            available = num_images[cell.spec.data_fingerprint]
+            available = num_images.get(cell.spec.data_fingerprint, cell.spec.batch_size)
             if cell.spec.batch_size > available:
                 raise UserError(
                     f"arm {cell.arm!r}: batch_size={cell.spec.batch_size} is out of range; allowed: at most "

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 
 import architectures
 from architectures import fc
@@ -13,6 +14,7 @@ from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.runner import SMALL_FILES, default_workers, make_plan
 from harness.spec import TrialSpec
+from harness.store import Store
 from harness.training.loop import build_networks
 from studies.baselines import FC
 from studies.noise import NOISE
@@ -45,6 +47,19 @@ def test_workers_by_default(monkeypatch) -> None:
     assert default_workers(Cluster(gpus_per_trial=0.25)) == 8
     assert default_workers(Cluster(gpus_per_trial=2)) == 1
     assert default_workers(Cluster(gpus_per_trial=0)) == 8
+
+
+def test_a_plan_without_a_store_downloads_nothing(tmp_path, monkeypatch) -> None:
+    asked = []
+    for name in ("STL10", "CIFAR10"):
+        monkeypatch.setattr(torchvision.datasets, name, lambda *_, root, **__: asked.append(root))
+    assert len(make_plan(NOISE, "paper", 1, None).pending()) == 18
+    assert len(make_plan(NOISE, "smoke@cifar10@40", 1, None).pending()) == 18
+    assert not asked
+    store = Store(tmp_path / "store", create=True)
+    with pytest.raises(TypeError, match="NoneType"):
+        make_plan(NOISE, "smoke@cifar10", 1, store)
+    assert asked == [store.cache / "downloads"]
 
 
 def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) -> None:

@@ -193,6 +193,7 @@ class TrialSpec:
         relabels = targets != (1.0, 1.0, 0.0, 0.0) or self.label_flip_rate > 0
         penalises = self.r1_gamma > 0 or self.gradient_penalty > 0
         batch_norm = self.architecture == "dc" and self.discriminator_norm == "own"
+        no_batch_norm = not batch_norm and self.architecture in ARCHITECTURES  # of a user's own network, who knows
         smooth = self.gradient_penalty > 0 or self.discriminator_norm == "spectral"
         for contradicts, name, reason in (
             (
@@ -222,7 +223,7 @@ class TrialSpec:
                 "is what fc has anyway, and would be one trial under two names; allowed with it: own, spectral",
             ),
             (
-                self.mixed_batches and not batch_norm,
+                self.mixed_batches and no_batch_norm,
                 "mixed_batches",
                 "does nothing without batch norm in D; allowed with architecture='dc' and discriminator_norm='own'",
             ),
@@ -232,7 +233,7 @@ class TrialSpec:
                 "does nothing on one rank; allowed with world_size above 1",
             ),
             (
-                self.sync_batch_norm and not batch_norm and self.generator_norm != "batch",
+                self.sync_batch_norm and no_batch_norm and self.generator_norm != "batch",
                 "sync_batch_norm",
                 "does nothing without batch norm; allowed with generator_norm='batch', or with architecture='dc' and "
                 "discriminator_norm='own'",

@@ -38,6 +38,9 @@ GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.
 Snapshots = Annotated[
     Path | None, typer.Option("--snapshots", help="Where unfinished trials keep their state; for a cluster, shared.")
 ]
+ExtractorWeights = Annotated[
+    Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
+]
 
 
 @app.command("list")
@@ -95,6 +98,7 @@ def run(
     address: Address = "",
     gpus_per_trial: GpusPerTrial = None,
     snapshots: Snapshots = None,
+    extractor_weights: ExtractorWeights = None,
     until_answered: Annotated[
         bool, typer.Option("--until-answered", help="Add seeds to what is unresolved, until all is settled.")
     ] = False,
@@ -122,9 +126,20 @@ def run(
     try:
         workers = default_workers(cluster) if workers is None else workers
         if until_answered:
-            complete = run_until_answered(study, profile, opened, workers, _say, cluster, budget_seconds=budget_seconds)
+            complete = run_until_answered(
+                study,
+                profile,
+                opened,
+                workers,
+                _say,
+                cluster,
+                budget_seconds=budget_seconds,
+                extractor_weights=extractor_weights,
+            )
         else:
-            complete = run_study(study, profile, seeds, opened, workers, _say, cluster)
+            complete = run_study(
+                study, profile, seeds, opened, workers, _say, cluster, extractor_weights=extractor_weights
+            )
         _report(study, profile, opened, unless_unchanged=True)
     except KeyboardInterrupt:
         _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
@@ -165,6 +180,7 @@ def score(
     num_generated: Annotated[
         int | None, typer.Option("--num-generated", help="Samples a trial; the profile's own number if left out.")
     ] = None,
+    extractor_weights: ExtractorWeights = None,
     profile: ProfileName = "laptop",
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
@@ -184,6 +200,7 @@ def score(
             num_generated=num_generated,
             workers=(default_workers() or 1) if workers is None else workers,
             say=_say,
+            extractor_weights=extractor_weights,
         )
     except KeyboardInterrupt:
         _say(f"interrupted: scores so far are kept in {store}; the same command goes on from there")

@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from harness.errors import UserError
 from harness.scheduling.runner import Say, scoring_contexts
@@ -18,7 +19,15 @@ FEWEST_SAMPLES = 20
 
 
 def rescore(
-    study: Study, profile_name: str, store: Store, *, extractor: str, num_generated: int | None, workers: int, say: Say
+    study: Study,
+    profile_name: str,
+    store: Store,
+    *,
+    extractor: str,
+    num_generated: int | None,
+    workers: int,
+    say: Say,
+    extractor_weights: Path | None = None,
 ) -> str:
     """Score what the study's last run at this profile left, under another protocol.
 
@@ -32,6 +41,7 @@ def rescore(
         num_generated: Samples a trial; the profile's own number if None.
         workers: Trials at once.
         say: Told what happens.
+        extractor_weights: A local file with the extractor's weights, where it is a pretrained one.
 
     Returns:
         The protocol's id; of several data sets, the first one's.
@@ -52,7 +62,7 @@ def rescore(
     if not finished:
         raise UserError(f"{study.name} ({profile_name}) has no finished trial in {store.root}; run it first")
     specs = {trial_id: store.read_spec(trial_id) for trial_id in finished}
-    contexts = scoring_contexts(study, specs.values(), extractor, number, store, say)
+    contexts = scoring_contexts(study, specs.values(), extractor, number, store, say, extractor_weights)
     protocols = {trial_id: contexts[spec.data_fingerprint].protocol for trial_id, spec in specs.items()}
     pending = [trial_id for trial_id in finished if not store.is_done(trial_id, protocols[trial_id].protocol_id)]
     for protocol in dict.fromkeys(protocols.values()):

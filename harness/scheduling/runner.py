@@ -143,6 +143,7 @@ def run_study(
     cluster: Cluster = HERE,
     *,
     sequential: bool = False,
+    extractor_weights: Path | None = None,
 ) -> bool:
     """Run what the store lacks of the study. True if no trial failed.
 
@@ -156,6 +157,7 @@ def run_study(
         cluster: Where trials run.
         sequential: Whether the number of seeds depends on earlier results. The plan remembers it, once and for all:
             from then on, verdicts are those that stay valid over looks.
+        extractor_weights: A local file with the weights of the profile's extractor, where that is a pretrained one.
 
     Raises:
         UserError: something is refused before work starts, or the store cannot be written.
@@ -170,7 +172,13 @@ def run_study(
         say(f"{name} was {damage}; it is made again")
     store.require_free(plan.bytes_left())
     contexts = scoring_contexts(
-        study, plan.specs.values(), plan.profile.extractor, plan.profile.num_generated, store, say
+        study,
+        plan.specs.values(),
+        plan.profile.extractor,
+        plan.profile.num_generated,
+        store,
+        say,
+        extractor_weights,
     )
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     pending = [s for i, s in specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
@@ -232,7 +240,13 @@ def is_sequential(store: Store, study: str, profile: str) -> bool:
 
 
 def scoring_contexts(
-    study: Study, specs: Iterable[TrialSpec], extractor_name: str, num_generated: int, store: Store, say: Say
+    study: Study,
+    specs: Iterable[TrialSpec],
+    extractor_name: str,
+    num_generated: int,
+    store: Store,
+    say: Say,
+    extractor_weights: Path | None = None,
 ) -> dict[str, TrialContext]:
     """What trials share, by the fingerprint of their data: extractor, protocol, reference features.
 
@@ -254,7 +268,7 @@ def scoring_contexts(
                 f"{spec.dataset} changed since its trials were planned (fingerprint {data.fingerprint}, then "
                 f"{spec.data_fingerprint}); put the images back as they were"
             )
-        extractor = prepare_extractor(extractor_name, data, store.cache)
+        extractor = prepare_extractor(extractor_name, data, store.cache, extractor_weights)
         protocol = make_protocol(extractor, data, num_generated=num_generated)
         if not store.read_reference(protocol.protocol_id):
             say(f"scoring the real images of {spec.dataset} (once a protocol)")

@@ -1,6 +1,7 @@
 """Adding seeds until a study's questions are answered, or the time is spent."""
 
 import time
+from pathlib import Path
 
 from harness.analysis import results
 from harness.analysis.answers import answer_study, arms_open
@@ -28,6 +29,7 @@ def run_until_answered(
     cluster: Cluster = HERE,
     *,
     budget_seconds: float,
+    extractor_weights: Path | None = None,
 ) -> bool:
     """Add seeds to the arms of unresolved claims until all are settled, out of reach, or the budget is spent.
 
@@ -43,6 +45,7 @@ def run_until_answered(
         say: Told what is settled and why it stops.
         cluster: Where trials run.
         budget_seconds: Wall-clock time to spend.
+        extractor_weights: As for `run_study`.
 
     Returns:
         Whether no trial failed.
@@ -62,7 +65,17 @@ def run_until_answered(
             left = max(0.0, ends - time.monotonic())
             say(f"stopped: the budget is spent ({duration(left)} left, the next seeds take {duration(takes)})")
             return True
-        if not run_study(study, profile_name, seeds, store, workers, say, cluster, sequential=True):
+        if not run_study(
+            study,
+            profile_name,
+            seeds,
+            store,
+            workers,
+            say,
+            cluster,
+            sequential=True,
+            extractor_weights=extractor_weights,
+        ):
             say("stopped: trials failed")
             return False
         rows = results.load(store, study=study.name, profile=profile_name)

@@ -28,8 +28,9 @@ TRAINING = 1
 EPOCHS, BATCH, MAX_SHIFT = 30, 50, 2
 
 
-WEIGHTS_VARIABLE = "GAN_EXTRACTOR_WEIGHTS"
-"""Environment variable: a local file with the weights of the pretrained extractor that is asked for."""
+WEIGHTS_OPTION, WEIGHTS_VARIABLE = "--extractor-weights", "GAN_EXTRACTOR_WEIGHTS"
+"""The program's option, and the environment variable that stands in for it: a local file with a pretrained
+extractor's weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,19 +152,24 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
-def prepare_extractor(name: str, data: PreparedData, cache: Path) -> Extractor:
+def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path | None = None) -> Extractor:
     """The extractor for this data, kept in the cache: the classifier is trained once for the data's content.
 
-    The weights of a pretrained one are the file that GAN_EXTRACTOR_WEIGHTS names, else torch.hub's copy, else they
-    are downloaded.
+    The weights of a pretrained one are in the file `weights` or the one that GAN_EXTRACTOR_WEIGHTS names, else in
+    torch.hub's copy, else they are downloaded.
 
     Raises:
-        UserError: an unknown name, data without labels to train on, or weights that cannot be had or read.
+        UserError: an unknown name, data without labels to train on, or weights that cannot be had, read or used.
     """
     if name in PRETRAINED:
-        return _prepare_pretrained(name, data.channels, cache)
+        return _prepare_pretrained(name, data.channels, cache, weights)
     if name not in EXTRACTORS:
         raise unknown_name("extractor", name, EXTRACTORS)
+    if weights is not None:
+        raise UserError(
+            f"{WEIGHTS_OPTION} {weights} cannot be used with the extractor {name!r}, which is trained here; leave it "
+            f"out, or take another extractor: {', '.join(PRETRAINED)}"
+        )
     if data.num_classes is None:
         raise UserError(
             f"{data.dataset} has no labels for the extractor {name!r} to learn from; put its images into one "
@@ -206,18 +212,19 @@ def prepare_online_extractor(extractor: Extractor, data: PreparedData, cache: Pa
     return prepare_extractor("classifier", data, cache) if data.num_classes is not None else None
 
 
-def _prepare_pretrained(name: str, channels: int, cache: Path) -> Extractor:
+def _prepare_pretrained(name: str, channels: int, cache: Path, weights: Path | None) -> Extractor:
     """A copy of the weights in the cache, under their hash: what is scored with cannot change under a study."""
     pretrained = PRETRAINED[name]
-    given = os.environ.get(WEIGHTS_VARIABLE, "")
+    given = str(weights or os.environ.get(WEIGHTS_VARIABLE, ""))
+    named = f"{WEIGHTS_OPTION if weights else WEIGHTS_VARIABLE}={given}"
     if given and pretrained.hub:
         raise UserError(
-            f"{WEIGHTS_VARIABLE}={given!r} cannot be used with the extractor {name!r}, which torch-fidelity takes from "
-            f"torch.hub alone; unset it, and put code and weights into {torch.hub.get_dir()}"
+            f"{named} cannot be used with the extractor {name!r}, which torch-fidelity takes from torch.hub alone; "
+            f"leave it out, and put code and weights into {torch.hub.get_dir()}"
         )
     source = Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints" / pretrained.file
     if given and not source.is_file():
-        raise UserError(f"{WEIGHTS_VARIABLE}={given!r} is not a file; name the weights of the extractor {name!r}")
+        raise UserError(f"{named} is not a file; name the weights of the extractor {name!r}")
     folder = cache / "extractors"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}.lock"):
@@ -252,7 +259,7 @@ def _download(name: str, target: Path) -> None:
         if pretrained.hub:
             wanted = f"its code at {_hub_code(pretrained)} and its weights at {target} by hand"
         else:
-            wanted = f"{pretrained.url} at {target} by hand, or name a local copy in {WEIGHTS_VARIABLE}"
+            wanted = f"{pretrained.url} at {target} by hand, or name a local copy with {WEIGHTS_OPTION}"
         raise UserError(f"cannot download the extractor {name!r} ({reason}); put {wanted}") from None
 
 

@@ -1,5 +1,6 @@
 """Published feature networks, with made weights in the right format: nothing is downloaded."""
 
+import hashlib
 import math
 import pickle
 import socket
@@ -22,6 +23,7 @@ from harness.data import PreparedData, prepare
 from harness.errors import UserError
 from harness.scoring.extractors import (
     PRETRAINED,
+    WEIGHTS_OPTION,
     WEIGHTS_VARIABLE,
     Extractor,
     prepare_extractor,
@@ -192,7 +194,7 @@ def test_without_weights_there_is_one_line_at_once(digits, empty_hub: Path, tmp_
             prepare_extractor(name, digits, tmp_path)
         line = str(caught.value)
         assert "\n" not in line and str(empty_hub / "checkpoints" / wanted) in line
-        assert (WEIGHTS_VARIABLE in line) == (name != "dinov2")
+        assert (f"or name a local copy with {WEIGHTS_OPTION}" in line) == (name != "dinov2")
     assert time.monotonic() - started < 20
 
 
@@ -220,6 +222,21 @@ def test_bad_weights_are_refused_before_anything_starts(
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "x.pth"))
     with pytest.raises(UserError, match="torch.hub alone"):
         prepare_extractor("dinov2", digits, tmp_path / "cache")
+
+
+def test_a_file_that_is_named_goes_before_the_variable(
+    digits, inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "absent.pth"))
+    named = prepare_extractor("inception-v3", digits, tmp_path, inception_weights)
+    assert named.weights_hash == hashlib.sha256(inception_weights.read_bytes()).hexdigest()[:16]
+    for name, weights, message in (
+        ("inception-v3", tmp_path / "lost.pth", f"--extractor-weights={tmp_path}/lost.pth is not a file"),
+        ("inception-v3", None, f"GAN_EXTRACTOR_WEIGHTS={tmp_path}/absent.pth is not a file"),
+        ("classifier", inception_weights, "which is trained here; leave it out, or take another extractor: inception"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare_extractor(name, digits, tmp_path, weights)
 
 
 def test_weights_of_another_network_are_refused(digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

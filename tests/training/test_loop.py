@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,19 @@ def test_losses_are_the_founding_documents() -> None:
     assert torch.isfinite(loss.discriminator(extreme, extreme, torch.ones(2, 1), torch.zeros(2, 1))) and torch.isfinite(
         loss.generator(extreme)
     )
+
+
+@pytest.mark.parametrize("architecture", ["fc", "dc"])
+def test_the_networks_are_the_specs(architecture: str) -> None:
+    """Every field that describes them reaches them."""
+    s = spec(architecture, generator_depth=4)
+    for name, value in {
+        "resolution": 20, "channels": 3, "latent_dim": 5, "generator_depth": 5, "generator_width": 4,
+        "generator_norm": "none" if s.generator_norm == "batch" else "batch", "generator_dropout": 0.4,
+        "discriminator_depth": 2, "discriminator_width": 4, "discriminator_norm": "spectral",
+        "discriminator_dropout": 0.4,
+    }.items():  # fmt: skip
+        assert str(build_networks(replace(s, **{name: value}))) != str(build_networks(s)), f"{name} does nothing"
 
 
 @pytest.mark.parametrize("architecture", ["fc", "dc"])

@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 import architectures
+from architectures import GanPair
+from harness.spec import TrialSpec
 from harness.training import loop
-from harness.training.distributed import Draws
+from harness.training.distributed import ALONE, Draws
 from harness.training.loop import build_networks, train
 from harness.training.losses import LOSSES
+from harness.training.state import Batches, State
 from harness.training.tricks import AUGMENTATIONS, Tricks
 from tests.training.test_loop import same, spec
 
@@ -82,12 +85,14 @@ def count_updates(monkeypatch: pytest.MonkeyPatch) -> dict[float, int]:
 
 @pytest.mark.parametrize(("g_steps", "d_steps"), [(1, 1), (3, 1), (1, 2), (2, 2)])
 def test_updates_and_budget(g_steps: int, d_steps: int, images, monkeypatch) -> None:
-    """The budget is of real images: twice the updates of D a step is half the steps."""
-    counts = count_updates(monkeypatch)
+    """The budget is of real images: twice the updates of D a step is half the steps, each on a batch of its own."""
+    counts, batches = count_updates(monkeypatch), []
+    following = Batches.__next__
+    monkeypatch.setattr(Batches, "__next__", lambda self: batches.append(following(self)) or batches[-1])
     s = spec(kimg=0.064, generator_steps=g_steps, discriminator_steps=d_steps, generator_lr=1e-3, discriminator_lr=2e-3)
     curves = train(s, images).curves
     assert counts[2e-3] == 8  # 64 images in batches of 8, however they are shared out
-    assert counts[1e-3] == 8 * g_steps // d_steps
+    assert len(batches) == 8 and counts[1e-3] == 8 * g_steps // d_steps
     assert curves[-1]["kimg"] == pytest.approx(0.064)
 
 
@@ -206,7 +211,35 @@ def test_clipping_bounds_each_players_gradient(images, monkeypatch) -> None:
             train(spec(kimg=0.032, **changes), images)
         return found
 
-    assert max(norms(gradient_clip=0.05)) <= 0.0501 < max(norms())
+    steps = {"generator_steps": 2, "discriminator_steps": 2}
+    clipped, free = norms(gradient_clip=0.05, **steps), norms(**steps)
+    assert max(clipped) <= 0.0501 < min(free) and len(clipped) == len(free) == 8, "whichever player's, whichever step's"
+
+
+@pytest.mark.parametrize(("mixed", "passes"), [(False, 2 * 2 + 1), (True, 2 + 1 + 1)])
+def test_all_that_the_discriminator_sees_is_augmented(mixed: bool, passes: int, images, monkeypatch) -> None:
+    """Real and fake, in further steps too, each on fakes of its own; where D learns from mixed batches, G does not."""
+    made, seen = [], []
+
+    def watched(spec: TrialSpec) -> GanPair:
+        gan = build_networks(spec)
+        gan.generator.register_forward_pre_hook(lambda _, latents: made.append(latents[0][0, 0].item()))
+        gan.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].min().item()))
+        return gan
+
+    monkeypatch.setitem(AUGMENTATIONS, "lifted", lambda images, views: images + 10)
+    monkeypatch.setattr(loop, "build_networks", watched)
+    monkeypatch.setattr(loop, "recalibrate_batch_norm", lambda generator, spec: None)  # draws latents, too, at the end
+    steps = {"generator_steps": 2, "discriminator_steps": 2, "mixed_batches": mixed}
+    train(spec("dc", kimg=0.032, augmentation="lifted", code="0" * 16, **steps), images)
+    assert min(seen) >= 9 and len(seen) == 2 * passes
+    assert len(set(made)) == len(made) == 2 * 3
+
+
+def test_every_purpose_has_a_random_stream_of_its_own(images: torch.Tensor) -> None:
+    state = State(spec(), build_networks(spec()), images, "cpu", ALONE)
+    generators = [state.batches.order, *(draws.generator for draws in state._streams.values())]
+    assert len({bytes(generator.get_state().numpy()) for generator in generators}) == len(generators) == 6
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -149,6 +149,13 @@ def test_contradictions_are_refused_with_the_reason(changes: dict, message: str)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_of_a_users_own_network_nothing_is_presumed() -> None:
+    own = {**VALUES, "architecture": "mine", "code": "0" * 16, "generator_depth": 0, "discriminator_depth": 9}
+    for changes in ({"mixed_batches": True}, {"discriminator_norm": "none"}, {"r1_gamma": 1.0}):
+        TrialSpec(**{**own, **changes})
+    TrialSpec(**{**own, "sync_batch_norm": True, "world_size": 2, "generator_norm": "none"})
+
+
 def test_identity_is_golden() -> None:
     """A change here is a change of identity: deliberate, and with RESULT_VERSION raised."""
     assert TrialSpec(**VALUES).trial_id == "0fb59406ccce891e"

@@ -44,8 +44,8 @@ summary: setup ## answer every claim of the founding document on one page, from 
 smoke: ## the noise study in two minutes, through every code path
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke
 
-test: setup ## run the tests
-	@$(VENV)/bin/python -m pytest
+test: setup ## run the tests, two files at a time
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10
 
 test-slow: setup ## run the tests that take minutes
 	@$(VENV)/bin/python -m pytest -m slow

@@ -13,12 +13,12 @@ TRICKS = Factor(
     label="trick",
     levels=(
         Level(label="none"),
-        Level(label="D learns 4× faster (TTUR)", changes={"generator_lr": 5e-4}),
+        Level(label="G learns 4× slower than D (TTUR)", changes={"generator_lr": 5e-4}),
         Level(label="gradients clipped at 1", changes={"gradient_clip": 1.0}),
         Level(label="DiffAugment", changes={"augmentation": "brightness+translation+cutout"}),
         Level(label="hinge loss", changes={"loss": "hinge"}),
         Level(label="least-squares loss", changes={"loss": "least-squares"}),
-        Level(label="spectral norm in D", changes={"discriminator_norm": "spectral"}),
+        Level(label="spectral norm in D, no batch norm", changes={"discriminator_norm": "spectral"}),
     ),
 )
 AVERAGE = Factor(

@@ -25,7 +25,7 @@ from harness.analysis.wording import effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.store import Store
-from harness.study import Question, Study
+from harness.study import Profile, Question, Study
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 MADE_FROM = ".made-from"
@@ -53,7 +53,7 @@ class Page:
         """What is asked."""
         _text(
             f"# {self.study.title}\n\n"
-            f"Study **{self.study.name}**, profile **{self.profile.name}**: {self.profile.description}."
+            f"Study **{self.study.name}**, profile **{self.profile.name}**: {_scope(self.profile)}"
         )
 
     def verdicts(self) -> None:
@@ -185,16 +185,9 @@ class Summary:
         """What this page is, and which studies have not run."""
         absent = [name for name in self.studies if name not in self.pages]
         _text(
-            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {self._scope()} What is refuted here is refuted for "
-            "these, not for every GAN; what would need longer training cannot show."
+            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {_scope(next(iter(self.studies.values())).profile(self.profile))}"
             + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")
         )
-
-    def _scope(self) -> str:
-        """What these studies are about: data, budget, seeds."""
-        profile = next(iter(self.studies.values())).profile(self.profile)
-        data, kimg = profile.changes["dataset"], profile.changes["kimg"]
-        return f"networks trained on {data} for {kimg:g} kimg, {profile.seeds} training seeds an arm."
 
     def verdicts(self) -> None:
         """The founding document's claims, each with the verdicts of the questions that test it."""
@@ -486,6 +479,15 @@ def _arranged(body: str) -> str:
     parts = re.split(r"(?=<h[1-4])", body)
     fold = re.compile(r"<h4[^>]*>(.*?)</h4>(.*)", re.DOTALL)
     return "".join(fold.sub(r"<details><summary>\1</summary>\2</details>", part) for part in parts)
+
+
+def _scope(profile: Profile) -> str:
+    """What answers are about: data, budget, seeds."""
+    data, kimg = profile.changes["dataset"], profile.changes["kimg"]
+    return (
+        f"networks that see {kimg:g} thousand images of {data}, {profile.seeds} training seeds an arm. What is refuted "
+        "here is refuted for these, not for every GAN, and what takes longer training cannot show."
+    )
 
 
 def _text(markdown: str) -> None:

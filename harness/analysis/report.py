@@ -184,8 +184,9 @@ class Summary:
     def introduction(self) -> None:
         """What this page is, and which studies have not run."""
         absent = [name for name in self.studies if name not in self.pages]
+        scope = _scope(next(iter(self.studies.values())).profile(self.profile))
         _text(
-            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {_scope(next(iter(self.studies.values())).profile(self.profile))}"
+            f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {scope}"
             + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")
         )
 

@@ -13,6 +13,7 @@ from harness.training import loop
 from harness.training.distributed import ALONE, Draws
 from harness.training.loop import build_networks, train
 from harness.training.losses import LOSSES
+from harness.training.snapshot import stream
 from harness.training.state import Batches, State
 from harness.training.tricks import AUGMENTATIONS, Tricks
 from tests.training.test_loop import same, spec
@@ -167,6 +168,19 @@ def test_penalties_by_hand() -> None:
     gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, real, fake)
     torch.testing.assert_close(gp.detach(), 10 * (square.sqrt() - 1) ** 2)
     assert Tricks(spec(), "cpu").penalty(d, real, fake) == 0.0
+
+
+@pytest.mark.parametrize("penalty", [{"r1_gamma": 1000.0}, {"gradient_penalty": 10.0}])
+def test_penalties_are_part_of_the_loss(penalty: dict[str, float], images: torch.Tensor) -> None:
+    """At the first step, where both trials have the same weights, by hand: a later step differs by a rounding, too."""
+    off = spec("dc", kimg=0.008, discriminator_norm="none")
+    on = replace(off, **penalty)
+    gan = build_networks(on)
+    real = next(Batches(images, on.batch_size, stream(on.seed, "data")))
+    fake = gan.generator(torch.randn(on.batch_size, on.latent_dim, generator=stream(on.seed, "latents")))
+    expected = torch.as_tensor(Tricks(on, "cpu").penalty(gan.discriminator, real, fake)).item()
+    with_it, without = (train(s, images).curves[0]["d_loss"] for s in (on, off))
+    assert with_it - without == pytest.approx(expected, rel=1e-3) and expected > 0.01
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake() -> None:

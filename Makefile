@@ -2,13 +2,14 @@
 PROFILE ?= laptop
 STORE ?= runs
 SEEDS ?=
+MINUTES ?= 10
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m studies
 OPTIONS = --profile $(PROFILE) --store $(STORE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list plan-% study-% studies report-% test test-slow test-gpu summary lint format smoke benchmark clean
+.PHONY: help setup list plan-% study-% studies report-% test test-slow test-gpu test-faults summary lint format smoke benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +50,9 @@ test: setup ## run the tests, two files at a time
 
 test-slow: setup ## run the tests that take minutes
 	@$(VENV)/bin/python -m pytest -m slow
+
+test-faults: setup ## a study under random kills for MINUTES (10), compared with an undisturbed one
+	@$(VENV)/bin/python -m tests.faults.campaign --minutes $(MINUTES)
 
 test-gpu: setup ## run the tests that need a GPU
 	@$(VENV)/bin/python -m pytest -m gpu

@@ -17,6 +17,7 @@ import pytest
 from harness.store import Store
 
 SLEEPERS = "tests.faults.sleepers"  # trials that only sleep: for faults that do not care what happens inside one
+TRAINERS = "tests.faults.trainers"  # short real trials
 PATIENCE = 300  # seconds; a busy machine takes a minute to start Ray
 
 Program: TypeAlias = subprocess.Popen[str]
@@ -58,6 +59,14 @@ def whole_trials(store: Store) -> set[str]:
     assert not list(store.check())
     assert all(store.status(trial_id) == "ok" for trial_id in store.trial_ids())
     return set(store.trial_ids())
+
+
+def outcome(store: Store, trial_id: str) -> tuple[bytes, str, str, bytes]:
+    """All of a trial's result but what it cost: weights, curves, scores and picture."""
+    folder = store.trial_folder(trial_id)
+    curves = store.read_curves(trial_id).drop(columns="seconds").to_json(double_precision=15)
+    scores = {protocol_id: scores for protocol_id, (_, scores) in store.read_scores(trial_id).items()}
+    return store.read_weights(trial_id), curves, repr(scores), (folder / "samples.png").read_bytes()
 
 
 def starts(store: Path) -> list[tuple[str, str]]:

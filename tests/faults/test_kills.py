@@ -1,0 +1,63 @@
+"""Processes of real trials, killed in mid-training under Ray Tune: replaced, and nothing in the result tells."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.store import Store
+from tests.faults.conftest import PATIENCE, TRAINERS, Launch, Program, descendants, kill, outcome, whole_trials
+
+
+def new_snapshot(path: Path, process: Program) -> None:
+    """Wait until there is a snapshot at this path, other than the one there now."""
+    before, deadline = _when(path), time.monotonic() + PATIENCE
+    while _when(path) in (0, before):
+        assert time.monotonic() < deadline, f"no new snapshot in {PATIENCE} s"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+
+
+def _when(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.fixture
+def places(cache: Path, extractor: object, tmp_path: Path) -> Iterator[Path]:
+    """Stores that know data and extractor."""
+
+    def make() -> Iterator[Path]:
+        for name in ("undisturbed", "killed"):
+            place = Store(tmp_path / name, create=True).root
+            yield Path(shutil.copytree(cache, place / "cache")).parent
+
+    return make()
+
+
+def test_a_killed_process_of_a_trial_is_replaced_and_nothing_in_the_result_tells(places, launch: Launch) -> None:
+    """Of a trial of one process; and of one of two ranks, first the other rank and then the trial's own process."""
+    stores = []
+    for place in places:
+        process = launch(TRAINERS, place, 1, 2)
+        if place.name == "killed":
+            whole = stores[0]
+            specs = {i: whole.read_spec(i) for i in whole.trial_ids()}
+            kinds = {(s.architecture, s.world_size): trial_id for trial_id, s in specs.items() if s.kimg > 0}
+            snapshots = place / "cache" / "snapshots"
+            for kind, name in ((("dc", 1), "ImplicitFunc"), (("dc", 2), "_help"), (("dc", 2), "ImplicitFunc")):
+                new_snapshot(snapshots / f"{kinds[kind]}.snapshot", process)
+                kill(descendants(process, name))
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        stores.append(Store(place))
+    undisturbed, killed = stores
+    assert len(specs) >= 3 and whole_trials(undisturbed) == whole_trials(killed) == specs.keys()
+    for kind in (("dc", 1), ("dc", 2)):
+        resumed = [store.read_result(kinds[kind])["provenance"].get("resumed_at_step") for store in stores]
+        assert resumed[0] is None and 0 < resumed[1] < specs[kinds[kind]].num_steps
+    assert [outcome(undisturbed, trial_id) for trial_id in specs] == [outcome(killed, trial_id) for trial_id in specs]

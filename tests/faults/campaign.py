@@ -27,10 +27,13 @@ import psutil
 
 from harness.analysis.results import load
 from harness.store import Store
-from tests.faults.conftest import PATIENCE, TRAINERS, descendants, outcome
+from tests.faults.conftest import TRAINERS, descendants, outcome
 
-MEAN_SECONDS = 8.0
-"""Between two faults, on average; exponentially distributed. On a quiet machine Ray starts in half of it."""
+FAULTS_A_RUN = 8
+"""On average, in the time that the study takes undisturbed; the pauses between them are exponentially distributed."""
+
+HANGS = 900.0
+"""Seconds without faults after which a driver ought to have ended."""
 
 WORKERS = 2
 
@@ -93,6 +96,7 @@ class Campaign:
 
     def __init__(self, seeds: int, seed: int) -> None:
         self.seeds, self.random = seeds, random.Random(seed)
+        self.pause = 1.0  # seconds between two faults, on average
         self.counts: Counter[str] = Counter()
         self.started: set[psutil.Process] = set()
 
@@ -109,14 +113,14 @@ class Campaign:
         while True:
             driver = self.start(store)
             while driver.poll() is None:
-                pause, left = self.random.expovariate(1 / MEAN_SECONDS), faults_end - time.monotonic()
+                pause, left = self.random.expovariate(1 / self.pause), faults_end - time.monotonic()
                 with contextlib.suppress(subprocess.TimeoutExpired, psutil.NoSuchProcess):
                     if left < pause:
-                        driver.wait(max(left, 0) + PATIENCE)
+                        driver.wait(max(left, 0) + HANGS)
                     else:
                         driver.wait(pause)
                     continue
-                if time.monotonic() > faults_end + PATIENCE:
+                if time.monotonic() > faults_end + HANGS:
                     raise SystemExit(f"the driver hangs (process {driver.pid}); its store is {store}")
                 with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
                     self.started.update(descendants(driver))
@@ -163,7 +167,9 @@ def main() -> None:
         began = time.monotonic()
         campaign.run(scratch / "undisturbed", began)
         undisturbed = Store(scratch / "undisturbed")
-        print(f"undisturbed: {len(undisturbed.trial_ids())} trials in {time.monotonic() - began:.0f} s", flush=True)
+        took = time.monotonic() - began
+        print(f"undisturbed: {len(undisturbed.trial_ids())} trials in {took:.0f} s", flush=True)
+        campaign.pause = took / FAULTS_A_RUN
         campaign.counts.clear()
         began = time.monotonic()
         while time.monotonic() < began + 60 * options.minutes:

@@ -134,11 +134,13 @@ class Campaign:
 
     def compare(self, store: Store, undisturbed: Store) -> int:
         """How many trials differ from those of the undisturbed run."""
-        rows, trial_ids = load(store, study="small", profile="smoke"), undisturbed.trial_ids()
-        cells = set(zip(rows.arm, rows.seed, strict=True))
-        assert store.trial_ids() == trial_ids and len(rows) == len(cells) == len(trial_ids), (
-            "a row is missing or double"
+        trial_ids = undisturbed.trial_ids()
+        assert store.trial_ids() == trial_ids, "a trial is missing, or one too many"
+        cells, expected = (
+            sorted(zip(rows.arm, rows.seed, rows.trial_id, strict=True))
+            for rows in (load(s, study="small", profile="smoke") for s in (store, undisturbed))
         )
+        assert cells == expected and len(set(cells)) == len(cells), "a row is missing or double"
         results = [store.read_result(trial_id) for trial_id in trial_ids]
         self.counts["trials compared with the undisturbed run"] += len(trial_ids)
         self.counts["→ of these gone on from a snapshot"] += sum("resumed_at_step" in r["provenance"] for r in results)

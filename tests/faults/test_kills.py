@@ -11,6 +11,9 @@ from harness.store import Store
 from tests.faults.conftest import PATIENCE, TRAINERS, Launch, Program, descendants, kill, outcome, whole_trials
 
 
+pytestmark = pytest.mark.slow  # real trials, three times Ray's start of a worker
+
+
 def new_snapshot(path: Path, process: Program) -> None:
     """Wait until there is a snapshot at this path, other than the one there now."""
     before, deadline = _when(path), time.monotonic() + PATIENCE

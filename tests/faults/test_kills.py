@@ -10,7 +10,6 @@ import pytest
 from harness.store import Store
 from tests.faults.conftest import PATIENCE, TRAINERS, Launch, Program, descendants, kill, outcome, whole_trials
 
-
 pytestmark = pytest.mark.slow  # real trials, three times Ray's start of a worker
 
 

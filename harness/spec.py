@@ -83,7 +83,8 @@ class TrialSpec:
     # other stabilisation tricks; harness/training/tricks.py gives their sources
     generator_steps: int = _trick(1)  # updates of G a step
     discriminator_steps: int = _trick(1)  # updates of D a step, each on a batch of its own
-    mixed_batches: bool = _trick(False)  # D judges real and fake images in one batch
+    mixed_batches: bool = _trick(False)  # D is taught on real and fake images in one batch
+    mixed_generator: bool = _trick(False)  # G's fakes, too, are judged in that batch, not in one of their own
     real_label_low: float = _trick(1.0)  # D's targets are drawn from [low, high] for each image
     real_label_high: float = _trick(1.0)
     fake_label_low: float = _trick(0.0)
@@ -226,6 +227,11 @@ class TrialSpec:
                 self.mixed_batches and no_batch_norm,
                 "mixed_batches",
                 "does nothing without batch norm in D; allowed with architecture='dc' and discriminator_norm='own'",
+            ),
+            (
+                self.mixed_generator and (not self.mixed_batches or self.generator_steps > 1),
+                "mixed_generator",
+                "judges G in the batch that D is taught on; allowed with mixed_batches=True and generator_steps=1",
             ),
             (
                 self.sync_batch_norm and self.world_size == 1,

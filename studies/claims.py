@@ -10,7 +10,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "... it lowers its loss while D is still learning": ("depth/loss-dc", "depth/loss-fc"),
     "... so that D no longer outruns it": ("depth/balance-dc", "depth/balance-fc"),
     "... but its image quality falls": ("depth/quality-dc", "depth/quality-fc"),
-    "D converging faster than G is the common failure": ("stabilization/faster-player",),
+    "D converging faster than G is the common failure": ("stabilization/faster-d-dc", "stabilization/faster-d-fc"),
     "(a) Several G updates per D update help": (
         "stabilization/remedies-dc/2 G steps a D step",
         "stabilization/remedies-fc/2 G steps a D step",
@@ -21,7 +21,11 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "stabilization/remedies-fc/one more D layer",
         "depth/d-depth-quality",
     ),
-    "... because they slow D down": ("depth/d-depth-balance", "stabilization/balance-dc/one more D layer"),
+    "... because they slow D down": (
+        "depth/d-depth-balance",
+        "stabilization/balance-dc/one more D layer",
+        "stabilization/balance-fc/one more D layer",
+    ),
     "(d) Separate batches for D beat one mixed batch": ("stabilization/batches",),
     "(e) Label smoothing helps": (
         "stabilization/remedies-dc/soft labels",

@@ -143,10 +143,11 @@ def train(
                 _update(state.d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
 
             # One update of each at the same weights. Asking for just these gradients keeps D's weights out of G's
-            # backward pass. G is judged in a batch of its own, whatever D is taught on.
+            # backward pass. G is judged in a batch of its own, whatever D is taught on, unless the spec says otherwise.
             real, fake = tricks.shown(next(batches), progress), tricks.shown(generator(draw()), progress)
             d_loss, real_logits, fake_logits = discriminator_loss(real, fake)
-            g_loss = loss.generator(discriminator(fake) if spec.mixed_batches else fake_logits)
+            apart = spec.mixed_batches and not spec.mixed_generator
+            g_loss = loss.generator(discriminator(fake) if apart else fake_logits)
             g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
             d_grads = torch.autograd.grad(d_loss, d_params)
             _update(state.d_optimizer, d_params, d_grads, spec.gradient_clip, ranks)

@@ -22,6 +22,7 @@ ON = {  # every trick
     "several G updates": {"generator_steps": 3},
     "several D updates": {"discriminator_steps": 3},
     "mixed batches": {"mixed_batches": True},
+    "mixed batches, for G too": {"mixed_batches": True, "mixed_generator": True},
     "one-sided smoothing": {"real_label_low": 0.9, "real_label_high": 0.9},
     "random smoothing": {"real_label_low": 0.8, "real_label_high": 1.1, "fake_label_high": 0.2},
     "label flips": {"label_flip_rate": 0.2},

@@ -49,6 +49,7 @@ OTHER = {  # another allowed value of every field
     "generator_steps": 2,
     "discriminator_steps": 2,
     "mixed_batches": True,
+    "mixed_generator": True,
     "real_label_low": 0.8,
     "real_label_high": 1.2,
     "fake_label_low": -0.1,
@@ -69,6 +70,7 @@ NEEDS = {  # what else must change with it
     "r1_gamma": {"discriminator_norm": "none"},
     "gradient_penalty": {"discriminator_norm": "none"},
     "sync_batch_norm": {"world_size": 2},
+    "mixed_generator": {"mixed_batches": True},
 }
 
 
@@ -87,6 +89,7 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         "generator_steps": 1,
         "discriminator_steps": 1,
         "mixed_batches": False,
+        "mixed_generator": False,
         "real_label_low": 1.0,
         "real_label_high": 1.0,
         "fake_label_low": 0.0,
@@ -112,6 +115,8 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         ({"r1_gamma": 1.0}, "discriminator_norm='own' is batch norm here"),
         ({"gradient_penalty": 1.0}, "discriminator_norm='own' is batch norm here"),
         ({"mixed_batches": True, "discriminator_norm": "none"}, "mixed_batches=True does nothing without batch norm"),
+        ({"mixed_generator": True}, "mixed_generator=True judges G in the batch that D is taught on"),
+        ({"mixed_batches": True, "mixed_generator": True, "generator_steps": 2}, "mixed_generator=True judges G in"),
         ({"mixed_batches": True, "architecture": "fc"}, "mixed_batches=True does nothing without batch norm"),
         ({"instance_noise_schedule": "linear"}, "instance_noise_schedule='linear' has no noise to take down"),
         ({"real_label_low": 1.1}, "real_label_high=1.0 is out of range; allowed: at least real_label_low=1.1"),

@@ -34,7 +34,8 @@ METRICS: dict[str, Metric] = {
     "kid": Metric(label="KID", better="lower", scale="difference"),
     "precision": Metric(label="precision", better="higher", scale="difference", bounds=(0, 1)),
     "recall": Metric(label="recall", better="higher", scale="difference", bounds=(0, 1)),
-    # What the device was busy for: CPU time on a CPU, which busy neighbours do not lengthen, else wall-clock time.
+    # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
+    # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
     "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio"),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
     "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference"),

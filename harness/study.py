@@ -147,6 +147,7 @@ class Study:
     baselines: Mapping[str, Changes]  # every spec field but data_fingerprint, seed and what profiles set
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
+    note: str = ""  # what a reader of its answers must know
     file: str = ""  # the user's own file that declares it; "" for the studies of this repository
     code: str = ""  # hash of that file's content
 

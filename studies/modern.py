@@ -29,7 +29,7 @@ SMOOTH_D = Factor(
     label="what keeps D smooth",
     levels=(
         Level(label="nothing"),
-        Level(label="batch norm", baseline="dc"),
+        Level(label="batch norm (for reference)", baseline="dc"),
         Level(label="spectral norm", baseline="dc", changes={"discriminator_norm": "spectral"}),
         Level(label="R1, γ = 1", changes={"r1_gamma": 1.0}),
         Level(label="Wasserstein, penalty 10", changes={"loss": "wasserstein", "gradient_penalty": 10.0}),
@@ -69,6 +69,7 @@ MODERN = Study(
             expected="lower",
         ),
     ),
+    note="No learning rate was tuned for a trick: some would do better with their own.",
     profiles=(
         SMOKE,
         LAPTOP,

@@ -121,6 +121,7 @@ STABILIZATION = Study(
             expected="rising",
         ),
     ),
+    note="All arms see the same images at the same learning rates; where G has two steps, it has twice the updates.",
     profiles=(
         SMOKE,
         LAPTOP,

@@ -443,18 +443,30 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     elif one.verdict == "supported" and question.expected == "equal":
         text = f"Supported: {one.claim}, to within {small}: {seen}, {_p(one)}."
     elif one.verdict == "supported":
-        text = f"Supported: {one.claim}: {seen}, {_p(one)}."
+        less = (
+            f"; the effect seen is less than {small}, the smallest of interest"
+            if _counts_as_none(one, question)
+            else ""
+        )
+        text = f"Supported: {one.claim}: {seen}, {_p(one)}{less}."
     elif one.verdict == "refuted" and question.expected == "equal":
         text = f"Refuted that {one.claim}: {seen}, a difference of more than {small}, {_p(one)}."
     elif one.verdict == "refuted" and question.kind == "sweet-spot":
         text = f"Refuted that {one.claim}: {seen}; one side at least is not worse by {small}, {_p(one)}."
     elif one.verdict == "refuted":
         why = "the opposite is shown" if opposite else f"any such effect is smaller than {small}, which counts as none"
+        if opposite and _counts_as_none(one, question):
+            why += f", though smaller than {small}, which counts as none"
         text = f"Refuted that {one.claim}: {seen}; {why}, {_p(one)}."
     else:
         needed = f"about {one.seeds_needed} seeds in all" if one.seeds_needed else f"more than {MOST_SEEDS} seeds"
         text = f"Unresolved whether {one.claim}: {seen}, {_p(one)}; at the effect seen, it takes {needed} to settle it."
     return text
+
+
+def _counts_as_none(one: Answer, question: Question) -> bool:
+    size = abs(math.log(one.effect)) if one.scale == "ratio" and one.effect > 0 else abs(one.effect)
+    return size < _margin(question)
 
 
 def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[int]) -> str:

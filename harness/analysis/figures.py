@@ -19,7 +19,7 @@ from PIL import Image
 from harness.analysis.answers import Answer
 from harness.analysis.neighbours import Neighbours
 from harness.analysis.results import load_curves
-from harness.analysis.statistics import Estimate, mean_interval, paired_difference, paired_ratio
+from harness.analysis.statistics import Estimate, location, mean_interval
 from harness.analysis.tables import paired_question, values
 from harness.analysis.wording import effect
 from harness.metrics import METRICS
@@ -63,7 +63,7 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
         shade = (1 / least, least) if ratio else (-least, least)
         axes.axvspan(*shade, color="0.9", zorder=0, lw=0)
         axes.axvline(null, color=DARK, lw=1, zorder=1)
-        estimates = {label: _mean_effect(v, ratio) for label, v in found.items()}
+        estimates = {label: _located(v, ratio) for label, v in found.items()}
         if ratio:
             axes.set_xscale("log")
         _span(axes, [*shade, *(x for v in found.values() for x in v), *_ends(estimates.values())], ratio)
@@ -133,7 +133,7 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         for x, (label, arm) in enumerate(arms.items()):
             reached = found[label][np.isfinite(found[label])]
             estimate = mean_interval(reached)
-            if estimate.n:
+            if estimate.n and len(reached) == len(found[label]):  # a mean of those that did reach it would flatter
                 span = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if estimate.n > 1 else None
                 axes.errorbar(
                     x + 0.12, estimate.mean, yerr=span, fmt="D", ms=6, capsize=4, lw=1.6, color=ACCENT, zorder=3
@@ -151,11 +151,12 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
                     x, 0.5, "no finished trial", transform=axes.get_xaxis_transform(), rotation=90, ha="center",
                     va="center", fontsize=10, color="0.4",
                 )  # fmt: skip
-        logarithmic = bool(finite.size and finite.min() > 0 and finite.max() > 8 * finite.min())
+        wide = bool(finite.size and finite.min() > 0 and finite.max() > 8 * finite.min())
+        logarithmic = wide or bool(question.versus and METRICS[name].scale == "ratio")
         if logarithmic:
             # An interval may reach below 0, which this axis cannot show: it then runs off the lower edge.
             lowest = min(v for v in (finite.min(), floor.get(name, math.inf)) if v > 0)
-            _log(axes.yaxis, lowest / 1.5, axes.get_ylim()[1])
+            _log(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
         elif METRICS[name].scale == "ratio":
             axes.set_ylim(bottom=0)
         if axes.texts:
@@ -205,8 +206,9 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
         axes.axvline(0, color=DARK, lw=1, zorder=1)
         for y, (answer, (middle, low, high)) in enumerate(zip(answers, spans, strict=True)):
             marker, colour = VERDICTS[answer.verdict]
-            if np.isnan(middle):
-                axes.text(0, y, "no effect known", ha="center", va="center", fontsize=9, color="0.4")
+            if np.isnan(middle) or answer.problem or (np.isinf(middle) and np.isnan(low)):
+                said = "cannot be judged" if answer.problem else "no effect known"
+                axes.text(0, y, said, ha="center", va="center", fontsize=9, color="0.4")
                 continue
             if not (math.isnan(low) or math.isnan(high)):
                 axes.plot(np.clip([low, high], -reach, reach), [y, y], color=colour, lw=2, zorder=2)
@@ -295,7 +297,10 @@ def fid_over_training(study: Study, question: Question, rows: pd.DataFrame, stor
     found["seconds"] = found.groupby(["level", "kimg"]).seconds.transform("median")  # seeds take their own time
     with mpl.rc_context(STYLE):
         figure, both = plt.subplots(1, 2, figsize=(WIDTH, 3.9), layout="constrained", sharey=True)
-        for axes, x, label in ((both[0], "kimg", "kimg (1,000 real images)"), (both[1], "seconds", "training seconds")):
+        for axes, x, label in (
+            (both[0], "kimg", "kimg (1,000 real images)"),
+            (both[1], "seconds", "training seconds by the clock"),
+        ):
             _lines(axes, study, question, found, x, "fid_online")
             axes.set_xlabel(label)
             axes.set_title(f"by {'images seen' if x == 'kimg' else 'time'}", fontsize=11)
@@ -401,9 +406,11 @@ def _legend(figure: Figure, axes: Axes, *, mean: str, joined: bool = False, shad
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9, columnspacing=1.2, handletextpad=0.5)
 
 
-def _mean_effect(found: pd.Series, ratio: bool) -> Estimate:
-    finite = found[np.isfinite(found) & ((found > 0) | (not ratio))]
-    return paired_ratio(finite, np.ones(len(finite))) if ratio else paired_difference(finite, np.zeros(len(finite)))
+def _located(found: pd.Series, ratio: bool) -> Estimate:
+    """The mean effect with its interval; with an infinite one among them the median (`statistics.location`)."""
+    with np.errstate(divide="ignore"):
+        where = location(np.log(found) if ratio else found)
+    return Estimate(*np.exp([where.mean, where.low, where.high]), where.n) if ratio else where
 
 
 def _ends(estimates: Any) -> list[float]:
@@ -432,8 +439,10 @@ def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:
 
 
 def _estimate_at(axes: Axes, y: float, estimate: Estimate) -> None:
-    if estimate.n:
-        span = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if estimate.n > 1 else None
+    if math.isfinite(estimate.mean) and estimate.mean != 0:  # an infinite ratio, or 0, is told in words
+        low, high = axes.get_xlim()
+        ends = np.clip([estimate.low, estimate.high], low, high)
+        span = None if np.isnan(ends).any() else [[estimate.mean - ends[0]], [ends[1] - estimate.mean]]
         axes.errorbar(estimate.mean, y, xerr=span, fmt="D", ms=6, capsize=4, lw=1.8, color=ACCENT, zorder=3)
 
 

@@ -53,7 +53,7 @@ class Page:
         """What is asked."""
         _text(
             f"# {self.study.title}\n\n"
-            f"Study **{self.study.name}**, profile **{self.profile.name}**: {_scope(self.profile)}"
+            f"Study **{self.study.name}**, profile **{self.profile.name}**: {_scope(self.profile)} {self.study.note}"
         )
 
     def verdicts(self) -> None:
@@ -247,7 +247,7 @@ class Summary:
                 verdict = next(v for v in counts if counts[v]) if len(found) == 1 else ", ".join(found)
             effects = [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers]
             if len(effects) > 1:
-                effects = [f"{name} {text}" for name, text in zip(self._baselines(references), effects, strict=True)]
+                effects = [f"{name} {text}" for name, text in zip(self._about(references), effects, strict=True)]
             seeds = sorted({a.n for a in answers})
             rows.append(
                 {
@@ -262,10 +262,15 @@ class Summary:
             )
         return pd.DataFrame(rows)
 
-    def _baselines(self, references: Sequence[str]) -> list[str]:
-        """Of each answer to these references, the network it is about."""
+    def _about(self, references: Sequence[str]) -> list[str]:
+        """Of each answer to these references, the network it is about, and the level where one is named."""
         return [
-            self.studies[reference.split("/")[0]].question(answer.question).baseline
+            ", ".join(
+                [
+                    self.studies[reference.split("/")[0]].question(answer.question).baseline,
+                    *[answer.level] * bool(answer.level),
+                ]
+            )
             for reference in references
             for answer in self._answers(reference)
         ]

@@ -18,9 +18,9 @@ from harness.analysis.statistics import (
     MOST_SEEDS,
     Estimate,
     failure_rate,
+    location,
     mean_interval,
-    paired_difference,
-    paired_ratio,
+    paired_differences,
     pairing_pays_above,
     seed_correlation,
 )
@@ -114,22 +114,23 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "f
     }
     for name in dict.fromkeys((metric, *SCORES)):
         found = values(rows, arm, name)
-        reached = found[found != math.inf]
-        row |= _columns(name, mean_interval(reached))
-        if len(reached) < len(found):
-            row[f"{name}_not_reached"] = len(found) - len(reached)
+        never = int((found == math.inf).sum())  # of these a mean over the others would flatter the arm
+        row |= _columns(name, location(found) if never else mean_interval(found))
+        if never:
+            row[f"{name}_not_reached"] = never
     row["seconds"] = float(finished.seconds.mean()) if len(finished) else math.nan
     if baseline is not None and baseline != arm:
         theirs = values(rows, baseline, metric)
         a = values(rows, arm, metric).reindex(theirs.index).dropna()
-        both = (a != math.inf) & (theirs.loc[a.index] != math.inf)
-        a, b = a[both], theirs.loc[a.index][both]
+        b = theirs.loc[a.index]
+        finite = (a != math.inf) & (b != math.inf)
         row["pairs"] = len(a)
-        row |= _columns(f"{metric}_difference", paired_difference(a, b))
+        row |= _columns(f"{metric}_difference", location(paired_differences(a, b)))
         if METRICS[metric].scale == "ratio":
-            row |= _columns(f"{metric}_ratio", paired_ratio(a, b))
             a, b = np.log(a), np.log(b)  # as they are compared
-        row["seed_correlation"] = seed_correlation(a, b)
+            logs = location(paired_differences(a, b))
+            row |= {name: float(np.exp(value)) for name, value in _columns(f"{metric}_ratio", logs).items()}
+        row["seed_correlation"] = seed_correlation(a[finite], b[finite])
         row["pairing_pays_above"] = pairing_pays_above(len(a))
     return row
 
@@ -417,13 +418,12 @@ def _failures(row: Any) -> str:
 def _mean_and_interval(row: Any, name: str) -> str:
     mean, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
     missed = getattr(row, f"{name}_not_reached", 0)
-    suffix = f"; {missed:.0f} never" if missed and not math.isnan(missed) else ""
-    if math.isnan(mean) and suffix:
-        return "never"
+    if missed and not math.isnan(missed):
+        return "never" if missed == row.n else f"median {number(mean)}; {missed:.0f} never"
     if math.isnan(low):
-        return number(mean) + suffix
+        return number(mean)
     decimals = decimals_of(mean)
-    return f"{number(mean, decimals)} [{number(low, decimals)}, {number(high, decimals)}]{suffix}"
+    return f"{number(mean, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
 
 
 def _plus_minus(row: Any, name: str, scale: float = 1) -> str:

@@ -149,7 +149,7 @@ def test_training_has_a_line_a_level_against_images_and_against_seconds(
     for axes in (*balance.axes[:5], *fid.axes):
         assert len([line for line in axes.lines if len(line.get_xdata())]) == 5
     assert "D's accuracy" in texts(balance)
-    assert [axes.get_xlabel() for axes in fid.axes] == ["kimg (1,000 real images)", "training seconds"]
+    assert [axes.get_xlabel() for axes in fid.axes] == ["kimg (1,000 real images)", "training seconds by the clock"]
     curves = store.read_curves(rows[rows.arm == "dc"].trial_id.iloc[0]).dropna()
     line = next(line for line in fid.axes[0].lines if line.get_label() == "1")
     assert line.get_xdata().tolist() == curves.kimg.tolist()

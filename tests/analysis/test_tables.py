@@ -160,13 +160,13 @@ def test_a_question_of_another_metric_is_told_by_it(study: Study, rows: pd.DataF
     never.loc[(never.arm == "dc latent_std=3") & (never.seed < 2), "kimg_to_fid_300"] = math.inf
     never.loc[never.arm == "dc latent_std=10", "kimg_to_fid_300"] = math.inf
     table = question_table(study, question, never).set_index("level")
-    assert table.loc["3", "kimg_to_fid_300"] == pytest.approx(13.5)  # of the four that reached it
-    assert table.loc["3", "pairs"] == 4 and table.loc["3", "kimg_to_fid_300_ratio"] == pytest.approx(1)
+    assert table.loc["3", "kimg_to_fid_300"] == pytest.approx(14.5)  # the median of 12 to 15 and two that never did
+    assert table.loc["3", "pairs"] == 6 and table.loc["3", "kimg_to_fid_300_ratio"] == pytest.approx(1)
     shown = formatted(table.reset_index(), question.metric).set_index("level")
     head = "kimg until online FID ≤ 300 ↓ [95%]"
     assert list(shown.columns)[2] == head
-    assert shown.loc["3", head].endswith("; 2 never") and shown.loc["10", head] == "never"
-    assert shown.loc["10", "ratio [95%]"] == "–" and "nan" not in markdown(shown.reset_index())
+    assert shown.loc["3", head] == "median 14.5; 2 never" and shown.loc["10", head] == "never"
+    assert shown.loc["10", "ratio [95%]"] == "×∞ [∞, ∞]" and "nan" not in markdown(shown.reset_index())
 
 
 def test_a_metric_that_was_not_recorded_is_a_dash(study: Study, rows: pd.DataFrame) -> None:

@@ -154,7 +154,7 @@ def test_a_disk_too_small_is_refused_before_work(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert "MiB are free" in done.stderr and "Traceback" not in done.stderr
-        assert Store(disk / "store").trial_ids() == []
+        assert not list(disk.iterdir()), "a store made for nothing was left"
 
 
 def test_a_disk_that_fills_in_mid_study_costs_nothing_finished(tmp_path: Path, launch: Launch) -> None:

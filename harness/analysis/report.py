@@ -488,10 +488,11 @@ def _arranged(body: str) -> str:
 
 
 def _scope(profile: Profile) -> str:
-    """What answers are about: data, budget, seeds."""
-    data, kimg = profile.changes["dataset"], profile.changes["kimg"]
+    """What answers are about: data, budget, seeds. A baseline may have a budget of its own."""
+    data, kimg = profile.changes["dataset"], profile.changes.get("kimg")
+    seen = "images" if kimg is None else f"{kimg:g} thousand images"
     return (
-        f"networks that see {kimg:g} thousand images of {data}, {profile.seeds} training seeds an arm. What is refuted "
+        f"networks that see {seen} of {data}, {profile.seeds} training seeds an arm. What is refuted "
         "here is refuted for these, not for every GAN, and what takes longer training cannot show."
     )
 

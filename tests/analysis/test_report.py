@@ -391,6 +391,13 @@ def test_a_browser_shows_everything_without_scrolling_sideways(
     assert int(str(found["text"])) > 5000
 
 
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_every_profile_can_say_what_it_is_about(study: Study) -> None:
+    """The reference networks' have a budget each, and the profile none."""
+    for profile in study.profiles:
+        assert f" of {profile.changes['dataset']}, {profile.seeds} training seeds an arm" in report._scope(profile)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in a browser")
 def test_the_browser_notices_a_page_that_is_too_wide(folder: Path, tmp_path: Path) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")

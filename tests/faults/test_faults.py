@@ -195,16 +195,15 @@ def test_a_reused_process_gives_what_a_fresh_one_gives(tmp_path: Path) -> None:
     weights = []
     for workers in ("1", "2"):
         place = tmp_path / workers
-        subprocess.run(
-            [sys.executable, "-m", *RUN, workers, "--store", str(place)], check=True, capture_output=True, timeout=PATIENCE
-        )
+        command = [sys.executable, "-m", *RUN, workers, "--store", str(place)]
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
         store = Store(place)
         assert all(isinstance(store.read_spec(i), TrialSpec) for i in store.trial_ids())
         weights.append(
             {i: (store.trial_folder(i) / "weights.safetensors").read_bytes() for i in store.trial_ids()}
             | {f"{i} scores": str(store.read_scores(i)) for i in store.trial_ids()}
         )
-    assert len(weights[0]) == 2 * (18 + 3)  # weights and scores of 18 trials and of three baselines, untrained
+    assert len(weights[0]) == 2 * (18 + 3)  # weights and scores, untrained baselines too
     assert weights[0] == weights[1]
 
 

@@ -154,8 +154,8 @@ class Store:
             ) from None
 
     def remove_if_unused(self) -> None:
-        """Take a store away that was made for nothing: one that holds no plan, hence no trial."""
-        if not self._list("plans"):
+        """Take a store away that was made for nothing: without plan, trials, downloads and extractors."""
+        if not any(self._list(place) for place in ("plans", "trials", "cache/downloads", "cache/extractors")):
             shutil.rmtree(self.root, ignore_errors=True)
 
     # ---- places ----

@@ -1,6 +1,6 @@
 """Does the harness find differences where there are none? Each baseline against itself at other seeds: an A/A test.
 
-Whatever is shown here is a false alarm. benchmarks/calibration.py asks the same of thousands of simulated studies.
+A difference shown here is a false alarm. benchmarks/calibration.py asks the same of thousands of simulated studies.
 """
 
 from harness.study import Expected, Factor, Level, Question, Study
@@ -15,7 +15,7 @@ def _asked(baseline: str, key: str, expected: Expected, metric: str, smallest_ef
     return Question(
         key=f"{key}-{baseline}",
         text=f"{baseline.upper()} at other seeds: is {key} {'the same' if same else expected}?",
-        hypothesis="Yes: it is the same network." if same else "No: it is the same network, so nothing may be shown.",
+        hypothesis="Yes: it is the same network." if same else "No, the same network: no difference may be shown.",
         baseline=baseline,
         factor=SEEDS,
         kind="contrast",

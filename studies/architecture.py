@@ -2,12 +2,9 @@
 
 from dataclasses import replace
 
-from harness.study import Changes, Factor, Level, Question, Study
-from studies.baselines import DC, FC, FC_BATCH_NORM, FC_SMALL, REFERENCE_DC, REFERENCE_FC
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import DC, FC, FC_AT_96, FC_BATCH_NORM, FC_SMALL, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
-
-# To be compared, both must make the same images: the reference FC network at the reference DC network's size.
-FC_AT_96: Changes = {**REFERENCE_FC, "resolution": 96, "channels": 3, "latent_dim": 128, "batch_size": 128}
 
 AGAINST_FC = Factor(label="architecture", levels=(Level(label="FC"), Level(label="DC", baseline="dc")))
 

@@ -93,3 +93,6 @@ REFERENCE_DC: Changes = {
     "adam_beta2": 0.999,
     "ema_kimg": 10.0,
 }
+
+# To be compared, both must make the same images: the reference FC network at the reference DC network's size.
+FC_AT_96: Changes = {**REFERENCE_FC, "resolution": 96, "channels": 3, "latent_dim": 128, "batch_size": 128}

@@ -1,8 +1,10 @@
 """Do tricks add up, and do they do the same to both architectures? A small factorial: architecture × trick × trick."""
 
+from dataclasses import replace
+
 from harness.study import Factor, Level, Question, Study
-from studies.baselines import DC, FC
-from studies.profiles import LAPTOP, SMOKE
+from studies.baselines import DC, FC, FC_AT_96, REFERENCE_DC
+from studies.profiles import LAPTOP, PAPER, SMOKE
 from studies.stabilization import MORE_G_STEPS, NONE, SOFT_LABELS
 
 BOTH = Level(label="both", changes={**MORE_G_STEPS.changes, **SOFT_LABELS.changes})
@@ -72,5 +74,17 @@ COMBINED = Study(
             expected="equal",
         ),
     ),
-    profiles=(SMOKE, LAPTOP),
+    profiles=(
+        SMOKE,
+        LAPTOP,
+        replace(
+            PAPER,
+            baselines={
+                "dc": REFERENCE_DC,
+                "fc": FC_AT_96,
+                "dc-2g": {**REFERENCE_DC, **MORE_G_STEPS.changes},
+                "fc-2g": {**FC_AT_96, **MORE_G_STEPS.changes},
+            },
+        ),
+    ),
 )

@@ -1,4 +1,4 @@
-"""Does what the field uses beyond the founding document help? Tricks of ten years, each at its paper's setting.
+"""Does what the field uses beyond the founding document help? Tricks of ten years, at customary settings.
 
 Judged as in stabilization.py: at the baseline's own learning rates and for the same number of images.
 """

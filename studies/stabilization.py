@@ -121,7 +121,8 @@ STABILIZATION = Study(
             expected="rising",
         ),
     ),
-    note="All arms see the same images at the same learning rates; where G has two steps, it has twice the updates.",
+    note="All arms see the same images, and learn at the same rates unless those are asked about; two G steps "
+    "are twice the updates of G.",
     profiles=(
         SMOKE,
         LAPTOP,

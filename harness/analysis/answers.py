@@ -316,7 +316,12 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
 
 
 def _at_its_bound(question: Question, scores: np.ndarray) -> str:
-    """Whether all levels, (levels, seeds), lie so near one bound of the metric that it cannot tell them apart."""
+    """Whether all levels, (levels, seeds), lie so near one bound of the metric that it cannot tell them apart.
+
+    A trial that diverged is told apart from those that did not.
+    """
+    if np.isinf(scores).any():
+        return ""
     means = np.ma.masked_invalid(scores).mean(-1).compressed()
     for bound in METRICS[question.metric].bounds:
         if means.size and (abs(means - bound) < question.smallest_effect).all():
@@ -465,8 +470,10 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
 
 
 def _counts_as_none(one: Answer, question: Question) -> bool:
-    size = abs(math.log(one.effect)) if one.scale == "ratio" and one.effect > 0 else abs(one.effect)
-    return size < _margin(question)
+    """Whether the effect seen is below the smallest of interest; a ratio of 0 is as far from it as one of ∞."""
+    if one.scale == "difference":
+        return abs(one.effect) < _margin(question)
+    return one.effect > 0 and abs(math.log(one.effect)) < _margin(question)
 
 
 def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[int]) -> str:

@@ -269,6 +269,24 @@ def test_a_metric_at_its_bound_answers_nothing(bound: float) -> None:
     assert ask(study, away)[0].verdict == "refuted"
 
 
+def test_a_diverged_trial_is_told_apart_from_a_metric_at_its_bound() -> None:
+    scores = [np.full(8, 0.01), np.full(8, 0.01), np.full(8, 0.01)]
+    scores[2][:6] = INF
+    (found,) = ask(make_study("trend", "rising", metric="recall"), scores)
+    assert found.failures == 6 and not found.problem
+
+
+def test_an_infinite_effect_never_counts_as_none() -> None:
+    for expected, first, last in (("falling", INF, 10.0), ("rising", 10.0, INF)):
+        study = make_study("trend", expected, levels=2, metric="kimg_to_fid_300", base=0)
+        rows = table(study, [[10.0] * 8, [10.0] * 8], "kimg_to_fid_300")
+        rows["kimg_to_fid_300"] = [first] * 8 + [last] * 8  # status ok: they ran to their end without
+        (found,) = answer_study(study, rows)
+        assert found.verdict == "supported" and "less than" not in found.sentence
+    (small,) = ask(make_study("contrast", "higher", 2), fids(-0.05, 0))
+    assert "though smaller than ×1.25, which counts as none" in small.sentence
+
+
 def test_p_is_that_of_the_verdict() -> None:
     (shown,) = ask(make_study("contrast", "equal", 2), fids(0.5, 0))
     assert shown.verdict == "refuted" and shown.p < 0.001 and "p <0.001" in shown.sentence

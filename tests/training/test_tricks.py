@@ -47,6 +47,7 @@ NEEDS = {  # what is there already when it is switched on
     "R1": {"discriminator_norm": "none"},
     "gradient penalty": {"discriminator_norm": "none"},
     "Wasserstein": {"discriminator_norm": "spectral"},
+    "mixed batches, for G too": {"mixed_batches": True},
 }
 
 

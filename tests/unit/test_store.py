@@ -430,3 +430,16 @@ def test_prune_waits_for_those_at_work(store: Store) -> None:
     store.prune()
     assert store.claims.take(SPEC.trial_id)
     store.claims.give_back(SPEC.trial_id)
+
+
+def test_a_store_made_for_nothing_goes_but_not_what_is_dear(tmp_path: Path) -> None:
+    for place in ("plans", "cache/downloads", "cache/extractors"):
+        store = Store(tmp_path / place.replace("/", "-"), create=True)
+        (store.root / place).mkdir(parents=True)
+        (store.root / place / "kept.json").write_text("{}")
+        store.remove_if_unused()
+        assert (store.root / place / "kept.json").exists()
+    store = Store(tmp_path / "bare", create=True)
+    (store.cache / "data").mkdir()
+    store.remove_if_unused()
+    assert not store.root.exists()

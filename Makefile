@@ -46,7 +46,7 @@ smoke: ## the noise study in two minutes, through every code path
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke
 
 test: setup ## run the tests, two files at a time
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 tests/faults tests
 
 test-slow: setup ## run the tests that take minutes
 	@$(VENV)/bin/python -m pytest -m slow

@@ -60,11 +60,23 @@ class Progress:
         if fid is not None:
             self.best[arm] = min(fid, self.best.get(arm, fid))
             self.scored[arm] += 1
-        if self._live is None:
+        if self._live is None or status != "ok":
             outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error[:160]}"
-            ended = self.done + self.diverged + self.failed
-            place = f"[{ended + self.already_done}/{self.total}]"
-            print(f"{place} {arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}", file=self.stream, flush=True)
+            self._print(f"{arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}")
+
+    def lost(self, trial_id: str) -> None:
+        """A trial's worker died, and the trial will begin again."""
+        self.running.pop(trial_id, None)
+        arm, seed = self.arms[trial_id]
+        self._print(f"{arm}, seed {seed}: its worker died; started again")
+
+    def _print(self, line: str) -> None:
+        ended = self.already_done + self.done + self.diverged + self.failed
+        line = f"[{ended}/{self.total}] {line}"
+        if self._live is None:
+            print(line, file=self.stream, flush=True)
+        else:
+            self._live.console.print(line, markup=False, highlight=False)  # above the table
 
     def eta(self) -> str:
         """The time left, from the pace so far."""

@@ -13,7 +13,7 @@ import os
 import socket
 import tempfile
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -47,6 +47,8 @@ import ray.util
 from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback for each worker that died
 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died."""
@@ -107,8 +109,7 @@ def run_trials(
                     storage_path=scratch,
                     name="trials",
                     verbose=0,
-                    callbacks=[_Watcher(desk)],
-                    failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                    callbacks=[_Watcher(desk)],  # a lost worker is the desk's to deal with: Tune's own way misses some
                 ),
             ).fit()
         except tune.TuneError:
@@ -174,7 +175,7 @@ def _trainable(
         else:
             result = _run_gang(spec, here, snapshots, lambda: (context, ray.put(luggage), key))
     except ray.exceptions.WorkerCrashedError:
-        raise  # a rank died: Tune starts the trial again, as it does when the trial's own process dies
+        raise  # a rank died: the trial is started again, as it is when its own process dies
     except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and is tried again next time
         result = TrialResult(
             spec=spec,
@@ -242,6 +243,7 @@ class _Desk:
     ) -> None:
         self.waiting = deque(specs)
         self.out: set[str] = set()  # trial_ids that this process has claimed
+        self.deaths: Counter[str] = Counter()  # trial_id -> workers that it lost
         self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
 
@@ -276,6 +278,18 @@ class _Desk:
             trial_id, result.status, result.scores.get("fid"), result.cost.get("seconds", 0.0), result.error
         )
 
+    def lost(self, spec: TrialSpec) -> None:
+        """Put a trial whose worker died back in front of the others, unless that happened too often."""
+        trial_id = spec.trial_id
+        self.deaths[trial_id] += 1
+        if self.deaths[trial_id] > WORKER_DEATHS:
+            died = f"its worker died {self.deaths[trial_id]} times"
+            return self.accept(TrialResult(spec=spec, status="failed", error=died))
+        self.store.claims.give_back(trial_id)
+        self.out.discard(trial_id)
+        self.waiting.appendleft(spec)
+        self.progress.lost(trial_id)
+
     def _found(self, spec: TrialSpec) -> None:
         """Count a trial that another process finished."""
         trial_id, protocol_id = spec.trial_id, self.protocols[spec.data_fingerprint]
@@ -299,7 +313,8 @@ class _Queue(Searcher):
         spec = self.desk.next()
         if spec is not None:
             return {"spec": spec}
-        return None if self.desk.waiting else Searcher.FINISHED
+        # As long as one is out, it may come back: its worker may die. Tune does not ask again once it is told the end.
+        return None if self.desk.waiting or self.desk.out else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         pass
@@ -328,5 +343,4 @@ class _Watcher(tune.Callback):
         self.desk.accept(result.pop("result"))  # Tune keeps what is left, for ever
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        spec = trial.config["spec"]
-        self.desk.accept(TrialResult(spec=spec, status="failed", error=f"its worker died {WORKER_DEATHS + 1} times"))
+        self.desk.lost(trial.config["spec"])  # what is raised inside a trial is a result, so its worker must have died

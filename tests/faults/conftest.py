@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ PATIENCE = 300  # seconds; a busy machine takes a minute to start Ray
 
 Program: TypeAlias = subprocess.Popen[str]
 Launch: TypeAlias = Callable[..., Program]
+MakeStore: TypeAlias = Callable[[str], Path]
 
 
 @pytest.fixture
@@ -41,6 +43,17 @@ def launch() -> Iterator[Launch]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture
+def knowing_store(cache: Path, extractor: object, tmp_path: Path) -> MakeStore:
+    """Makes a store that knows data and extractor already, which takes its first study a while."""
+
+    def make(name: str) -> Path:
+        place = Store(tmp_path / name, create=True).root
+        return Path(shutil.copytree(cache, place / "cache")).parent
+
+    return make
 
 
 def wait_for_trials(store: Path, number: int, process: Program) -> None:

@@ -1,19 +1,16 @@
-"""Real faults on real runs: Ctrl-C, killed processes, damaged files, a full disk. Nearly each starts Ray."""
+"""Real faults on real runs: killed processes, damaged files, a full disk. Nearly each starts Ray."""
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
-from harness.spec import TrialSpec
 from harness.store import Store
 from tests.faults.conftest import (
     PATIENCE,
@@ -29,32 +26,6 @@ from tests.faults.sleepers import specs
 from tests.unit.test_store import everything
 
 RUN = ["studies", "run", "noise", "--profile", "smoke", "--seeds", "1", "--workers"]
-
-
-def test_ctrl_c_keeps_finished_trials_and_the_next_run_goes_on(tmp_path: Path, launch: Launch) -> None:
-    place = tmp_path / "store"
-    first = launch(*RUN, "2", "--store", place)
-    wait_for_trials(place, 3, first)
-    children = psutil.Process(first.pid).children(recursive=True)
-    os.killpg(first.pid, signal.SIGINT)
-    _, errors = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 130
-    assert "interrupted: finished trials are kept" in errors and "Traceback" not in errors
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive, "Ctrl-C left processes behind"
-    kept = whole_trials(Store(place))
-    assert 3 <= len(kept) < 18
-    before = {k: v for k, v in everything(place / "trials").items() if not k.startswith(".")}
-
-    second = launch(*RUN, "2", "--store", place)
-    output, errors = second.communicate(timeout=PATIENCE)
-    assert second.returncode == 0, errors
-    assert f"{18 - len(kept)} of 18 trials to run" in errors
-    assert len(whole_trials(Store(place))) == 18 + 3, "with the three baselines, untrained"
-    after = everything(place / "trials")
-    assert all(after[name] == content for name, content in before.items()), "a finished trial was run again"
-    assert not list((place / "trials").glob(".*"))
-    assert (place / "reports" / "noise-smoke" / "noise.html").exists() and "FID" in output
 
 
 def test_killed_workers_cost_their_trials_time_only(tmp_path: Path, launch: Launch) -> None:
@@ -188,63 +159,3 @@ def test_a_read_only_store_is_refused(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert "is not writable" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_reused_process_gives_what_a_fresh_one_gives(tmp_path: Path) -> None:
-    """One worker runs all trials in one process; two share them out otherwise. Every weight is the same."""
-    weights = []
-    for workers in ("1", "2"):
-        place = tmp_path / workers
-        command = [sys.executable, "-m", *RUN, workers, "--store", str(place)]
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-        store = Store(place)
-        assert all(isinstance(store.read_spec(i), TrialSpec) for i in store.trial_ids())
-        weights.append(
-            {i: (store.trial_folder(i) / "weights.safetensors").read_bytes() for i in store.trial_ids()}
-            | {f"{i} scores": str(store.read_scores(i)) for i in store.trial_ids()}
-        )
-    assert len(weights[0]) == 2 * (18 + 3)  # weights and scores, untrained baselines too
-    assert weights[0] == weights[1]
-
-
-RANKS = """
-from dataclasses import replace
-
-from harness.study import Factor, Level, Question, Study
-from studies.baselines import DC
-from studies.noise import NOISE
-
-ONE = Level(label="1")
-TWO = Level(label="2", changes={"world_size": 2, "sync_batch_norm": True})
-STUDY = Study(
-    name="ranks",
-    title="Do ranks matter?",
-    baselines={"dc": DC},
-    questions=(
-        Question(
-            key="ranks",
-            text="Do they?",
-            hypothesis="No.",
-            baseline="dc",
-            factor=Factor(label="ranks", levels=(ONE, TWO)),
-            kind="contrast",
-            expected="equal",
-        ),
-    ),
-    profiles=(NOISE.profile("smoke"),),
-)
-"""
-
-
-def test_trials_of_one_and_of_two_ranks_run_side_by_side(tmp_path: Path, launch: Launch) -> None:
-    (tmp_path / "ranks.py").write_text(RANKS)
-    command = [*RUN, "3", "--store", tmp_path / "store"]
-    command[2] = tmp_path / "ranks.py"
-    process = launch(*command)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, errors
-    store = Store(tmp_path / "store")
-    curves = {store.read_spec(i).world_size: store.read_curves(i) for i in whole_trials(store)}
-    assert curves.keys() == {1, 2}
-    first = [curves[ranks].loc[0, ["d_loss", "g_loss"]] for ranks in (1, 2)]
-    np.testing.assert_allclose(*first, rtol=1e-4)  # later steps amplify the last digits

@@ -1,14 +1,22 @@
 """Processes of real trials, killed in mid-training under Ray Tune: replaced, and nothing in the result tells."""
 
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.store import Store
-from tests.faults.conftest import PATIENCE, TRAINERS, Launch, Program, descendants, kill, outcome, whole_trials
+from tests.faults.conftest import (
+    PATIENCE,
+    TRAINERS,
+    Launch,
+    MakeStore,
+    Program,
+    descendants,
+    kill,
+    outcome,
+    whole_trials,
+)
 
 pytestmark = pytest.mark.slow  # real trials, three times Ray's start of a worker
 
@@ -29,31 +37,22 @@ def _when(path: Path) -> int:
         return 0
 
 
-@pytest.fixture
-def places(cache: Path, extractor: object, tmp_path: Path) -> Iterator[Path]:
-    """Stores that know data and extractor."""
-
-    def make() -> Iterator[Path]:
-        for name in ("undisturbed", "killed"):
-            place = Store(tmp_path / name, create=True).root
-            yield Path(shutil.copytree(cache, place / "cache")).parent
-
-    return make()
-
-
-def test_a_killed_process_of_a_trial_is_replaced_and_nothing_in_the_result_tells(places, launch: Launch) -> None:
+def test_a_killed_process_of_a_trial_is_replaced_and_nothing_in_the_result_tells(
+    knowing_store: MakeStore, launch: Launch
+) -> None:
     """Of a trial of one process; and of one of two ranks, first the other rank and then the trial's own process."""
     stores = []
-    for place in places:
+    for name in ("undisturbed", "killed"):
+        place = knowing_store(name)
         process = launch(TRAINERS, place, 1, 2)
-        if place.name == "killed":
+        if name == "killed":
             whole = stores[0]
             specs = {i: whole.read_spec(i) for i in whole.trial_ids()}
             kinds = {(s.architecture, s.world_size): trial_id for trial_id, s in specs.items() if s.kimg > 0}
             snapshots = place / "cache" / "snapshots"
-            for kind, name in ((("dc", 1), "ImplicitFunc"), (("dc", 2), "_help"), (("dc", 2), "ImplicitFunc")):
+            for kind, victim in ((("dc", 1), "ImplicitFunc"), (("dc", 2), "_help"), (("dc", 2), "ImplicitFunc")):
                 new_snapshot(snapshots / f"{kinds[kind]}.snapshot", process)
-                kill(descendants(process, name))
+                kill(descendants(process, victim))
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
         stores.append(Store(place))

@@ -1,6 +1,6 @@
-"""A program for the tests: the trials of small.py, real ones, through the real Ray, Tune and store.
+"""A program for the tests: the trials of a study in this folder, real ones, through the real Ray, Tune and store.
 
-    python -m tests.faults.trainers STORE SEEDS WORKERS
+    python -m tests.faults.trainers STORE SEEDS WORKERS [STUDY]
 
 As `studies run` does, but without a report. The store's cache may hold data and extractor already.
 """
@@ -13,14 +13,11 @@ from harness.scheduling.runner import run_study
 from harness.store import Store
 from studies.catalog import find
 
-STUDY_FILE = Path(__file__).with_name("small.py")
 
-
-def main(store: str, seeds: str, workers: str) -> None:
+def main(store: str, seeds: str, workers: str, study: str = "small.py") -> None:
     place = Store(store, create=True)
-    complete = run_study(
-        find(str(STUDY_FILE)), "smoke", int(seeds), place, int(workers), lambda line: print(line, file=sys.stderr)
-    )
+    found = find(str(Path(__file__).with_name(study)))
+    complete = run_study(found, "smoke", int(seeds), place, int(workers), lambda line: print(line, file=sys.stderr))
     sys.exit(not complete)
 
 

@@ -50,6 +50,19 @@ def test_without_a_terminal_each_trial_is_one_plain_line(clock: Clock) -> None:
     assert shown.best == {"dc": 40.0} and not shown.running
 
 
+def test_a_lost_worker_is_one_line_and_its_trial_runs_no_longer(clock: Clock) -> None:
+    stream = io.StringIO()
+    with make(stream) as shown:
+        shown.started("c")
+        shown.lost("c")
+    assert stream.getvalue() == "[1/5] fc, seed 0: its worker died; started again\n" and not shown.running
+    stream = Terminal()
+    with make(stream) as shown:
+        shown.started("c")
+        shown.lost("c")
+    assert "fc, seed 0: its worker died; started again" in "".join(stream.text)
+
+
 def test_pace_counts_from_the_first_trial_and_not_from_rays_start(clock: Clock) -> None:
     shown = make(io.StringIO())
     clock.now += 1000

@@ -1,0 +1,69 @@
+"""Whole studies, from the command line to the report: interrupted, in reused processes, of several ranks."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from harness.store import Store
+from tests.faults.conftest import PATIENCE, TRAINERS, Launch, MakeStore, outcome, wait_for_trials, whole_trials
+from tests.unit.test_store import everything
+
+TINY = Path(__file__).with_name("tiny.py")
+RUN = ["studies", "run", TINY, "--profile", "smoke", "--workers"]
+TRIALS, UNTRAINED = 8, 2  # 4 arms, 2 seeds; 2 baselines
+
+
+def test_ctrl_c_keeps_finished_trials_and_the_next_run_goes_on(knowing_store: MakeStore, launch: Launch) -> None:
+    place = knowing_store("store")
+    first = launch(*RUN, "2", "--store", place)
+    wait_for_trials(place, 3, first)
+    children = psutil.Process(first.pid).children(recursive=True)
+    os.killpg(first.pid, signal.SIGINT)
+    _, errors = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 130
+    assert "interrupted: finished trials are kept" in errors and "Traceback" not in errors
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive, "Ctrl-C left processes behind"
+    kept = whole_trials(Store(place))
+    assert 3 <= len(kept) < TRIALS
+    before = {k: v for k, v in everything(place / "trials").items() if not k.startswith(".")}
+
+    second = launch(*RUN, "2", "--store", place)
+    output, errors = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0, errors
+    assert f"{TRIALS - len(kept)} of {TRIALS} trials to run" in errors
+    assert len(whole_trials(Store(place))) == TRIALS + UNTRAINED
+    after = everything(place / "trials")
+    assert all(after[name] == content for name, content in before.items()), "a finished trial was run again"
+    assert not list((place / "trials").glob(".*"))
+    assert (place / "reports" / "tiny-smoke" / "tiny.html").exists() and "FID" in output
+
+
+def test_a_reused_process_gives_what_a_fresh_one_gives(knowing_store: MakeStore, launch: Launch) -> None:
+    """One worker runs all trials in one process; two share them out otherwise. Every weight is the same."""
+    outcomes = []
+    for workers in ("1", "2"):
+        place = knowing_store(workers)
+        process = launch(TRAINERS, place, 1, workers, TINY.name)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        store = Store(place)
+        outcomes.append({trial_id: outcome(store, trial_id) for trial_id in whole_trials(store)})
+    assert len(outcomes[0]) == TRIALS // 2 + UNTRAINED
+    assert outcomes[0] == outcomes[1]
+
+
+def test_trials_of_one_and_of_two_ranks_run_side_by_side(knowing_store: MakeStore, launch: Launch) -> None:
+    place = knowing_store("store")
+    process = launch(TRAINERS, place, 1, 3, "small.py")
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    store = Store(place)
+    specs = [spec for spec in map(store.read_spec, whole_trials(store)) if spec.architecture == "dc" and spec.kimg > 0]
+    curves = {spec.world_size: store.read_curves(spec.trial_id) for spec in specs}
+    assert curves.keys() == {1, 2}
+    first = [curves[ranks].loc[0, ["d_loss", "g_loss"]] for ranks in (1, 2)]
+    np.testing.assert_allclose(*first, rtol=1e-4)  # later steps amplify the last digits

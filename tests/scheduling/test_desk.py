@@ -1,0 +1,44 @@
+"""The driver's side of a run, without Ray around it: what goes out, what comes back, what comes back once more."""
+
+from pathlib import Path
+
+import pytest
+from ray.tune.search import Searcher
+
+from harness.scheduling.progress import Progress
+from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue
+from harness.store import Store
+from tests.faults.sleepers import PROTOCOL_ID, specs
+from tests.unit.test_store import result
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> _Desk:
+    wanted = specs(3)
+    arms = {spec.trial_id: ("dc", spec.seed) for spec in wanted}
+    progress = Progress(title="t", total=3, already_done=0, arms=arms, workers=1)
+    protocols = dict.fromkeys((spec.data_fingerprint for spec in wanted), PROTOCOL_ID)
+    return _Desk(wanted, protocols, Store(tmp_path / "store", create=True), progress)
+
+
+def test_a_trial_whose_worker_died_is_next_and_the_end_is_not_told_before_it_is_in(desk: _Desk) -> None:
+    queue, (first, second, third) = _Queue(desk), specs(3)
+    assert [queue.suggest(str(n))["spec"] for n in range(3)] == [first, second, third]
+    assert queue.suggest("3") is None, "all are out, and may come back"
+    desk.lost(second)
+    assert second.trial_id not in desk.out
+    assert queue.suggest("4") == {"spec": second}
+    for spec in (first, second, third):
+        assert queue.suggest("5") is None
+        desk.accept(result(spec=spec))
+    assert queue.suggest("6") == Searcher.FINISHED
+    assert all(desk.store.status(spec.trial_id) == "ok" for spec in (first, second, third))
+
+
+def test_a_trial_whose_worker_dies_again_and_again_has_failed(desk: _Desk) -> None:
+    spec = specs(1)[0]
+    for _ in range(WORKER_DEATHS + 1):
+        assert desk.next() == spec
+        desk.lost(spec)
+    assert desk.store.read_result(spec.trial_id)["error"] == f"its worker died {WORKER_DEATHS + 1} times"
+    assert desk.progress.failed == 1 and desk.next() != spec

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from harness.errors import UserError
 from harness.store import Store
@@ -326,7 +327,15 @@ def _say(line: str) -> None:
 def main() -> None:
     """Run the program; errors meant for the user are one line and exit status 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False, prog_name="python -m studies"))
+    except typer.Abort:  # Ctrl-C outside a run, which has nothing to lose
+        sys.exit(130)
+    except TyperException as error:  # a command, an option or a value that typer does not know
+        if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "python -m studies"
+            typer.echo(f"error: {wrong}; `{command} --help` lists what is allowed", err=True)
+        sys.exit(2)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

@@ -162,7 +162,13 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         if axes.texts:
             low, high = axes.get_ylim()  # room above the data for what is written there
             axes.set_ylim(low, high * (high / low) ** 0.12 if logarithmic else high + 0.12 * (high - low))
-        if name in floor and axes.get_ylim()[0] <= floor[name]:  # a logarithmic axis cannot show one below 0
+        low, high = axes.get_ylim()
+        if name in floor and floor[name] > high + 2 * (high - low):  # drawn to scale, it would flatten all else
+            axes.text(
+                1, 1.01, f"↑ real images {floor[name]:.3g}, far above", transform=axes.transAxes, ha="right",
+                va="bottom", fontsize=9, color=DARK,
+            )  # fmt: skip
+        elif name in floor and low <= floor[name]:  # a logarithmic axis cannot show one below 0
             axes.axhline(floor[name], color=DARK, ls="--", lw=1, zorder=1)
             axes.annotate(
                 f"real images {floor[name]:.3g}", (1, floor[name]), xycoords=("axes fraction", "data"),

@@ -563,6 +563,7 @@ effect of interest, below which an effect counts as none.
 
 The p beside a verdict is its own: of what refutes the claim where it is refuted, otherwise of the claim.
 
+An effect of ×∞ or ×0 comes of trials that never reached the level that is asked for; it is then the median over seeds.
 A diverged trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page
 and cannot be compared with another's.
 """

@@ -111,6 +111,15 @@ def test_a_wide_range_is_logarithmic_and_holds_every_seed(
     assert len(figures.as_png(figure)) > 10_000
 
 
+def test_real_images_far_above_all_arms_are_told_and_do_not_flatten_them(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-fc"), metric="recall")
+    poor = rows.assign(recall=rows.recall / 100)
+    for recall, far in ((0.9, True), (0.9 * poor.recall.max(), False)):
+        figure = figures.levels(study, question, poor, {"recall": recall})
+        assert figure is not None and ("far above" in texts(figure)) is far
+        assert figure.axes[0].get_ylim()[1] < 3 * poor.recall.max()
+
+
 def test_nothing_finished_gives_no_figure(store: Store, study: Study, rows: pd.DataFrame) -> None:
     question = study.question("latent-std-dc")
     unfinished = rows.assign(status="failed", fid=np.nan)

@@ -1,4 +1,4 @@
-"""The README's own example, run as it says."""
+"""The README's figures, read from the published reports, and its own example, run as it says."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,21 @@ import pytest
 from harness.analysis.results import load
 from harness.store import Store
 from tests.cli.test_cli import ROOT, studies
+
+
+def test_every_figure_of_the_readme_is_published() -> None:
+    """Copied by hand, so looked up: each interval and each mean with its half interval stands in some report."""
+
+    def plain(path: Path) -> str:
+        return re.sub(r"[*`]", "", path.read_text())
+
+    published = "".join(map(plain, (ROOT / "reports" / "published").rglob("*.md")))
+    claimed, _ = plain(ROOT / "README.md").split("## Two commands")
+    figures = re.findall(r"[×+−]?[\d,.]+ \[[^\]]*\]|[\d.,]+ ± [\d.,]+", claimed)
+    assert len(figures) > 30
+    assert not [figure for figure in figures if figure not in published]
+    claims = pd.read_csv(ROOT / "reports" / "published" / "summary" / "claims.csv")
+    assert f"the page has all {len(claims)} claims" in claimed
 
 
 @pytest.mark.timeout(600)

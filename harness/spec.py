@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -18,6 +19,9 @@ RESULT_VERSION = 1
 """Raised by every change after which the same spec gives another result. Part of every trial_id."""
 
 ARCHITECTURES = ("fc", "dc")
+DEEPEST = 12
+"""Layers of a shipped network, at most: 4,096 times its narrowest is wider than anybody trains."""
+
 Norm = Literal["none", "batch"]
 DiscriminatorNorm = Literal["own", "none", "spectral"]
 LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
@@ -153,6 +157,7 @@ class TrialSpec:
                 if value not in known:
                     raise unknown_name(name, value, ("none", *known) if name == "augmentation" else known)
         require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
+        require("code", not self.code or re.fullmatch("[0-9a-f]{16}", self.code) is not None, "'' or 16 hex digits")
         self._refuse_impossible_depths()
         self._refuse_contradictions()
         require(
@@ -170,6 +175,10 @@ class TrialSpec:
 
         A test holds the two together at every resolution. Networks of a user's own are tried when a study is planned.
         """
+        if self.architecture in ARCHITECTURES:
+            for name in ("generator_depth", "discriminator_depth"):
+                allowed = f"at most {DEEPEST} for {self.architecture}, where each further layer doubles the widest"
+                self._require(name, getattr(self, name) <= DEEPEST, allowed)
         if self.architecture != "dc":
             return
         doublings, base = 0, self.resolution

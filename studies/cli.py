@@ -37,7 +37,7 @@ Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; 
 Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
 GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
 Snapshots = Annotated[
-    Path | None, typer.Option("--snapshots", help="Where unfinished trials keep their state; for a cluster, shared.")
+    str | None, typer.Option("--snapshots", help="Where unfinished trials keep their state: a shared folder, or a URL.")
 ]
 ExtractorWeights = Annotated[
     Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
@@ -117,13 +117,18 @@ def run(
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
     budget_seconds = _seconds(budget)
+    from harness.scheduling.cluster import Cluster, snapshot_folder
+
+    cluster = Cluster(
+        address=address,
+        gpus_per_trial=gpus_per_trial,
+        snapshots=None if snapshots is None else snapshot_folder(snapshots),
+    )
     was_there = store.exists()
     opened = Store(store, create=True)
-    from harness.scheduling.cluster import Cluster
     from harness.scheduling.runner import default_workers, run_study
     from harness.scheduling.until_answered import run_until_answered
 
-    cluster = Cluster(address=address, gpus_per_trial=gpus_per_trial, snapshots=snapshots and snapshots.resolve())
     try:
         workers = default_workers(cluster) if workers is None else workers
         if until_answered:

@@ -1,7 +1,9 @@
 """Where trials run. Apart from tune.py, so that naming a cluster does not import ray."""
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from harness.errors import UserError
 
@@ -22,6 +24,28 @@ class Cluster:
         gpus = self.gpus_per_trial
         if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus)):
             raise UserError(f"gpus_per_trial={gpus:g} is out of range; allowed: from 0 to 1, or a whole number")
+
+
+def snapshot_folder(where: str) -> Path:
+    """The folder by its path, or by a URL that fsspec knows: s3://bucket/folder, gs://..., sftp://...
+
+    Raises:
+        UserError: an unknown kind of URL, one whose package is not installed, or a place that cannot be written.
+    """
+    if "://" not in where:
+        return Path(where).resolve()
+    from upath import UPath
+
+    try:
+        folder = UPath(where)
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".{uuid.uuid4().hex}"
+        trial.write_bytes(b"")
+        trial.unlink()
+    except Exception as error:  # noqa: BLE001  each file system's client raises what it likes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"snapshots cannot be kept at {where}: {reason}") from None
+    return cast(Path, folder)  # in all that is asked of it here
 
 
 HERE = Cluster()

@@ -40,6 +40,7 @@ from harness.training.snapshot_file import (
     UnusableSnapshot,
     decode_snapshot,
     encode_snapshot,
+    read_snapshot,
     remove_snapshot,
     set_aside,
     write_snapshot,
@@ -79,12 +80,12 @@ def run_trial(
     Args:
         spec: What to train.
         context: What all trials of the study share.
-        snapshots: A folder for the snapshots of unfinished trials, one file a trial, made where it is missing. A
-            trial that was killed goes on from there: called again with the same folder, on this node or on another
-            that sees it, it gives the result of an undisturbed run. Its cost counts what led to the result, not
-            what the kill lost. The file is removed when the trial is done, and stays when an exception is raised. A
-            snapshot that cannot be used is set aside, one that cannot be read or written is done without, and the
-            provenance says so. None keeps no snapshots.
+        snapshots: A folder for the snapshots of unfinished trials, one file a trial, made where it is missing; a
+            `UPath` reaches one elsewhere. A trial that was killed goes on from there: called again with the same
+            folder, on this node or on another that sees it, it gives the result of an undisturbed run. Its cost
+            counts what led to the result, not what the kill lost. The file is removed when the trial is done, and
+            stays when an exception is raised. A snapshot that cannot be used is set aside, one that cannot be read or
+            written is done without, and the provenance says so. None keeps no snapshots.
         ranks: Who train it together, in a trial of several ranks; this is rank 0, and the others call `help_trial`.
             harness/training/distributed.py says how to start them.
     """
@@ -164,7 +165,7 @@ class _Attempt:
         """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
         self.path, self.made_for = path, made_for
         try:
-            found = path.read_bytes()
+            found = read_snapshot(path)
             self.resume, self.before = decode_snapshot(found, made_for)
             self.found = found
             self.notes["resumed_at_step"] = self.resume.step
@@ -173,7 +174,7 @@ class _Attempt:
         except OSError as error:
             self.notes["snapshot_not_read"] = str(error)
         except UnusableSnapshot as error:
-            self.notes["snapshot_set_aside"] = f"{error}; it is now {set_aside(path)}"
+            self.notes["snapshot_set_aside"] = f"{error}; it is now {set_aside(path).name}"  # a URL may hold a password
 
     def keep(self, snapshot: Snapshot) -> None:
         """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""

@@ -57,6 +57,8 @@ def run_until_answered(
         raise UserError(f"budget={budget_seconds:g} s is out of range; allowed: above 0")
     ends = time.monotonic() + budget_seconds
     resolved = study.at(profile_name)
+    for name, damage in store.set_aside_damaged(()).items():  # a plan, that is: it is read before the first run
+        say(f"{name} was {damage}; it is made again")
     seeds = _seeds_so_far(resolved, profile_name, store)
     while True:
         plan = make_plan(study, profile_name, seeds, store)

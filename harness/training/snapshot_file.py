@@ -1,6 +1,8 @@
 """A trial's snapshot on disk: one file, whole or absent, that says what it is of. JSON and safetensors, no pickle.
 
 <sha256 of the rest> NEWLINE <JSON: what it was made for, counters, curves> NEWLINE <safetensors>
+
+Paths may also be `UPath`s, on any file system that fsspec reaches; what goes wrong there arrives as OSError, too.
 """
 
 import contextlib
@@ -9,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -67,35 +69,61 @@ def decode_snapshot(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot,
     return Snapshot(**parts, **found["snapshot"]), found["spent"]
 
 
+def read_snapshot(path: Path) -> bytes:
+    """The content of the file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it could not be read.
+    """
+    with _as_os_error():
+        return path.read_bytes()
+
+
 def write_snapshot(path: Path, content: bytes) -> None:
     """Put the content in the place of the last one, atomically: a kill at any moment leaves one of the two.
 
-    A kill can also leave a file beside it, named `.<name>-...`; `remove_snapshot` takes that too.
+    A kill can also leave a file beside it, named `.<name>-...`; `remove_snapshot` takes that too. Where a file system
+    elsewhere cannot rename at one stroke, a kill may leave a torn file, which its checksum tells.
 
     Raises:
         OSError: it could not be written; the last snapshot is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with staging.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
+    with _as_os_error():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with staging.open("wb") as file:
+                file.write(content)
+                if isinstance(path, Path):  # of this machine
+                    file.flush()
+                    os.fsync(file.fileno())
+            staging.rename(path)
+        finally:
+            staging.unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:
     """Move an unusable snapshot out of the way, for whoever wants to know why; returns where it is now."""
     aside = path.with_name(f"{path.name}.unusable")
-    path.replace(aside)
+    with _as_os_error():
+        path.rename(aside)
     return aside
 
 
 def remove_snapshot(path: Path) -> None:
     """Remove the trial's snapshot, and what kills in mid-write left of others; fine where there is nothing."""
-    for leftover in (path, *path.parent.glob(f".{path.name}-*")):
-        with contextlib.suppress(OSError):  # a file left behind is no reason to lose a finished trial
-            leftover.unlink()
+    with contextlib.suppress(OSError), _as_os_error():  # a file left behind is no reason to lose a finished trial
+        for leftover in (path, *path.parent.glob(f".{path.name}-*")):
+            leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Each file system's client raises what it likes."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error

@@ -35,6 +35,7 @@ def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path) -> None:
         (["plan", "noise", "--profile", "huge"], "unknown profile 'huge'; valid: smoke, laptop"),
         (["report", "noise", "--store", "absent"], "no store at"),
         (["run", "noise", "--seeds", "many"], "Invalid value for '--seeds': "),
+        (["run", "noise", "--snapshots", "nope://place"], "snapshots cannot be kept at nope://place: "),
         (["run"], "Missing argument 'name'; `python -m studies run --help` lists what is allowed"),
         (["runn"], "No such command 'runn'"),
         (["plan", "noise", "--profil", "smoke"], "No such option: --profil (Possible options: --profile)"),

@@ -1,8 +1,13 @@
 """One trial end to end, in this process, on the real digits."""
 
+import contextlib
 import io
 import multiprocessing
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ import torch
 from PIL import Image
 
 from harness.errors import UserError
+from harness.scheduling.cluster import snapshot_folder
 from harness.scheduling.runner import make_plan
 from harness.scheduling.trial import TrialContext, _online_fid, help_trial, run_trial, sample_latents
 from harness.scoring.fidelity import make_protocol
@@ -105,12 +111,37 @@ def run_keeping_snapshots(s: TrialSpec, context: TrialContext, snapshots: Path) 
     run_trial(s, context, snapshots)
 
 
-def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext, tmp_path) -> None:
+@pytest.fixture(params=["on this machine", "by FTP"])
+def places(request, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder for snapshots, and the same as a trial is given it: by its path, or by the URL of a server of it."""
+    folder = tmp_path / "snapshots"
+    if request.param == "on this machine":
+        yield folder, folder
+        return
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"-i": "127.0.0.1", "-p": port, "-d": folder, "-u": "lab", "-P": "secret"}
+    words = [str(word) for pair in options.items() for word in pair]
+    server = subprocess.Popen([sys.executable, "-m", "pyftpdlib", "-w", *words], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        yield folder, snapshot_folder(f"ftp://lab:secret@127.0.0.1:{port}/")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext, places: tuple[Path, Path]) -> None:
     """SIGKILL twice at some snapshot; curves, the online FID in them, weights, scores and picture are the same."""
     s = spec(FC, kimg=2.0)
     undisturbed = run_trial(s, context)
-    snapshots = tmp_path / "snapshots"
-    path = snapshots / f"{s.trial_id}.snapshot"
+    folder, snapshots = places
+    path = folder / f"{s.trial_id}.snapshot"
     fork = multiprocessing.get_context("forkserver")
     fork.set_forkserver_preload(["tests.scheduling.test_trial"])
     for _ in range(2):
@@ -128,7 +159,7 @@ def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext,
     assert same(resumed, undisturbed)
     assert 0 < resumed.provenance["resumed_at_step"] < s.num_steps and "resumed_at_step" not in undisturbed.provenance
     assert resumed.cost["train_seconds"] < resumed.cost["seconds"]
-    assert list(snapshots.iterdir()) == [], "the snapshot of a finished trial is removed"
+    assert list(folder.iterdir()) == [], "the snapshot of a finished trial is removed"
     assert same(run_trial(s, context, snapshots), undisturbed)
 
 
@@ -180,7 +211,8 @@ def test_an_unusable_snapshot_is_set_aside(harm: str, context: TrialContext, tmp
         path = interrupted(s, other, tmp_path, monkeypatch)
     result = run_trial(s, context, tmp_path)
     assert same(result, run_trial(s, context))
-    assert f"{path}.unusable" in result.provenance["snapshot_set_aside"] and "resumed_at_step" not in result.provenance
+    assert f"{path.name}.unusable" in result.provenance["snapshot_set_aside"]
+    assert "resumed_at_step" not in result.provenance
     assert [p.name for p in tmp_path.iterdir()] == [f"{path.name}.unusable"]
 
 

@@ -143,6 +143,11 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
             "generator_depth=2 is out of range; allowed: at least 4 for dc at resolution=96, which takes 4",
         ),
         (
+            {"generator_depth": 99},
+            "generator_depth=99 is out of range; allowed: at most 12 for dc, where each further layer",
+        ),
+        ({"code": "zz"}, "code='zz' is out of range; allowed: '' or 16 hex digits"),
+        (
             {"discriminator_depth": 6},
             "discriminator_depth=6 is out of range; allowed: at most 5 for dc at resolution=28",
         ),

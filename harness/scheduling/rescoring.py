@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from harness.errors import UserError
 from harness.scheduling.runner import Say, scoring_contexts
@@ -71,8 +74,10 @@ def rescore(
     protocol_id = protocols[finished[0]].protocol_id
     if not pending:
         return protocol_id
-    # Spawned: a fork of a process in which torch has run threads may hang.
-    pool = ProcessPoolExecutor(min(workers, len(pending)), mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process in which torch has run threads may hang
+    pool = ProcessPoolExecutor(
+        min(workers, len(pending)), mp_context=spawn, initializer=_take_gpu, initargs=(spawn.Value("i"),)
+    )
     try:
         jobs = {pool.submit(_score, specs[i], contexts[specs[i].data_fingerprint], store): i for i in pending}
         for done, job in enumerate(as_completed(jobs), 1):
@@ -92,6 +97,14 @@ def rescore(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return protocol_id
+
+
+def _take_gpu(turn: Any) -> None:
+    """Give this process the GPU whose turn it is, where there are any; several may share one."""
+    if count := torch.cuda.device_count():
+        with turn.get_lock():
+            mine, turn.value = turn.value % count, turn.value + 1
+        torch.cuda.set_device(mine)
 
 
 def _score(spec: TrialSpec, context: TrialContext, store: Store) -> dict[str, float]:

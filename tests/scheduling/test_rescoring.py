@@ -1,15 +1,17 @@
 """Scores under a further protocol, from stored weights, in other processes."""
 
 import hashlib
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from harness.analysis import results
 from harness.errors import UserError
-from harness.scheduling.rescoring import choose_protocol, rescore
+from harness.scheduling.rescoring import _take_gpu, choose_protocol, rescore
 from harness.scheduling.runner import make_plan, scoring_contexts
 from harness.scheduling.trial import TrialContext, run_trial, score_weights
 from harness.scoring.extractors import Extractor
@@ -51,6 +53,20 @@ def context(store: Store) -> TrialContext:
 
 def finished(store: Store) -> list[str]:
     return [trial_id for trial_id in store.trial_ids() if store.status(trial_id) == "ok"]
+
+
+def test_several_processes_share_out_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are none here: which one each would take."""
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    turn = multiprocessing.Value("i")
+    for _ in range(3):
+        _take_gpu(turn)
+    assert taken == [0, 1, 0]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    _take_gpu(turn)
+    assert taken == [0, 1, 0]
 
 
 def test_stored_weights_give_exactly_the_scores_of_the_trial(store: Store, context: TrialContext) -> None:

@@ -433,14 +433,21 @@ def _t_log_e(n: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def _t_process(y: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(n, log e, mean, squared deviations) of the finite differences at every prefix; log e is 0 below two."""
+    """(n, log e, mean, squared deviations) of the finite differences at every prefix; log e is 0 below two.
+
+    Each prefix is computed from itself alone (Welford 1962): what a look said, no later difference changes, not even
+    by rounding.
+    """
     n = np.cumsum(finite, -1)
     count = np.maximum(n, 1)
-    centre = _moments(y)[1][..., None]  # deviations from anything near the mean, for accuracy
-    z = np.where(finite, y - centre, 0)
-    shift = np.cumsum(z, -1) / count
-    squares = np.maximum(np.cumsum(z**2, -1) - count * shift**2, 0)
-    mean = shift + centre
+    mean, squares = np.zeros(y.shape), np.zeros(y.shape)
+    m = s = np.zeros(y.shape[:-1])
+    for i in range(y.shape[-1]):
+        z = np.where(finite[..., i], y[..., i], m)  # what is not finite moves nothing
+        off = z - m
+        m = m + off / count[..., i]
+        s = s + off * (z - m)
+        mean[..., i], squares[..., i] = m, s
     a = 1 + count * _EFFECT_VARIANCE
     signal = count * mean**2
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,13 +10,11 @@ Ray runs on this machine alone, started and stopped here, unless a Cluster names
 import contextlib
 import logging
 import os
-import signal
 import socket
 import tempfile
-import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -92,7 +90,7 @@ def run_trials(
     """
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     desk = _Desk(specs, protocols, store, progress)
-    with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch, _ctrl_c(desk):
+    with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
             _start_ray(cluster, workers)
             trainable = tune.with_parameters(
@@ -121,25 +119,6 @@ def run_trials(
         finally:
             ray.shutdown()
             desk.close()
-
-
-@contextlib.contextmanager
-def _ctrl_c(desk: "_Desk") -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, as ever; the desk remembers it, for now and then Ray swallows one."""
-
-    def interrupt(*_: Any) -> None:
-        desk.interrupted = True
-        raise KeyboardInterrupt
-
-    in_main = threading.current_thread() is threading.main_thread()  # no other may set a handler
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's care
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _start_ray(cluster: Cluster, workers: int | None) -> None:
@@ -265,13 +244,11 @@ class _Desk:
         self.waiting = deque(specs)
         self.out: set[str] = set()  # trial_ids that this process has claimed
         self.deaths: Counter[str] = Counter()  # trial_id -> workers that it lost
-        self.interrupted = False
         self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
 
     def next(self) -> TrialSpec | None:
         """Claim the next trial; None where all that is left is being run by other processes."""
-        self._heed_ctrl_c()
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
             if not self.store.claims.take(spec.trial_id):
@@ -300,11 +277,6 @@ class _Desk:
         self.progress.finished(
             trial_id, result.status, result.scores.get("fid"), result.cost.get("seconds", 0.0), result.error
         )
-        self._heed_ctrl_c()
-
-    def _heed_ctrl_c(self) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
 
     def lost(self, spec: TrialSpec) -> None:
         """Put a trial whose worker died back in front of the others, unless that happened too often."""

@@ -30,6 +30,7 @@ MakeStore: TypeAlias = Callable[[str], Path]
 def launch() -> Iterator[Launch]:
     """Start a program in a process group of its own, as a terminal gives; whatever is left is killed in the end."""
     started: list[Program] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # if it was ignored, programs would inherit that
 
     def popen(*command: object) -> Program:
         words = [sys.executable, "-m", *map(str, command)]

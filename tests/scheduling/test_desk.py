@@ -1,14 +1,12 @@
 """The driver's side of a run, without Ray around it: what goes out, what comes back, what comes back once more."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 from ray.tune.search import Searcher
 
 from harness.scheduling.progress import Progress
-from harness.scheduling.tune import WORKER_DEATHS, _ctrl_c, _Desk, _Queue
+from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue
 from harness.store import Store
 from tests.faults.sleepers import PROTOCOL_ID, specs
 from tests.unit.test_store import result
@@ -44,17 +42,3 @@ def test_a_trial_whose_worker_dies_again_and_again_has_failed(desk: _Desk) -> No
         desk.lost(spec)
     assert desk.store.read_result(spec.trial_id)["error"] == f"its worker died {WORKER_DEATHS + 1} times"
     assert desk.progress.failed == 1 and desk.next() != spec
-
-
-def test_ctrl_c_that_somebody_swallows_is_heeded_at_the_next_trial(desk: _Desk) -> None:
-    first, _, _ = specs(3)
-    with _ctrl_c(desk):
-        assert desk.next() == first
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            desk.accept(result(spec=first))
-        assert desk.store.status(first.trial_id) == "ok", "what had finished is kept"
-        with pytest.raises(KeyboardInterrupt):
-            _Queue(desk).suggest("2")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -8,10 +8,10 @@ DIGITS = {"dataset": "mnist-5k", "resolution": 28, "channels": 1}
 SMOKE = Profile(
     name="smoke",
     description="every code path in two minutes; its numbers mean nothing",
-    changes={**DIGITS, "kimg": 0.5},
+    changes={**DIGITS, "kimg": 0.16},
     seeds=2,
     num_generated=500,
-    core_seconds_per_trial=1.5,
+    core_seconds_per_trial=3.0,
 )
 LAPTOP = Profile(
     name="laptop",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from architectures import dc, fc
-from architectures.contract import GanPair, require, require_choice
+from architectures.contract import GanPair, Registry, require, require_choice
 from architectures.layers import count_parameters, flops_per_image
 
 __all__ = ["ARCHITECTURES", "GanPair", "build", "count_parameters", "defaults", "flops_per_image"]
@@ -45,10 +45,9 @@ class Architecture:
     defaults: Defaults
 
 
-ARCHITECTURES: dict[str, Architecture] = {
-    "fc": Architecture(fc.build, fc.defaults),
-    "dc": Architecture(dc.build, dc.defaults),
-}
+ARCHITECTURES: Registry[Architecture] = Registry(
+    {"fc": Architecture(fc.build, fc.defaults), "dc": Architecture(dc.build, dc.defaults)}
+)
 """One entry adds a family, generator and discriminator together."""
 
 NORMS = ("none", "batch")

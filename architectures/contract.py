@@ -1,9 +1,31 @@
 """What every architecture gives: a generator and a discriminator that fit each other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import nn
+
+Entry = TypeVar("Entry")
+
+
+class Registry(dict[str, Entry]):
+    """Name -> entry. What is shipped keeps its meaning: stored results are named by it. Other names may be added."""
+
+    def __init__(self, shipped: Mapping[str, Entry]) -> None:
+        """Hold the shipped entries."""
+        super().__init__(shipped)
+        self.shipped = frozenset(shipped)
+
+    def __setitem__(self, name: str, entry: Entry) -> None:
+        """Add or replace an entry.
+
+        Raises:
+            ValueError: the name is that of a shipped one.
+        """
+        if name in self.shipped:
+            raise ValueError(f"{name!r} is shipped, and results are stored under it; give yours another name")
+        super().__setitem__(name, entry)
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,8 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
         if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise ValueError(f"mode {picture.mode} has no known range")
         return Image.fromarray(np.round(values / 257).astype(np.uint8))  # 65535 = 257 · 255
+    if picture.mode == "LAB":
+        raise ValueError("mode LAB needs a colour profile to become RGB")
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
@@ -271,14 +273,20 @@ def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -
 def _loader(source: str) -> tuple[list[str], Load]:
     """(what identifies the source cheaply, how to load it)."""
     if source.startswith("folder:"):
-        root = Path(source.removeprefix("folder:")).expanduser().resolve()
+        named = source.removeprefix("folder:")
+        if not named or "\0" in named:
+            raise UserError(f"{source!r} names no folder; give folder:PATH of a tree of images")
+        root = Path(named).expanduser().resolve()
         if not root.is_dir():
             raise UserError(f"{source}: {root} is not a folder; give folder:PATH of a tree of images")
         files = _pictures_below(root)
         return [str(root), *(_stamp(path, root) for path in files)], partial(_load_folder, root, files)
     if source not in DATASETS:
         raise unknown_name("dataset", source, [*DATASETS, "folder:PATH"])
-    return [source], DATASETS[source]
+    load = DATASETS[source]
+    # Of a user's own loader, the file that it stands in (harness/user_code.py names its modules by their content).
+    module = str(getattr(load.func if isinstance(load, partial) else load, "__module__", ""))
+    return [source, *[module] * module.startswith("user_")], load
 
 
 def _pictures_below(root: Path) -> list[Path]:

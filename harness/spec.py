@@ -19,6 +19,7 @@ RESULT_VERSION = 1
 """Raised by every change after which the same spec gives another result. Part of every trial_id."""
 
 ARCHITECTURES = ("fc", "dc")
+WIDEST = 2**16
 DEEPEST = 12
 """Layers of a shipped network, at most: 4,096 times its narrowest is wider than anybody trains."""
 
@@ -110,22 +111,22 @@ class TrialSpec:
             value = getattr(self, name)
             if choices and value not in choices:
                 raise unknown_name(f"{name}", value, choices)
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            if kind is float and type(value) is int and abs(value) < 2**53:
                 object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same level
             elif not choices and type(value) is not kind:
                 raise UserError(f"{name}={value!r} must be of type {kind.__name__}")
         require = self._require
         require("resolution", 4 <= self.resolution <= 1024, "from 4 to 1024")
         require("channels", self.channels in (1, 3), "1 (grey) or 3 (RGB)")
-        require("latent_dim", self.latent_dim >= 1, "at least 1")
+        require("latent_dim", 1 <= self.latent_dim <= WIDEST, f"from 1 to {WIDEST}")
         require("generator_depth", self.generator_depth >= 0, "at least 0")
         require("discriminator_depth", self.discriminator_depth >= 0, "at least 0")
-        require("generator_width", self.generator_width >= 1, "at least 1")
-        require("discriminator_width", self.discriminator_width >= 1, "at least 1")
+        require("generator_width", 1 <= self.generator_width <= WIDEST, f"from 1 to {WIDEST}")
+        require("discriminator_width", 1 <= self.discriminator_width <= WIDEST, f"from 1 to {WIDEST}")
         require("generator_dropout", 0 <= self.generator_dropout < 1, "in [0, 1)")
         require("discriminator_dropout", 0 <= self.discriminator_dropout < 1, "in [0, 1)")
         require("batch_size", self.batch_size >= 2, "at least 2")
-        require("kimg", 0 <= self.kimg < math.inf, "at least 0 and finite")
+        require("kimg", 0 <= self.kimg <= 1e9, "from 0 to 1e9")
         require("generator_lr", 0 < self.generator_lr < math.inf, "above 0 and finite")
         require("discriminator_lr", 0 < self.discriminator_lr < math.inf, "above 0 and finite")
         require("adam_beta1", 0 <= self.adam_beta1 < 1, "in [0, 1)")
@@ -202,7 +203,8 @@ class TrialSpec:
         targets = (self.real_label_low, self.real_label_high, self.fake_label_low, self.fake_label_high)
         relabels = targets != (1.0, 1.0, 0.0, 0.0) or self.label_flip_rate > 0
         penalises = self.r1_gamma > 0 or self.gradient_penalty > 0
-        batch_norm = self.architecture == "dc" and self.discriminator_norm == "own"
+        # The first layer of dc's D has none.
+        batch_norm = self.architecture == "dc" and self.discriminator_norm == "own" and self.discriminator_depth > 1
         no_batch_norm = not batch_norm and self.architecture in ARCHITECTURES  # of a user's own network, who knows
         smooth = self.gradient_penalty > 0 or self.discriminator_norm == "spectral"
         for contradicts, name, reason in (
@@ -235,7 +237,8 @@ class TrialSpec:
             (
                 self.mixed_batches and no_batch_norm,
                 "mixed_batches",
-                "does nothing without batch norm in D; allowed with architecture='dc' and discriminator_norm='own'",
+                "does nothing without batch norm in D; allowed with architecture='dc', discriminator_norm='own' and "
+                "discriminator_depth above 1",
             ),
             (
                 self.mixed_generator and (not self.mixed_batches or self.generator_steps > 1),

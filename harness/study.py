@@ -258,8 +258,8 @@ class Study:
             resolved = self.at(profile.name)
             return resolved.expand(resolved.profiles[0], seeds, fingerprint)
         seeds = profile.seeds if seeds is None else seeds
-        if isinstance(seeds, int) and seeds < 1:
-            raise UserError(f"seeds={seeds} is out of range; allowed: at least 1")
+        if not isinstance(seeds, Mapping) and (type(seeds) is not int or seeds < 1):
+            raise UserError(f"seeds={seeds!r} is out of range; allowed: a whole number of at least 1")
         arms: dict[str, dict[str, Value]] = {}
         for name, base in self.baselines.items():
             arms[name] = {**base, **profile.changes}
@@ -270,12 +270,11 @@ class Study:
                     base = {**self.baselines[level.baseline or asked.baseline], **profile.changes}
                     made = {**base, **level.changes, "seed": level.first_seed}
                     arms.setdefault(self.arm_name(asked, level), made)
-        for values in arms.values():
-            values["data_fingerprint"] = fingerprint(
-                str(values["dataset"]), int(values["resolution"]), int(values["channels"])
-            )
+        for arm, values in arms.items():
             if self.code and uses_own_code(values):
                 values["code"] = self.code
+            asked = _spec(arm, {"seed": 0, **values, "data_fingerprint": "0" * 16})  # refused before data are prepared
+            values["data_fingerprint"] = fingerprint(asked.dataset, asked.resolution, asked.channels)
         first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
         return [

@@ -25,6 +25,17 @@ AVERAGE = Factor(
     label="half-life of G's moving average, kimg",
     levels=(Level(label="none", changes={"ema_kimg": 0.001}), Level(label="2")),
 )
+# The reference network's own rate and half-life are others, so that what is relative to them is, too.
+PAPER_TRICKS = replace(
+    TRICKS,
+    levels=tuple(
+        replace(level, changes={"generator_lr": float(REFERENCE_DC["generator_lr"]) / 4})
+        if "TTUR" in level.label
+        else level
+        for level in TRICKS.levels
+    ),
+)
+PAPER_AVERAGE = replace(AVERAGE, levels=(AVERAGE.levels[0], Level(label=f"{REFERENCE_DC['ema_kimg']:g}")))
 SMOOTH_D = Factor(
     label="what keeps D smooth",
     levels=(
@@ -76,6 +87,7 @@ MODERN = Study(
         replace(
             PAPER,
             baselines={"dc": REFERENCE_DC, "dc-plain-d": {**REFERENCE_DC, "discriminator_norm": "none"}},
+            factors={"tricks": PAPER_TRICKS, "moving-average": PAPER_AVERAGE},
         ),
     ),
 )

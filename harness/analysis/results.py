@@ -17,6 +17,10 @@ FROM_CURVES = (
     *("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late"),
     *(f"kimg_to_fid_{level}" for level in THRESHOLDS),
 )
+OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
+NO_LOGITS = ("least-squares", "wasserstein")
+"""Losses whose D has no 0 between real and fake: its output's sigmoid and sign, as in the curves, say nothing."""
+
 FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", "compute_seconds", *FROM_CURVES)
 
 
@@ -95,6 +99,7 @@ def load(
                 "seconds": found["cost"].get("seconds", float("nan")),
                 "compute_seconds": found["compute_seconds"],
                 **found["from_curves"],
+                **(dict.fromkeys(OF_LOGITS, math.nan) if found["spec"]["loss"] in NO_LOGITS else {}),
                 "error": found["error"],
                 "protocol_id": protocol,
                 **{k: v for k, v in found["cost"].items() if k not in ("seconds", "kimg")},
@@ -161,10 +166,15 @@ def _from_curves(store: Store, trial_id: str, kimg: float) -> tuple[float, ...]:
 
 
 def load_curves(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
-    """The curves of these trials, one row a report point: arm, seed, kimg, seconds, losses, D's answers, fid_online."""
+    """The curves of these trials, one row a report point: arm, seed, kimg, seconds, losses, D's answers, fid_online.
+
+    D's answers are missing where the loss gives D's output no such meaning (NO_LOGITS).
+    """
     found = []
     for row in rows.itertuples():
         curves = store.read_curves(row.trial_id)
+        if row.loss in NO_LOGITS:
+            curves = curves.assign(d_real=math.nan, d_fake=math.nan, d_accuracy=math.nan)
         if len(curves):
             found.append(curves.assign(arm=row.arm, seed=row.seed))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["arm", "seed", "kimg"])

@@ -10,15 +10,12 @@ from typing import Any
 import torch
 
 from harness.errors import UserError
-from harness.scheduling.runner import Say, scoring_contexts
+from harness.scheduling.runner import Say, require_samples, scoring_contexts
 from harness.scheduling.trial import TrialContext, score_weights
 from harness.scoring.fidelity import NonFiniteSamples
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.store import Store
 from harness.study import Study
-
-FEWEST_SAMPLES = 20
-"""Two for each of the ten splits of the inception score."""
 
 
 def rescore(
@@ -56,8 +53,7 @@ def rescore(
     if workers < 1:
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
     number = study.profile(profile_name).num_generated if num_generated is None else num_generated
-    if number < FEWEST_SAMPLES:
-        raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
+    require_samples(number)
     plan = store.read_plan(study.name, profile_name)
     cells = [cell["trial_id"] for cell in plan["cells"]] if plan else []
     trial_ids = list(dict.fromkeys([*cells, *((plan or {}).get("ceilings", {}).values())]))

@@ -31,6 +31,9 @@ FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
 
+FEWEST_SAMPLES = 20
+"""Two for each of the ten splits of the inception score."""
+
 LIKE_TRIALS = 200
 """Stored trials that are looked at, at most, to say how long one takes."""
 
@@ -99,6 +102,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         UserError: an unknown profile, data that cannot be had, or a spec or network that is refused.
     """
     profile = study.profile(profile_name)
+    require_samples(profile.num_generated)
     with tempfile.TemporaryDirectory() as scratch:
         cache = store.cache if store is not None else Path(scratch)
 
@@ -283,6 +287,12 @@ def scoring_contexts(
             provenance=provenance(),
         )
     return contexts
+
+
+def require_samples(number: int) -> None:
+    """Refuse to score by fewer samples than the scores are defined for."""
+    if number < FEWEST_SAMPLES:
+        raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
 
 
 def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> dict[str, int]:

@@ -64,6 +64,11 @@ def run_until_answered(
         plan = make_plan(study, profile_name, seeds, store)
         takes = plan.seconds_left(workers)
         if takes > ends - time.monotonic():
+            if not plan.done:
+                raise UserError(
+                    f"budget={budget_seconds:g} s is too short for the first {FEWEST_FOR_A_CLAIM} seeds, which take "
+                    f"about {duration(takes)}"
+                )
             left = max(0.0, ends - time.monotonic())
             say(f"stopped: the budget is spent ({duration(left)} left, the next seeds take {duration(takes)})")
             return True

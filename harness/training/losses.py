@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from architectures.contract import Registry
+
 
 @dataclass(frozen=True)
 class GanLoss:
@@ -24,7 +26,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return (targets * softplus(-logits) + (1 - targets) * softplus(logits)).mean()
 
 
-LOSSES: dict[str, GanLoss] = {
+_SHIPPED = {
     # Goodfellow et al. 2014, section 3: G maximises log D(G(z)) instead of minimising log(1 - D(G(z))).
     "nonsaturating": GanLoss(
         discriminator=lambda real, fake, real_t, fake_t: _cross_entropy(real, real_t) + _cross_entropy(fake, fake_t),
@@ -48,3 +50,6 @@ LOSSES: dict[str, GanLoss] = {
         generator=lambda fake: -fake.mean(),
     ),
 }
+
+LOSSES: Registry[GanLoss] = Registry(_SHIPPED)
+"""One entry adds a loss."""

@@ -7,6 +7,7 @@ the trial as they were.
 import torch
 from torch import Tensor, nn
 
+from architectures.contract import Registry
 from harness.spec import TrialSpec
 from harness.training.distributed import ALONE, Draws, Ranks
 from harness.training.snapshot import stream
@@ -134,5 +135,5 @@ def _cutout(images: Tensor, views: Draws) -> Tensor:
     return torch.where(hidden, 0.0, images)
 
 
-AUGMENTATIONS = {"brightness": _brightness, "translation": _translation, "cutout": _cutout}
+AUGMENTATIONS = Registry({"brightness": _brightness, "translation": _translation, "cutout": _cutout})
 """Differentiable augmentation of everything that D sees (Zhao et al. 2020, DiffAugment), in this order."""

@@ -1,6 +1,7 @@
 """From the store to rows: which trials, under which names, and never two protocols in one table."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,20 @@ def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
     assert (row.protocol_id, row.status, row.study) == (protocol.protocol_id, "ok", "noise")
     spec = store.read_spec(row.trial_id).to_dict()
     assert {name: row[name] for name in spec} == spec
+
+
+def test_ds_answers_are_missing_where_its_output_is_no_logit(store: Store, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    rows = load(store, study="noise").query("arm == 'dc' and status == 'ok'")
+    assert rows.d_accuracy_late.notna().all() and load_curves(store, rows).d_accuracy.notna().any()
+    trial_id = rows.trial_id.iloc[0]
+    spec = TrialSpec.from_dict({**store.read_spec(trial_id).to_dict(), "loss": "least-squares"})
+    result = TrialResult(spec=spec, status="ok", curves=store.read_curves(trial_id), scores={"fid": 1.0})
+    store.write(replace(result, protocol=make_protocol()))
+    row = load(store).query("loss == 'least-squares'")
+    assert len(row) == 1 and row.d_accuracy_late.isna().all() and row.g_loss_late.notna().all()
+    curves = load_curves(store, row)
+    assert curves[["d_real", "d_fake", "d_accuracy"]].isna().all(axis=None) and curves.d_loss.notna().any()
 
 
 def test_failures_are_rows_without_scores(store: Store) -> None:

@@ -32,7 +32,7 @@ def test_the_example_runs_until_its_budget_is_spent(tmp_path: Path) -> None:
     (block,) = re.findall(r"```python\n(# mystudy\.py\n.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     (tmp_path / "mystudy.py").write_text(block)
     words = ("./mystudy.py", "--profile", "smoke", "--store", "s")
-    done = studies("run", *words, "--until-answered", "--budget", "20s", cwd=tmp_path, timeout=560)
+    done = studies("run", *words, "--until-answered", "--budget", "45s", cwd=tmp_path, timeout=560)
     assert done.returncode == 0, done.stderr
     assert (
         "18 of 18 trials to run, and 2 untrained generators to score" in done.stderr and "claims settled" in done.stderr

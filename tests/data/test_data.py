@@ -18,6 +18,7 @@ from PIL import Image
 
 from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
+from harness.user_code import UserCode
 
 
 @pytest.fixture
@@ -128,6 +129,50 @@ def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             prepare(name, resolution=16, channels=1, cache=tmp_path / "cache")
         assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+OWN = """
+import numpy as np
+from PIL import Image
+from harness.data import DATASETS, Sample
+
+def load(downloads, skipped):
+    for i in range(40):
+        yield Sample(Image.fromarray(np.full((16, 16), {shade} + i, np.uint8)), i % 2)
+
+DATASETS["mine"] = load
+"""
+
+
+def test_a_users_own_loader_is_asked_again_when_its_file_changes(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(DATASETS, "mine", None)  # taken out again afterwards
+    found = []
+    for shade in (0, 100, 0):
+        UserCode("mine.py", OWN.format(shade=shade)).load()
+        if shade == 0 and found:
+            DATASETS["mine"] = sys.modules[f"user_{UserCode('mine.py', OWN.format(shade=0)).digest}"].load
+        found.append(prepare("mine", resolution=16, channels=1, cache=tmp_path))
+    assert found[0].fingerprint == found[2].fingerprint != found[1].fingerprint
+    assert found[1].images("train").min() >= 100
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        'from architectures import ARCHITECTURES; ARCHITECTURES["dc"] = None',
+        'from harness.training.losses import LOSSES; LOSSES["hinge"] = None',
+        'from harness.training.tricks import AUGMENTATIONS; AUGMENTATIONS["cutout"] = None',
+    ],
+)
+def test_a_shipped_name_keeps_its_meaning(taken: str) -> None:
+    with pytest.raises(UserError, match="is shipped, and results are stored under it; give yours another name"):
+        UserCode("mine.py", taken).load()
+
+
+def test_a_picture_whose_colours_are_unknown_is_skipped_by_name(tree: Path, tmp_path: Path) -> None:
+    Image.new("LAB", (20, 20)).save(tree / "cats" / "lab.tiff")
+    with pytest.warns(UserWarning, match=r"1 files could not be read: cats/lab\.tiff"):
+        assert load(tree, tmp_path / "cache").skipped == ("cats/lab.tiff",)
 
 
 def test_the_pixels_of_the_digits_never_change(digits: PreparedData) -> None:

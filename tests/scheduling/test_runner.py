@@ -13,6 +13,7 @@ from architectures.contract import require
 from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.runner import SMALL_FILES, default_workers, make_plan
+from harness.scheduling.until_answered import run_until_answered
 from harness.spec import TrialSpec
 from harness.store import Store
 from harness.training.loop import build_networks
@@ -60,6 +61,32 @@ def test_a_plan_without_a_store_downloads_nothing(tmp_path, monkeypatch) -> None
     with pytest.raises(TypeError, match="NoneType"):
         make_plan(NOISE, "smoke@cifar10", 1, store)
     assert asked == [store.cache / "downloads"]
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ({"changes": {"resolution": 2000}}, "arm 'dc': resolution=2000 is out of range; allowed: from 4 to 1024"),
+        ({"changes": {"resolution": "abc"}}, "arm 'dc': resolution='abc' must be of type int"),
+        ({"changes": {"dataset": "folder:"}}, "'folder:' names no folder"),
+        ({"num_generated": 1}, "num_generated=1 is out of range; allowed: at least 20"),
+        ({"seeds": "2"}, "seeds='2' is out of range"),
+    ],
+)
+def test_a_profile_is_refused_before_any_data_are_prepared(tmp_path, of: dict, message: str) -> None:
+    smoke = NOISE.profile("smoke")
+    changed = replace(smoke, **{**of, "changes": {**smoke.changes, **of.get("changes", {})}})
+    store = Store(tmp_path / "store", create=True)
+    with pytest.raises(UserError) as caught:
+        make_plan(replace(NOISE, profiles=(changed,)), "smoke", None, store)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (store.cache / "data").exists()
+
+
+def test_a_budget_too_short_for_the_first_seeds_is_refused(tmp_path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    with pytest.raises(UserError, match="budget=1 s is too short for the first 6 seeds, which take about"):
+        run_until_answered(NOISE, "smoke", store, 2, print, budget_seconds=1)
 
 
 def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) -> None:

@@ -146,6 +146,13 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
             {"generator_depth": 99},
             "generator_depth=99 is out of range; allowed: at most 12 for dc, where each further layer",
         ),
+        (
+            {"mixed_batches": True, "discriminator_depth": 1},
+            "mixed_batches=True does nothing without batch norm in D; allowed with architecture='dc'",
+        ),
+        ({"latent_dim": 10**30}, "is out of range; allowed: from 1 to 65536"),
+        ({"kimg": 10**400}, "must be of type float"),
+        ({"kimg": 1e306}, "kimg=1e+306 is out of range; allowed: from 0 to 1e9"),
         ({"code": "zz"}, "code='zz' is out of range; allowed: '' or 16 hex digits"),
         (
             {"discriminator_depth": 6},

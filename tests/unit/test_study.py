@@ -15,6 +15,17 @@ def expand(study: Study, profile: str = "laptop", seeds: int | None = None):
     return study.expand(study.profile(profile), seeds, lambda *_: "0" * 16)
 
 
+def test_a_label_that_is_relative_to_the_baseline_is_so_at_every_profile() -> None:
+    modern = STUDIES["modern"]
+    for profile in modern.profiles:
+        resolved = modern.at(profile.name)
+        specs = {c.arm: c.spec for c in expand(modern, profile.name, 1)}
+        arms = {question.key: resolved.arms(question) for question in resolved.questions}
+        slower = specs[arms["tricks"]["G learns 4× slower than D (TTUR)"]]
+        assert slower.generator_lr == pytest.approx(slower.discriminator_lr / 4)
+        assert float(list(arms["moving-average"])[-1]) == specs["dc"].ema_kimg
+
+
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_every_study_expands_at_every_profile(study: Study) -> None:
     for profile in study.profiles:

@@ -16,7 +16,7 @@ from harness.study import Study
 from studies.catalog import STUDIES, find
 
 DEFAULT_STORE = Path("runs")
-_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 app = typer.Typer(
     add_completion=False,
@@ -70,6 +70,7 @@ def plan(
 
     study = find(name)
     study.profile(profile)
+    _at_least_one("workers", workers)
     workers = workers or default_workers()
     made = make_plan(study, profile, seeds, _existing(store))
     num_seeds = len({cell.seed for cell in made.cells})
@@ -112,10 +113,8 @@ def run(
     study.profile(profile)
     if until_answered and seeds is not None:
         raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
-    if seeds is not None and seeds < 1:
-        raise UserError(f"seeds={seeds} is out of range; allowed: at least 1")
-    if workers is not None and workers < 1:
-        raise UserError(f"workers={workers} is out of range; allowed: at least 1")
+    _at_least_one("seeds", seeds)
+    _at_least_one("workers", workers)
     budget_seconds = _seconds(budget)
     from harness.scheduling.cluster import Cluster, snapshot_folder
 
@@ -308,6 +307,11 @@ def _wrote(paths: list[Path], verb: str = "wrote") -> None:
     typer.echo(f"{verb} {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
 
 
+def _at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UserError(f"{name}={value} is out of range; allowed: at least 1")
+
+
 def _seconds(budget: str) -> float:
     """A length of time in words: 90s, 30m, 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
@@ -345,7 +349,7 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN:
+        if error.errno not in _CANNOT_WRITE:
             raise
         typer.echo(
             f"error: cannot write {error.filename or ''}: {error.strerror}; finished trials are intact", err=True

@@ -459,7 +459,10 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     elif one.verdict == "refuted" and question.kind == "sweet-spot":
         text = f"Refuted that {one.claim}: {seen}; one side at least is not worse by {small}, {_p(one)}."
     elif one.verdict == "refuted":
-        why = "the opposite is shown" if opposite else f"any such effect is smaller than {small}, which counts as none"
+        # A trend is decided by its ends; what lies between them may still be better or worse than both.
+        where = " from the first level to the last" if question.kind == "trend" else ""
+        none = f"any such effect{where} is smaller than {small}, which counts as none"
+        why = "the opposite is shown" if opposite else none
         if opposite and _counts_as_none(one, question):
             why += f", though smaller than {small}, which counts as none"
         text = f"Refuted that {one.claim}: {seen}; {why}, {_p(one)}."

@@ -15,8 +15,8 @@ from harness.analysis.statistics import (
     p_greater,
     paired_differences,
 )
-from harness.analysis.wording import effect, p_value
-from harness.errors import UserError
+from harness.analysis.wording import count, effect, p_value
+from harness.errors import UserError, unknown_name
 from harness.store import Store
 
 COLUMNS = ("study", "profile", "arm", "outcome", "n", "ratio", "low", "high", "p", "p_holm", "sentence")
@@ -41,6 +41,9 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
     Raises:
         UserError: the stores share no study at that profile.
     """
+    known = sorted({p["profile"] for store in (a, b) for p in store.read_plans()})
+    if profile is not None and profile not in known:
+        raise unknown_name("profile", profile, known)
     plans_a, plans_b = (_plans(store, profile) for store in (a, b))
     shared = sorted(plans_a.keys() & plans_b.keys())
     if not shared:
@@ -111,10 +114,10 @@ def _row(fid_a: pd.DataFrame, fid_b: pd.DataFrame, arm: str) -> dict[str, Any]:
 
 def _sentence(row: Any) -> str:
     if row.outcome == "identical":
-        return f"identical over {row.n} seeds"
+        return f"identical over {count(row.n, 'seed')}"
     if row.outcome == "in one store only":
         return "scored in one of the stores only"
-    seen = f"FID of B is {effect(row.ratio, row.low, row.high, 'ratio')} that of A over {row.n} shared seeds"
+    seen = f"FID of B is {effect(row.ratio, row.low, row.high, 'ratio')} that of A over {count(row.n, 'shared seed')}"
     if row.outcome == "too few seeds":
         return f"{seen}; fewer than {FEWEST_FOR_A_CLAIM} seeds can show nothing"
     verb = "differs beyond seed noise" if row.outcome == "differs" else "not shown to differ"

@@ -214,7 +214,9 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             marker, colour = VERDICTS[answer.verdict]
             if np.isnan(middle) or answer.problem or (np.isinf(middle) and np.isnan(low)):
                 said = "cannot be judged" if answer.problem else "no effect known"
-                axes.text(0, y, said, ha="center", va="center", fontsize=9, color="0.4")
+                said = "a level that most never reached" if np.isinf(middle) and not answer.problem else said
+                box = {"fc": "white", "ec": "none", "pad": 1}  # or the line at 0 runs through it
+                axes.text(0, y, said, ha="center", va="center", fontsize=9, color="0.4", bbox=box)
                 continue
             if not (math.isnan(low) or math.isnan(high)):
                 axes.plot(np.clip([low, high], -reach, reach), [y, y], color=colour, lw=2, zorder=2)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from harness.analysis import figures, neighbours, results, tables
 from harness.analysis.answers import Answer, answer_study
 from harness.analysis.statistics import MOST_SEEDS
-from harness.analysis.wording import effect, p_value
+from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.store import Store
@@ -44,17 +44,16 @@ class Page:
         self.study, self.profile = study.at(profile), study.profile(profile)
         self.store = store if isinstance(store, Store) else Store(store)
         self.rows = results.load(self.store, study=study.name, profile=profile)
-        self.arms = list(dict.fromkeys(results.planned(self.store, study.name, profile).arm))
+        planned = results.planned(self.store, study.name, profile)
+        self.arms, self.seeds = list(dict.fromkeys(planned.arm)), planned.seed.nunique()
         plan = self.store.read_plan(study.name, profile)
         self.floor = self.store.read_reference(plan["protocol_id"]) if plan else {}
         self.answers = answer_study(self.study, self.rows, sequential=bool(plan and plan.get("sequential")))
 
     def introduction(self) -> None:
         """What is asked."""
-        _text(
-            f"# {self.study.title}\n\n"
-            f"Study **{self.study.name}**, profile **{self.profile.name}**: {_scope(self.profile)} {self.study.note}"
-        )
+        scope = f"{_scope(self.profile, self.seeds)} {self.study.note}"
+        _text(f"# {self.study.title}\n\nStudy **{self.study.name}**, profile **{self.profile.name}**: {scope}")
 
     def verdicts(self) -> None:
         """Every claim of the study with its verdict, what to beware of, and how to read both."""
@@ -184,7 +183,8 @@ class Summary:
     def introduction(self) -> None:
         """What this page is, and which studies have not run."""
         absent = [name for name in self.studies if name not in self.pages]
-        scope = _scope(next(iter(self.studies.values())).profile(self.profile))
+        at = next(iter(self.studies.values())).profile(self.profile)
+        scope = _scope(at, max((page.seeds for page in self.pages.values()), default=at.seeds))
         _text(
             f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {scope}"
             + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")
@@ -487,12 +487,12 @@ def _arranged(body: str) -> str:
     return "".join(fold.sub(r"<details><summary>\1</summary>\2</details>", part) for part in parts)
 
 
-def _scope(profile: Profile) -> str:
+def _scope(profile: Profile, seeds: int) -> str:
     """What answers are about: data, budget, seeds. A baseline may have a budget of its own."""
     data, kimg = profile.changes["dataset"], profile.changes.get("kimg")
     seen = "images" if kimg is None else f"{kimg:g} thousand images"
     return (
-        f"networks that see {seen} of {data}, {profile.seeds} training seeds an arm. What is refuted "
+        f"networks that see {seen} of {data}, {count(seeds, 'training seed')} an arm. What is refuted "
         "here is refuted for these, not for every GAN, and what takes longer training cannot show."
     )
 
@@ -513,7 +513,7 @@ def _verdicts(answers: Sequence[Answer]) -> str:
     if not answers:
         return "*No claim could be tested yet.*\n\n"
     reach = {a.n: a.smallest_p for a in answers if a.n}
-    least = ", ".join(f"{p_value(p)} with {n} seeds" for n, p in sorted(reach.items()))
+    least = ", ".join(f"{p_value(p)} with {count(n, 'seed')}" for n, p in sorted(reach.items()))
     note = f"\n\n*Smallest p that the exact test can reach: {least}.*" if least else ""
     return tables.markdown(tables.formatted_verdicts(answers)) + note + "\n\n"
 

@@ -41,6 +41,7 @@ def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path) -> None:
         (["plan", "noise", "--profil", "smoke"], "No such option: --profil (Possible options: --profile)"),
         (["run", "noise", "--profile", "smoke", "--seeds", "0"], "seeds=0 is out of range"),
         (["run", "noise", "--profile", "smoke", "--workers", "0"], "workers=0 is out of range"),
+        (["plan", "noise", "--profile", "smoke", "--workers", "-2"], "workers=-2 is out of range"),
         (["run", "noise", "--profile", "smoke@folder:nowhere"], "nowhere"),
         (["run", "noise", "--until-answered", "--budget", "soon"], "budget 'soon' is not a length of time"),
         (["run", "noise", "--until-answered", "--seeds", "3"], "--seeds 3 fixes the number"),

@@ -9,6 +9,9 @@ from typing import Literal
 THRESHOLDS = (1000, 300, 100)
 """Levels of the online FID whose first crossing is recorded, in the results table's kimg_to_fid_<level>."""
 
+SETTLED = 0.1
+"""So near to its last value, as a share of it, the online FID counts as settled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -50,5 +53,9 @@ METRICS: dict[str, Metric] = {
         f"kimg_to_fid_{level}": Metric(label=f"kimg until online FID ≤ {level}", better="lower", scale="ratio")
         for level in THRESHOLDS
     },  # +inf where it was not reached within the budget
+    # Of convergence, whatever it is to: +inf where the last point alone is that near to itself.
+    "kimg_to_settle": Metric(
+        label=f"kimg until online FID stays within {SETTLED:.0%} of its last", better="lower", scale="ratio"
+    ),
 }
 """Every metric that a question may be decided by."""

@@ -20,6 +20,8 @@ RESULT_VERSION = 1
 
 ARCHITECTURES = ("fc", "dc")
 WIDEST = 2**16
+"""Of a latent, and of a network's narrowest layer, at most."""
+
 DEEPEST = 12
 """Layers of a shipped network, at most: 4,096 times its narrowest is wider than anybody trains."""
 
@@ -114,7 +116,7 @@ class TrialSpec:
             if kind is float and type(value) is int and abs(value) < 2**53:
                 object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same level
             elif not choices and type(value) is not kind:
-                raise UserError(f"{name}={value!r} must be of type {kind.__name__}")
+                raise UserError(f"{name}={value!r:.60} must be of type {kind.__name__}")
         require = self._require
         require("resolution", 4 <= self.resolution <= 1024, "from 4 to 1024")
         require("channels", self.channels in (1, 3), "1 (grey) or 3 (RGB)")

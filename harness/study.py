@@ -273,8 +273,8 @@ class Study:
         for arm, values in arms.items():
             if self.code and uses_own_code(values):
                 values["code"] = self.code
-            asked = _spec(arm, {"seed": 0, **values, "data_fingerprint": "0" * 16})  # refused before data are prepared
-            values["data_fingerprint"] = fingerprint(asked.dataset, asked.resolution, asked.channels)
+            sound = _spec(arm, {"seed": 0, **values, "data_fingerprint": "0" * 16})  # refused before data are prepared
+            values["data_fingerprint"] = fingerprint(sound.dataset, sound.resolution, sound.channels)
         first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
         return [

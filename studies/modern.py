@@ -5,37 +5,38 @@ Judged as in stabilization.py: at the baseline's own learning rates and for the 
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Changes, Factor, Level, Question, Study
 from studies.baselines import DC, DC_PLAIN_D, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
-TRICKS = Factor(
-    label="trick",
-    levels=(
-        Level(label="none"),
-        Level(label="G learns 4× slower than D (TTUR)", changes={"generator_lr": 5e-4}),
-        Level(label="gradients clipped at 1", changes={"gradient_clip": 1.0}),
-        Level(label="DiffAugment", changes={"augmentation": "brightness+translation+cutout"}),
-        Level(label="hinge loss", changes={"loss": "hinge"}),
-        Level(label="least-squares loss", changes={"loss": "least-squares"}),
-        Level(label="spectral norm in D, no batch norm", changes={"discriminator_norm": "spectral"}),
-    ),
-)
-AVERAGE = Factor(
-    label="half-life of G's moving average, kimg",
-    levels=(Level(label="none", changes={"ema_kimg": 0.001}), Level(label="2")),
-)
-# The reference network's own rate and half-life are others, so that what is relative to them is, too.
-PAPER_TRICKS = replace(
-    TRICKS,
-    levels=tuple(
-        replace(level, changes={"generator_lr": float(REFERENCE_DC["generator_lr"]) / 4})
-        if "TTUR" in level.label
-        else level
-        for level in TRICKS.levels
-    ),
-)
-PAPER_AVERAGE = replace(AVERAGE, levels=(AVERAGE.levels[0], Level(label=f"{REFERENCE_DC['ema_kimg']:g}")))
+
+def _tricks(baseline: Changes) -> Factor:
+    """One trick a level; G's rate is a fourth of the baseline's own."""
+    return Factor(
+        label="trick",
+        levels=(
+            Level(label="none"),
+            Level(
+                label="G learns 4× slower than D (TTUR)",
+                changes={"generator_lr": float(baseline["generator_lr"]) / 4},
+            ),
+            Level(label="gradients clipped at 1", changes={"gradient_clip": 1.0}),
+            Level(label="DiffAugment", changes={"augmentation": "brightness+translation+cutout"}),
+            Level(label="hinge loss", changes={"loss": "hinge"}),
+            Level(label="least-squares loss", changes={"loss": "least-squares"}),
+            Level(label="spectral norm in D, no batch norm", changes={"discriminator_norm": "spectral"}),
+        ),
+    )
+
+
+def _average(baseline: Changes) -> Factor:
+    """Without a moving average, and with the baseline's own."""
+    return Factor(
+        label="half-life of G's moving average, kimg",
+        levels=(Level(label="none", changes={"ema_kimg": 0.001}), Level(label=f"{baseline['ema_kimg']:g}")),
+    )
+
+
 SMOOTH_D = Factor(
     label="what keeps D smooth",
     levels=(
@@ -57,7 +58,7 @@ MODERN = Study(
             text="Does what the field uses beyond the document improve a DC GAN?",
             hypothesis="Each lowers FID, says its paper.",
             baseline="dc",
-            factor=TRICKS,
+            factor=_tricks(DC),
             kind="contrast",
             expected="lower",
         ),
@@ -66,7 +67,7 @@ MODERN = Study(
             text="Is G better without its moving average?",
             hypothesis="No, worse: the average is nearer the centre of the orbit that the two players run on.",
             baseline="dc",
-            factor=AVERAGE,
+            factor=_average(DC),
             kind="contrast",
             expected="higher",
         ),
@@ -87,7 +88,7 @@ MODERN = Study(
         replace(
             PAPER,
             baselines={"dc": REFERENCE_DC, "dc-plain-d": {**REFERENCE_DC, "discriminator_norm": "none"}},
-            factors={"tricks": PAPER_TRICKS, "moving-average": PAPER_AVERAGE},
+            factors={"tricks": _tricks(REFERENCE_DC), "moving-average": _average(REFERENCE_DC)},
         ),
     ),
 )

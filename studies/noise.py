@@ -72,7 +72,7 @@ NOISE = Study(
             factor=LATENT_STD_LOW,
             kind="trend",
             expected="rising",
-            metric="kimg_to_fid_1000",
+            metric="kimg_to_settle",
         ),
         Question(
             key="variety-fc",

@@ -440,7 +440,7 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
         "smaller side " if question.kind == "sweet-spot" else "last to first level " if question.kind == "trend" else ""
     )
     seen = f"{about}{effect(one.effect, one.low, one.high, one.scale)} over {count(one.n, 'seed')}"
-    small = ("×" if one.scale == "ratio" else "") + f"{question.smallest_effect:g}"
+    small = _smallest(question)
     if one.problem:
         return f"Unresolved whether {one.claim}: {one.problem}."
     if one.n < FEWEST_FOR_A_CLAIM:
@@ -459,7 +459,6 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     elif one.verdict == "refuted" and question.kind == "sweet-spot":
         text = f"Refuted that {one.claim}: {seen}; one side at least is not worse by {small}, {_p(one)}."
     elif one.verdict == "refuted":
-        # A trend is decided by its ends; what lies between them may still be better or worse than both.
         where = " from the first level to the last" if question.kind == "trend" else ""
         none = f"any such effect{where} is smaller than {small}, which counts as none"
         why = "the opposite is shown" if opposite else none
@@ -472,6 +471,11 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     return text
 
 
+def _smallest(question: Question) -> str:
+    """The smallest effect of interest in words: ×1.25, 0.05."""
+    return ("×" if METRICS[question.metric].scale == "ratio" else "") + f"{question.smallest_effect:g}"
+
+
 def _counts_as_none(one: Answer, question: Question) -> bool:
     """Whether the effect seen is below the smallest of interest; a ratio of 0 is as far from it as one of ∞."""
     if one.scale == "difference":
@@ -480,10 +484,13 @@ def _counts_as_none(one: Answer, question: Question) -> bool:
 
 
 def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[int]) -> str:
-    """What a reader needs beside the sentence: trials without a number, and where a sweet spot was seen to be."""
+    """What a reader needs beside the sentence.
+
+    Trials without a number; where a sweet spot was seen to be; what lies between the ends that decide a trend.
+    """
     if one.problem:
         return ""
-    text = ""
+    text, small = "", _smallest(question)
     if one.failures:
         verb = "counts" if one.failures == 1 else "count"
         text += f" {count(one.failures, 'trial')} diverged and {verb} as the worst."
@@ -497,6 +504,15 @@ def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[in
         if not np.isnan(means).all():
             best = question.factor.levels[int(np.nanargmin(means))].label
             text += f" The best of all levels, by its mean: {best} (not tested)."
+    if question.kind == "trend":
+        first, *between, last = (location(level).mean for level in scores)
+        for label, mean in zip((level.label for level in question.factor.levels[1:-1]), between, strict=True):
+            below, above = min(first, last) - mean, mean - max(first, last)
+            if max(below, above) > _margin(question):
+                side = "lower" if below > above else "higher"
+                text += (
+                    f" At {label}, between, its mean is {side} than at both ends, by more than {small} (not tested)."
+                )
     return text
 
 

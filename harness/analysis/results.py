@@ -9,13 +9,14 @@ import pandas as pd
 
 from harness.analysis import index
 from harness.errors import UserError, unknown_name
-from harness.metrics import THRESHOLDS
+from harness.metrics import SETTLED, THRESHOLDS
 from harness.store import Store
 
 SCORES = ("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall")
 FROM_CURVES = (
     *("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late"),
     *(f"kimg_to_fid_{level}" for level in THRESHOLDS),
+    "kimg_to_settle",
 )
 OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
 NO_LOGITS = ("least-squares", "wasserstein")
@@ -135,10 +136,12 @@ def curve_metrics(store: Store, trial_id: str, status: str, kimg: float) -> dict
     """The metrics FROM_CURVES of one trial.
 
     The G loss and D's accuracy are means over the report points of the budget's first and last quarter.
-    kimg_to_fid_<level> is the first point at which the online FID was at most that level.
+    kimg_to_fid_<level> is the first point at which the online FID was at most that level; kimg_to_settle the first from
+    which on it stayed within SETTLED of its last value.
 
     Returns:
-        NaN where there is no such curve; +inf where the level was not reached, or the trial diverged.
+        NaN where there is no such curve; +inf where the level was not reached, where the last point alone is that near
+        to itself, or where the trial diverged.
     """
     if status == "ok":
         return dict(zip(FROM_CURVES, _from_curves(store, trial_id, kimg), strict=True))
@@ -162,7 +165,16 @@ def _from_curves(store: Store, trial_id: str, kimg: float) -> tuple[float, ...]:
         reached = at[online <= level]
         unreached = math.nan if np.isnan(online).all() else math.inf
         values.append(float(reached[0]) if reached.size else unreached)
-    return tuple(values)
+    return (*values, _settled(at[~np.isnan(online)], online[~np.isnan(online)]))
+
+
+def _settled(at: np.ndarray, online: np.ndarray) -> float:
+    """Where a curve comes to stay within SETTLED of its last value; +inf at its last point, NaN without one."""
+    if not online.size:
+        return math.nan
+    apart = np.flatnonzero(~(np.abs(online - online[-1]) <= SETTLED * online[-1]))
+    first = int(apart[-1]) + 1 if apart.size else 0
+    return float(at[first]) if first < len(at) - 1 else math.inf
 
 
 def load_curves(store: Store, rows: pd.DataFrame) -> pd.DataFrame:

@@ -304,6 +304,16 @@ def test_a_sweet_spot_names_the_best_level_seen() -> None:
     assert found.verdict == "supported" and "The best of all levels, by its mean: 2 (not tested)." in found.sentence
 
 
+def test_what_lies_between_the_ends_of_a_trend_is_said() -> None:
+    (found,) = ask(make_study("trend", "rising"), fids(0.5, 0, 0.45))
+    assert "At 1, between, its mean is lower than at both ends, by more than ×1.25 (not tested)." in found.sentence
+    (found,) = ask(make_study("trend", "rising"), fids(0, 0.3, 0.05))
+    assert "At 1, between, its mean is higher than at both ends" in found.sentence
+    for logs in ((0, 0.3, 0.6), (0.1, 0, 0.1)):
+        (found,) = ask(make_study("trend", "rising"), fids(*logs))
+        assert "between" not in found.sentence
+
+
 def test_levels_never_reached_are_counted() -> None:
     study = make_study("trend", "rising", metric="kimg_to_fid_300")
     rows = table(study, [[10.0] * 8, [12.0] * 8, [14.0] * 8], "kimg_to_fid_300")

@@ -151,10 +151,16 @@ def test_metrics_from_curves_by_hand(tmp_path: Path) -> None:
             "kimg_to_fid_1000": 4,
             "kimg_to_fid_300": 4,
             "kimg_to_fid_100": 6,  # the first time, although it rises again
+            "kimg_to_settle": np.inf,  # 90 is far from 250, and only that is near itself
         }
     )
     slow = curve_metrics(store, slow, "ok", kimg=8)
     assert [slow[f"kimg_to_fid_{level}"] for level in (1000, 300, 100)] == [1, np.inf, np.inf]
+    assert slow["kimg_to_settle"] == 1
+    wavers = write_curves(store, curves.assign(fid_online=[900, 250, 210, nan, 219, 200, nan, 200]))
+    assert curve_metrics(store, wavers, "ok", kimg=8)["kimg_to_settle"] == 3  # 210 and 219 are within 10% of 200
+    late = write_curves(store, curves.assign(fid_online=[200, 200, 221, nan, 221, 205, nan, 200]))
+    assert curve_metrics(store, late, "ok", kimg=8)["kimg_to_settle"] == 6  # it was near before, and left again
     assert np.isnan(slow["d_accuracy_late"]) and slow["g_loss_late"] == 6
     assert np.isnan(curve_metrics(store, unmeasured, "ok", kimg=8)["kimg_to_fid_300"])
     assert np.isnan(list(curve_metrics(store, without, "ok", kimg=8).values())).all()

@@ -1,8 +1,8 @@
 """A user's own Python file: what it adds to the registries, and how it reaches the workers.
 
 The file may put entries into ARCHITECTURES, LOSSES, AUGMENTATIONS or DATASETS, and declares STUDY. Its content is
-hashed into the identity of every trial that uses an architecture, a loss or an augmentation of its own; of a data set of
-its own it is the pixels that are. The first three keep what is shipped: an entry under such a name is refused.
+hashed into the identity of every trial that uses an architecture, a loss or an augmentation of its own; of a data set
+of its own the pixels are. The first three keep what is shipped: an entry under such a name is refused.
 """
 
 import hashlib

@@ -281,10 +281,13 @@ class _Desk:
     def lost(self, spec: TrialSpec) -> None:
         """Put a trial whose worker died back in front of the others, unless that happened too often."""
         trial_id = spec.trial_id
+        if trial_id not in self.out:
+            return  # its result was in before the worker died
         self.deaths[trial_id] += 1
         if self.deaths[trial_id] > WORKER_DEATHS:
             died = f"its worker died {self.deaths[trial_id]} times"
-            return self.accept(TrialResult(spec=spec, status="failed", error=died))
+            self.accept(TrialResult(spec=spec, status="failed", error=died))
+            return
         self.store.claims.give_back(trial_id)
         self.out.discard(trial_id)
         self.waiting.appendleft(spec)

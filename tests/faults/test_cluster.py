@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.store import Store
@@ -52,7 +53,10 @@ def test_a_study_spreads_takes_up_a_new_node_and_loses_one(cluster: Any, tmp_pat
     new = cluster.add_node(num_cpus=1)
     assert new.node_id in wait_for_nodes(place, process, 3)
     (lost,) = [trial_id for trial_id, node in starts(place) if node == first.node_id]
+    (raylet,) = first.all_processes["raylet"]
+    workers = psutil.Process(raylet.process.pid).children(recursive=True)
     cluster.remove_node(first, allow_graceful=False)
+    assert workers and not psutil.wait_procs(workers, timeout=60)[1]  # else it may finish before it dies
     place.with_suffix(".hurry").touch()
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors

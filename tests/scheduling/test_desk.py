@@ -35,6 +35,14 @@ def test_a_trial_whose_worker_died_is_next_and_the_end_is_not_told_before_it_is_
     assert all(desk.store.status(spec.trial_id) == "ok" for spec in (first, second, third))
 
 
+def test_a_worker_that_dies_after_its_result_is_in_has_lost_nothing(desk: _Desk) -> None:
+    first, second, _ = specs(3)
+    assert desk.next() == first
+    desk.accept(result(spec=first))
+    desk.lost(first)
+    assert desk.next() == second and desk.progress.done == 1
+
+
 def test_a_trial_whose_worker_dies_again_and_again_has_failed(desk: _Desk) -> None:
     spec = specs(1)[0]
     for _ in range(WORKER_DEATHS + 1):

@@ -82,7 +82,11 @@ class Page:
         effects = figures.effects(*part)
         _figure(effects, f"{key}-effects", f"{question.text} Effect of each level against the baseline, every seed")
         if effects is None:
-            _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
+            seeds = {arm: set(tables.values(self.rows, arm, question.metric).index) for arm in arms.values()}
+            if any(seeds[question.baseline] & seeds[arm] for arm in seeds if arm != question.baseline):
+                _text("*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*")
+            else:
+                _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
         shown = set(arms.values())  # once in a report, though several questions may be asked of these arms
         first = next(q for q in self.study.questions if shown <= set(self.study.arms(q).values()))
         if first is question:

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -153,8 +154,13 @@ def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: 
     for question in study.questions:
         written = pd.read_csv(folder / f"{question.key}.csv", dtype={"level": str})
         pd.testing.assert_frame_equal(written, question_table(study, question, rows), check_dtype=False)
-        for value in written[question.metric].dropna():
-            assert f">{number(value)} [" in page or f">{number(value)}" in page
+        never = written.get(f"{question.metric}_not_reached", pd.Series(0, written.index)).fillna(0)
+        for value, missed in zip(written[question.metric], never, strict=True):
+            if missed:  # a level that some seeds never reached has no mean
+                words = "never" if value == math.inf else f"median {number(value)}; {missed:.0f} never"
+                assert f">{words}<" in page
+            elif not math.isnan(value):
+                assert f">{number(value)} [" in page or f">{number(value)}" in page
     overview = pd.read_csv(folder / "overview.csv")
     pd.testing.assert_frame_equal(overview, overview_table(rows, overview.arm.tolist()), check_dtype=False)
     results = pd.read_csv(folder / "results.csv")
@@ -274,6 +280,14 @@ def test_a_store_of_failed_trials_only_is_sentences(
     text = shown_by(Page(study, PROFILE, failed), monkeypatch)
     assert "97 trials failed for reasons outside the model" in text and "worker lost" in text
     assert "No trial has finished" in text and "-effects" not in text and "-levels" not in text
+
+
+def test_what_no_trial_ever_reached_is_sentences(store: Store, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(study, PROFILE, store)
+    page.rows = page.rows.assign(kimg_to_settle=math.inf)
+    text = shown_by(page, monkeypatch, "speed-fc")
+    assert "At no seed did a level or its baseline come to a finite value" in text and "share a scored seed" not in text
+    assert "speed-fc-effects" not in text.splitlines() and len(re.findall(r"\| +never \|", text)) == 3
 
 
 def test_too_few_seeds_and_missing_arms_are_said(

@@ -158,7 +158,8 @@ class TrialSpec:
         if not self.code:
             for name, value, known in _names(self.architecture, self.loss, self.augmentations):
                 if value not in known:
-                    raise unknown_name(name, value, ("none", *known) if name == "augmentation" else known)
+                    alone = name == "augmentation" and value == self.augmentation
+                    raise unknown_name(name, value, ("none", *known) if alone else known)
         require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
         require("code", not self.code or re.fullmatch("[0-9a-f]{16}", self.code) is not None, "'' or 16 hex digits")
         self._refuse_impossible_depths()

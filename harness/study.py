@@ -3,6 +3,7 @@
 A study expands to cells (arm, seed, TrialSpec); cells whose specs are equal are one trial.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -22,9 +23,8 @@ class Level:
     """One value of a factor: what it is called in tables, and the spec fields it sets."""
 
     label: str
-    changes: Changes = field(default_factory=dict)
+    changes: Changes = field(default_factory=dict)  # spec fields; "seed" is where the level's seeds start
     baseline: str = ""  # start from this baseline of the study instead of the question's own
-    first_seed: int = 0  # where its seeds start; beside one that starts at 0, the same network against itself (A/A)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,10 @@ class Question:
     that counts as none."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Za-z0-9]+(-[A-Za-z0-9]+)*", self.key):
+            raise UserError(
+                f"question key {self.key!r} cannot name files; allowed: letters and digits, with single hyphens"
+            )
         if self.kind not in EXPECTATIONS:
             raise unknown_name(f"kind of question {self.key!r}", self.kind, EXPECTATIONS)
         if self.expected not in EXPECTATIONS[self.kind]:
@@ -129,7 +133,7 @@ class Cell:
     """One place in a study's table: an arm at a seed, and the trial that fills it."""
 
     arm: str
-    seed: int  # by which arms are paired; the spec's own, counted from the level's first
+    seed: int  # by which arms are paired; the spec's own, counted from the arm's first
     spec: TrialSpec
 
 
@@ -144,7 +148,8 @@ class Study:
 
     name: str
     title: str
-    baselines: Mapping[str, Changes]  # every spec field but data_fingerprint, seed and what profiles set
+    baselines: Mapping[str, Changes]
+    """Every spec field but data_fingerprint and what profiles set; "seed", where its seeds start, is 0 unless given."""
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
@@ -225,8 +230,9 @@ class Study:
             for name, base in self.baselines.items()
         }
         nearest = min(changed, key=lambda name: len(changed[name]))
+        first = changed[nearest].pop("seed", None)
         changes = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed[nearest].items()]
-        changes += [f"seeds from {level.first_seed}"] * bool(level.first_seed)
+        changes += [f"seeds from {first}"] * (first is not None)
         return " ".join([nearest, ", ".join(changes)]).strip()
 
     def arms(self, question: Question) -> dict[str, str]:
@@ -248,7 +254,8 @@ class Study:
 
         Args:
             profile: The profile to spend.
-            seeds: Replicates an arm, or of each arm by name; None for the profile's own number. Seeds are 0 .. seeds-1.
+            seeds: Replicates an arm, or of each arm by name; None for the profile's own number. Seeds count from the
+                arm's first, 0 unless it says otherwise.
             fingerprint: Tells the content of a data set, so that the spec names pixels and not a path.
 
         Raises:
@@ -268,12 +275,11 @@ class Study:
             for asked in (question, *([replace(question, baseline=question.versus)] if question.versus else [])):
                 for level in question.factor.levels:
                     base = {**self.baselines[level.baseline or asked.baseline], **profile.changes}
-                    made = {**base, **level.changes, "seed": level.first_seed}
-                    arms.setdefault(self.arm_name(asked, level), made)
+                    arms.setdefault(self.arm_name(asked, level), {**base, **level.changes})
         for arm, values in arms.items():
             if self.code and uses_own_code(values):
                 values["code"] = self.code
-            sound = _spec(arm, {"seed": 0, **values, "data_fingerprint": "0" * 16})  # refused before data are prepared
+            sound = _spec(arm, {**values, "data_fingerprint": "0" * 16})  # refused before data are prepared
             values["data_fingerprint"] = fingerprint(sound.dataset, sound.resolution, sound.channels)
         first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
@@ -286,7 +292,7 @@ class Study:
 
 
 _FIELDS = TrialSpec.__dataclass_fields__
-_SPEC_DEFAULTS: dict[str, Value] = {
+_SPEC_DEFAULTS: dict[str, Value] = {"seed": 0} | {
     name: f.default for name, f in _FIELDS.items() if isinstance(f.default, int | float | str)
 }
 

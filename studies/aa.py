@@ -7,7 +7,7 @@ from harness.study import Expected, Factor, Level, Question, Study
 from studies.baselines import DC, FC
 from studies.profiles import LAPTOP, SMOKE
 
-SEEDS = Factor(label="seeds", levels=(Level(label="0…"), Level(label="1000…", first_seed=1000)))
+SEEDS = Factor(label="seeds", levels=(Level(label="0…"), Level(label="1000…", changes={"seed": 1000})))
 
 
 def _asked(baseline: str, key: str, expected: Expected, metric: str, smallest_effect: float) -> Question:

@@ -122,6 +122,7 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         ({"real_label_low": 1.1}, "real_label_high=1.0 is out of range; allowed: at least real_label_low=1.1"),
         ({"label_flip_rate": 1.1}, "label_flip_rate=1.1 is out of range; allowed: in [0, 1]"),
         ({"augmentation": "cutouts"}, "unknown augmentation 'cutouts' (did you mean 'cutout'?)"),
+        ({"augmentation": "cutout+none"}, "unknown augmentation 'none'; valid: brightness, translation, cutout"),
         ({"augmentation": "cutout+cutout"}, "augmentation='cutout+cutout'"),
         ({"sync_batch_norm": True}, "sync_batch_norm=True does nothing on one rank"),
         (

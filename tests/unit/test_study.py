@@ -108,6 +108,7 @@ def test_bad_declarations_are_refused() -> None:
         ({"expected": "rising"}, "unknown contrast expectation in question 'k'.*valid: lower, higher, equal"),
         ({"metric": "fdi"}, "unknown metric of question 'k' 'fdi' .did you mean 'fid'"),
         ({"smallest_effect": 0.9}, "smallest_effect=0.9 is out of range; allowed: above 1"),
+        ({"key": "../k"}, "question key '../k' cannot name files; allowed: letters and digits, with single hyphens"),
         ({"metric": "recall", "smallest_effect": 0.0}, "allowed: above 0"),
         (
             {"kind": "sweet-spot", "expected": "worse outside", "metric": "g_loss_late"},
@@ -179,3 +180,22 @@ def test_an_arm_against_itself_at_other_seeds() -> None:
         *(("dc", 1, 1), ("dc seeds from 1000", 1, 1001)),
     ]
     assert len({replace(c.spec, seed=0) for c in cells}) == 1  # nothing else differs
+
+
+def test_a_baseline_at_seeds_of_its_own() -> None:
+    new = {**NOISE.baselines["dc"], "seed": 500}
+    factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
+    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "kind": "contrast", "expected": "equal"}
+    study = replace(
+        NOISE,
+        baselines={"dc": NOISE.baselines["dc"], "new": new},
+        questions=(Question(**words, baseline="new"),),
+        profiles=(LAPTOP,),
+    )
+    cells = expand(study, seeds=2)
+    assert [(c.arm, c.seed, c.spec.seed) for c in cells] == [
+        *(("dc", 0, 0), ("new", 0, 500), ("new latent_std=2", 0, 500)),
+        *(("dc", 1, 1), ("new", 1, 501), ("new latent_std=2", 1, 501)),
+    ]
+    with pytest.raises(UserError, match="arm 'new': seed=-1 is out of range"):
+        expand(replace(study, baselines={**study.baselines, "new": {**new, "seed": -1}}), seeds=2)

@@ -472,6 +472,11 @@ class Store:
         path = self._plan_path(study, profile)
         return _read_sealed(path) if path.exists() else None
 
+    def plan_was_lost(self, study: str, profile: str) -> bool:
+        """Whether a plan of the study at this profile was damaged and is now in the quarantine."""
+        name = re.escape(self._plan_path(study, profile).name)
+        return any(re.fullmatch(f"{name}-[0-9a-f]{{8}}", path.name) for path in self._list("quarantine"))
+
     def read_plans(self) -> list[dict[str, Any]]:
         """Every plan in the store, by name."""
         return [_read_sealed(path) for path in self._list("plans")]

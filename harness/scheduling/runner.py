@@ -174,6 +174,8 @@ def run_study(
     specs = {**plan.specs, **{spec.trial_id: spec for spec in plan.ceilings.values()}}
     for name, damage in store.set_aside_damaged(specs).items():
         say(f"{name} was {damage}; it is made again")
+    if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
+        say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     store.require_free(plan.bytes_left())
     contexts = scoring_contexts(
         study,
@@ -239,8 +241,9 @@ def run_study(
 
 
 def is_sequential(store: Store, study: str, profile: str) -> bool:
-    """Whether seeds were ever added to this study because of its results."""
-    return bool((store.read_plan(study, profile) or {}).get("sequential"))
+    """Whether seeds were ever added to this study because of its results, or may have been: its plan was damaged."""
+    plan = store.read_plan(study, profile)
+    return store.plan_was_lost(study, profile) if plan is None else bool(plan.get("sequential"))
 
 
 def scoring_contexts(

@@ -12,7 +12,7 @@ from architectures import fc
 from architectures.contract import require
 from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
-from harness.scheduling.runner import SMALL_FILES, default_workers, make_plan
+from harness.scheduling.runner import SMALL_FILES, default_workers, is_sequential, make_plan
 from harness.scheduling.until_answered import run_until_answered
 from harness.spec import TrialSpec
 from harness.store import Store
@@ -87,6 +87,21 @@ def test_a_budget_too_short_for_the_first_seeds_is_refused(tmp_path) -> None:
     store = Store(tmp_path / "store", create=True)
     with pytest.raises(UserError, match="budget=1 s is too short for the first 6 seeds, which take about"):
         run_until_answered(NOISE, "smoke", store, 2, print, budget_seconds=1)
+
+
+def test_a_lost_plan_may_have_been_that_of_a_run_until_answered(tmp_path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    for name in ("noise", "noise-2"):
+        for sequential in (True, False):
+            store.write_plan(name, "smoke", {"sequential": sequential, "cells": []})
+            assert is_sequential(store, name, "smoke") is sequential
+    assert not is_sequential(store, "depth", "smoke")
+    plan = store.root / "plans" / "noise-smoke.json"
+    plan.write_bytes(plan.read_bytes()[:-9])
+    assert len(store.set_aside_damaged(())) == 1
+    assert is_sequential(store, "noise", "smoke") and not is_sequential(store, "noise-2", "smoke")
+    store.write_plan("noise", "smoke", {"sequential": False, "cells": []})
+    assert not is_sequential(store, "noise", "smoke")
 
 
 def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Literal, get_args, get_type_hints
@@ -78,29 +78,29 @@ class TrialSpec:
     loss: str  # one of LOSSES, or the user's own
     batch_size: int  # images per step over all ranks
     kimg: float  # budget: thousand real images seen by D; 0 leaves the networks untrained
-    generator_lr: float
+    generator_lr: float  # of its own (two time-scale update rule, Heusel et al. 2017)
     discriminator_lr: float
     adam_beta1: float
     adam_beta2: float
-    ema_kimg: float  # half-life of the generator's moving average, in thousand images
+    ema_kimg: float  # half-life of the generator's moving average, in thousand images (Yazıcı et al. 2019)
     # noise
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)
     instance_noise_schedule: Schedule = _trick("constant")  # "linear" takes the noise to 0 at the budget's end
     # other stabilisation tricks; harness/training/tricks.py gives their sources
-    generator_steps: int = _trick(1)  # updates of G a step
-    discriminator_steps: int = _trick(1)  # updates of D a step, each on a batch of its own
+    generator_steps: int = _trick(1)  # updates of G a step (the founding document's remedy a)
+    discriminator_steps: int = _trick(1)  # updates of D a step, each on a batch of its own (Goodfellow et al. 2014)
     mixed_batches: bool = _trick(False)  # D is taught on real and fake images in one batch
     mixed_generator: bool = _trick(False)  # G's fakes, too, are judged in that batch, not in one of their own
     real_label_low: float = _trick(1.0)  # D's targets are drawn from [low, high] for each image
     real_label_high: float = _trick(1.0)
     fake_label_low: float = _trick(0.0)
     fake_label_high: float = _trick(0.0)
-    label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 1]
+    label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
     discriminator_norm: DiscriminatorNorm = _trick("own")  # "own" is the family's: batch norm in dc, none in fc
     r1_gamma: float = _trick(0.0)  # weight of the penalty on D's gradient at real images
     gradient_penalty: float = _trick(0.0)  # weight of the penalty on D's gradient norm between real and fake
-    gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient; 0 for none
+    gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     code: str = _trick("")  # hash of the user's own file that brings the architecture, loss or augmentation
     sync_batch_norm: bool = _trick(False)  # batch norm's moments are over all ranks, not over each rank's own images
@@ -152,7 +152,7 @@ class TrialSpec:
             self.fake_label_low <= self.fake_label_high,
             f"at least fake_label_low={self.fake_label_low}",
         )
-        require("label_flip_rate", 0 <= self.label_flip_rate <= 1, "in [0, 1]")
+        require("label_flip_rate", 0 <= self.label_flip_rate < 0.5, "in [0, 0.5): from 0.5 on, labels mislead D")
         for name in ("r1_gamma", "gradient_penalty", "gradient_clip"):
             require(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
         if not self.code:
@@ -238,6 +238,12 @@ class TrialSpec:
                 "is what fc has anyway, and would be one trial under two names; allowed with it: own, spectral",
             ),
             (
+                self.architecture == "dc" and self.discriminator_norm == "none" and self.discriminator_depth < 2,
+                "discriminator_norm",
+                "is what dc has anyway at discriminator_depth below 2; allowed with it: own, spectral",
+            ),
+            *self._without_effect(),
+            (
                 self.mixed_batches and no_batch_norm,
                 "mixed_batches",
                 "does nothing without batch norm in D; allowed with architecture='dc', discriminator_norm='own' and "
@@ -267,6 +273,23 @@ class TrialSpec:
         ):
             if contradicts:
                 raise UserError(f"{name}={getattr(self, name)!r} {reason}")
+
+    def _without_effect(self) -> Iterator[tuple[bool, str, str]]:
+        """Of the shipped networks: what no layer would ever see, so that equal networks would be two trials."""
+        for name, architecture, depth, least in (
+            ("generator_dropout", "dc", "generator_depth", 4),  # none in the last three blocks
+            ("generator_dropout", "fc", "generator_depth", 1),
+            ("discriminator_dropout", "dc", "discriminator_depth", 1),
+            ("discriminator_dropout", "fc", "discriminator_depth", 1),
+        ):
+            idle = self.architecture == architecture and getattr(self, depth) < least and getattr(self, name) > 0
+            yield idle, name, f"does nothing in {architecture} at {depth} below {least}; allowed there: 0"
+        idle = self.architecture == "fc" and self.generator_depth == 0 and self.generator_norm != "none"
+        yield (
+            idle,
+            "generator_norm",
+            "normalises hidden layers, and fc has none at generator_depth=0; allowed there: none",
+        )
 
     @property
     def augmentations(self) -> tuple[str, ...]:

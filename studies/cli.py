@@ -3,6 +3,7 @@
 import errno
 import re
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -334,7 +335,8 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Run the program; errors meant for the user are one line and exit status 2."""
+    """Run the program; warnings and errors meant for the user are one line, and of these the exit status is 2."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         sys.exit(app(standalone_mode=False, prog_name="python -m studies"))
     except typer.Abort:  # Ctrl-C outside a run, which has nothing to lose

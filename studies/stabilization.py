@@ -23,7 +23,10 @@ DEEPER_D = Level(label="one more D layer", changes={"discriminator_depth": 4})
 DEEPER_D_AT_96 = Level(label="one more D layer", changes={"discriminator_depth": 5})
 
 DC_REMEDIES = Factor(label="remedy", levels=(NONE, MORE_G_STEPS, DEEPER_D, SOFT_LABELS, ONE_SIDED, FLIPPED))
-DC_REMEDIES_AT_96 = replace(DC_REMEDIES, levels=(NONE, MORE_G_STEPS, DEEPER_D_AT_96, SOFT_LABELS, ONE_SIDED, FLIPPED))
+SHALLOWER_G_AT_96 = Level(label="one fewer G layer", changes={"generator_depth": 4})
+DC_REMEDIES_AT_96 = replace(
+    DC_REMEDIES, levels=(NONE, MORE_G_STEPS, SHALLOWER_G_AT_96, DEEPER_D_AT_96, SOFT_LABELS, ONE_SIDED, FLIPPED)
+)
 FC_REMEDIES = Factor(
     label="remedy",
     levels=(
@@ -151,7 +154,8 @@ STABILIZATION = Study(
         ),
     ),
     note="All arms see the same images, and learn at the same rates unless those are asked about; two G steps "
-    "are twice the updates of G.",
+    "are twice the updates of G. A DC generator of 28×28 has as few blocks as it can, so that fewer layers are asked "
+    "of FC alone.",
     profiles=(
         SMOKE,
         LAPTOP,

@@ -428,6 +428,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
                 language="python",
                 progress_bar=False,
                 kernel_manager_class=OwnKernel,
+                iopub_timeout=300,  # a busy machine may take longer over a picture than the 4 s that are usual
                 resources={"metadata": {"path": str(source.parent)}},
             )
         except PapermillExecutionError as error:

@@ -32,6 +32,8 @@ from harness.store import Store
 from harness.study import Question, Study
 
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
+FEW_IMAGES = 1000
+"""Fewer real images than this to score against, and a report warns of it."""
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",
@@ -299,6 +301,13 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     elif len(few):
         found.append(
             f"Exploratory where few seeds have finished: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
+        )
+    protocol_id = (store.read_plan(study.name, profile) or {}).get("protocol_id", "")
+    protocol = _protocol(store, protocol_id, list(rows.trial_id))
+    if protocol is not None and protocol.num_reference < FEW_IMAGES:
+        found.append(
+            f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little; "
+            f"at least {FEW_IMAGES:,} should be left that no GAN is trained on."
         )
     unknown = [arm for q in study.questions for arm in study.arms(q).values() if arm not in set(plan.arm)]
     if unknown:

@@ -19,7 +19,7 @@ from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
 from harness.scheduling.trial import GRID, TrialContext
-from harness.scoring.extractors import prepare_extractor, prepare_online_extractor
+from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
 from harness.store import Damaged, Store
@@ -275,6 +275,9 @@ def scoring_contexts(
                 f"{spec.dataset} changed since its trials were planned (fingerprint {data.fingerprint}, then "
                 f"{spec.data_fingerprint}); put the images back as they were"
             )
+        if needs_training(extractor_name, data, store.cache):
+            at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
+            say(f"training the {extractor_name} that scores {at} (once)")
         extractor = prepare_extractor(extractor_name, data, store.cache, extractor_weights)
         protocol = make_protocol(extractor, data, num_generated=num_generated)
         if not store.read_reference(protocol.protocol_id):

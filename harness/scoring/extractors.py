@@ -152,6 +152,17 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
+def needs_training(name: str, data: PreparedData, cache: Path) -> bool:
+    """Whether `prepare_extractor` would first train a classifier, which takes minutes at large sizes."""
+    trains = name in EXTRACTORS and name not in PRETRAINED and data.num_classes is not None
+    return trains and not Path(f"{_stem(name, data, cache)}.json").exists()
+
+
+def _stem(name: str, data: PreparedData, cache: Path) -> Path:
+    # The same training gives other floats under another torch, so the version is part of the name.
+    return cache / "extractors" / f"{name}-{data.fingerprint}-{TRAINING}-{torch.__version__.partition('+')[0]}"
+
+
 def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path | None = None) -> Extractor:
     """The extractor for this data, kept in the cache: the classifier is trained once for the data's content.
 
@@ -175,10 +186,8 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path 
             f"{data.dataset} has no labels for the extractor {name!r} to learn from; put its images into one "
             f"sub-folder a class, at least two, or take another extractor: {', '.join(PRETRAINED)}"
         )
-    folder = cache / "extractors"
-    folder.mkdir(parents=True, exist_ok=True)
-    # The same training gives other floats under another torch, so the version is part of the name.
-    stem = folder / f"{name}-{data.fingerprint}-{TRAINING}-{torch.__version__.partition('+')[0]}"
+    stem = _stem(name, data, cache)
+    stem.parent.mkdir(parents=True, exist_ok=True)
     weights_path, meta_path = Path(f"{stem}.safetensors"), Path(f"{stem}.json")
     with FileLock(f"{stem}.lock"):
         if not meta_path.exists():
@@ -257,7 +266,8 @@ def _download(name: str, target: Path) -> None:
     except Exception as error:  # noqa: BLE001  torch.hub runs code of others, and raises as it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if pretrained.hub:
-            wanted = f"its code at {_hub_code(pretrained)} and its weights at {target} by hand"
+            code = f"its code (github.com/{pretrained.hub.partition(':')[0]}) at {_hub_code(pretrained)}"
+            wanted = f"{code} and its weights at {target} by hand"
         else:
             wanted = f"{pretrained.url} at {target} by hand, or name a local copy with {WEIGHTS_OPTION}"
         raise UserError(f"cannot download the extractor {name!r} ({reason}); put {wanted}") from None

@@ -1,6 +1,7 @@
 """A report is rendered once from made-up results, and every file of it is looked at."""
 
 import base64
+import dataclasses
 import html
 import json
 import math
@@ -316,7 +317,19 @@ def test_mixed_protocols_are_left_out_and_said(
     page = Page(study, PROFILE, mixed)
     text = shown_by(page, monkeypatch, "latent-dim-dc")
     assert "1 trial finished but not scored under this protocol" in text and "1,000,000" not in text
-    assert (page.rows.fid.dropna() < 1000).all()
+    assert (page.rows.fid.dropna() < 1000).all() and "real images: of so few" not in text
+
+
+def test_few_real_images_are_said(store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor = Store(shutil.copytree(store.root, tmp_path / "poor"))
+    protocol = dataclasses.replace(make_protocol(), num_reference=600)
+    plan = poor.read_plan(study.name, PROFILE) or {}
+    trial_id = plan["cells"][0]["trial_id"]
+    poor.add_scores(trial_id, protocol, {"fid": 20.0, "is_mean": 7.0})
+    cells = [{**cell, "protocol_id": protocol.protocol_id} for cell in plan["cells"]]
+    poor.write_plan(study.name, PROFILE, {**plan, "protocol_id": protocol.protocol_id, "cells": cells})
+    text = shown_by(Page(study, PROFILE, poor), monkeypatch, "latent-dim-dc")
+    assert "Scored against 600 real images: of so few, FID and the others" in text
 
 
 def test_a_deleted_cache_is_said(store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,12 @@ def test_a_spec_is_refused_exactly_where_its_networks_cannot_be_built(name: str,
     own = architectures.defaults(name, resolution=resolution)
     for player in ("generator_depth", "discriminator_depth"):
         for depth in range(12):
-            network = {"resolution": resolution, "generator_width": 1, "discriminator_width": 1}
+            network = {
+                "resolution": resolution,
+                "generator_width": 1,
+                "discriminator_width": 1,
+                "generator_norm": "none",
+            }
             network |= {key: own[key] for key in ("generator_depth", "discriminator_depth")} | {player: depth}
             with torch.device("meta"):
                 impossible = is_refused(

@@ -120,7 +120,28 @@ def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
         ({"mixed_batches": True, "architecture": "fc"}, "mixed_batches=True does nothing without batch norm"),
         ({"instance_noise_schedule": "linear"}, "instance_noise_schedule='linear' has no noise to take down"),
         ({"real_label_low": 1.1}, "real_label_high=1.0 is out of range; allowed: at least real_label_low=1.1"),
-        ({"label_flip_rate": 1.1}, "label_flip_rate=1.1 is out of range; allowed: in [0, 1]"),
+        ({"label_flip_rate": 0.5}, "label_flip_rate=0.5 is out of range; allowed: in [0, 0.5)"),
+        (
+            {"generator_depth": 3, "generator_dropout": 0.3},
+            "generator_dropout=0.3 does nothing in dc at generator_depth",
+        ),
+        ({"discriminator_depth": 0, "discriminator_dropout": 0.3}, "discriminator_dropout=0.3 does nothing in dc"),
+        (
+            {"architecture": "fc", "generator_depth": 0, "generator_norm": "none", "generator_dropout": 0.3},
+            "generator_dropout=0.3 does nothing in fc at generator_depth below 1; allowed there: 0",
+        ),
+        (
+            {"architecture": "fc", "discriminator_depth": 0, "discriminator_dropout": 0.3},
+            "discriminator_dropout=0.3 does nothing in fc at discriminator_depth below 1; allowed there: 0",
+        ),
+        (
+            {"architecture": "fc", "generator_depth": 0, "generator_norm": "batch"},
+            "generator_norm='batch' normalises hidden",
+        ),
+        (
+            {"discriminator_depth": 1, "discriminator_norm": "none"},
+            "discriminator_norm='none' is what dc has anyway at",
+        ),
         ({"augmentation": "cutouts"}, "unknown augmentation 'cutouts' (did you mean 'cutout'?)"),
         ({"augmentation": "cutout+none"}, "unknown augmentation 'none'; valid: brightness, translation, cutout"),
         ({"augmentation": "cutout+cutout"}, "augmentation='cutout+cutout'"),

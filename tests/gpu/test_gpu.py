@@ -1,0 +1,112 @@
+"""What only a GPU can show. Where there is none these tests are skipped, and say so."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.scheduling.trial import TrialContext, run_trial, score_weights
+from harness.scoring.fidelity import make_protocol, score_generator
+from harness.spec import TrialSpec
+from harness.store import Store
+from harness.training import loop
+from harness.training.distributed import join
+from harness.training.loop import build_networks, train
+from harness.training.snapshot import Snapshot
+from tests.scheduling.test_trial import spec as small_trial
+from tests.training.test_resume import TRIALS, keep, kept, trial
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+
+IMAGES = torch.randint(0, 256, (64, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def context(digits, extractor, cache) -> TrialContext:
+    protocol = make_protocol(extractor, digits, num_generated=500)
+    return TrialContext(data=digits, extractor=extractor, protocol=protocol, cache=cache)
+
+
+def assert_near(a: Snapshot, b: Snapshot) -> None:
+    """Up to the order of sums, which a GPU does not promise."""
+    for part in ("generator", "generator_ema", "discriminator"):
+        ours, theirs = getattr(a, part), getattr(b, part)
+        for name in ours:
+            scale = float(theirs[name].abs().max())
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-3 * scale + 1e-6, msg=name)
+    for ours, theirs in zip(a.curves, b.curves, strict=True):
+        assert [ours[c] for c in loop.CURVES] == pytest.approx([theirs[c] for c in loop.CURVES], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fc", "dc"])
+def test_a_trial_of_a_gpu_is_whole_and_can_be_scored_again(name: str, context: TrialContext) -> None:
+    s = small_trial(**TRIALS[name])
+    result = run_trial(s, context)
+    assert result.status == "ok" and result.provenance["gpu"] and result.cost["peak_memory_bytes"] > 0
+    assert result.weights is not None
+    assert score_weights(s, result.weights, context)["fid"] == pytest.approx(result.scores["fid"], rel=1e-5)
+
+
+def test_a_gpu_scores_as_a_cpu_does(context: TrialContext) -> None:
+    s = small_trial()
+    generator = build_networks(s).generator
+    words = {"protocol": context.protocol, "extractor": context.extractor, "data": context.data, "cache": context.cache}
+    scores = [
+        score_generator(generator.to(d), latent_dim=s.latent_dim, latent_std=1.0, device=d, **words)
+        for d in ("cpu", "cuda")
+    ]
+    for name in ("fid", "kid", "is_mean"):
+        assert scores[1][name] == pytest.approx(scores[0][name], rel=1e-2), name
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_goes_on_from_its_snapshot(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+    s = trial(name, kimg=0.064)
+    snapshots: list[Snapshot] = []
+    undisturbed = train(s, IMAGES, device="cuda", keep=snapshots.append)
+    keep(tmp_path / "x.snapshot", snapshots[1])
+    torch.cuda.manual_seed(7)  # another process, with another past
+    resumed = train(s, IMAGES, device="cuda", resume=kept(tmp_path / "x.snapshot"))
+    assert_near(resumed, undisturbed)
+    for stream, state in undisturbed.streams.items():
+        assert torch.equal(resumed.streams[stream], state), stream
+
+
+def rank_process(rank: int, folder: Path, s: TrialSpec) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(rank)  # before CUDA starts in this process
+    with join(rank, 2, f"file://{folder}/rendezvous", "cuda") as ranks:
+        keep(folder / str(rank), train(s, IMAGES, device="cuda", ranks=ranks))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices on this machine")
+@pytest.mark.parametrize("name", ["fc", "dc"])
+def test_two_gpus_are_one(name: str, tmp_path: Path) -> None:
+    """nccl, and for dc torch's own SyncBatchNorm."""
+    one = trial(name, kimg=0.008)
+    two = TrialSpec(**{**one.to_dict(), "world_size": 2, "sync_batch_norm": name == "dc"})
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=rank_process, args=(rank, tmp_path, two)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert_near(kept(tmp_path / "0"), train(one, IMAGES, device="cuda"))
+
+
+def test_trials_share_a_gpu(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "studies", "run", "noise", "--profile", "smoke", "--seeds", "1"]
+    command += ["--gpus-per-trial", "0.25", "--store", str(store)]
+    subprocess.run(command, check=True, timeout=500)
+    stored = Store(store)
+    results = [stored.read_result(trial_id) for trial_id in stored.trial_ids()]
+    assert results and all(r["status"] == "ok" and r["provenance"]["gpu"] for r in results)

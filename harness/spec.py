@@ -18,6 +18,9 @@ from harness.errors import UserError, unknown_name
 RESULT_VERSION = 1
 """Raised by every change after which the same spec gives another result. Part of every trial_id."""
 
+REVISION = ", revision"
+"""Behind a trick's name in the identity, where its revision is above 1."""
+
 ARCHITECTURES = ("fc", "dc")
 WIDEST = 2**16
 """Of a latent, and of a network's narrowest layer, at most."""
@@ -33,13 +36,16 @@ AUGMENTATIONS = ("brightness", "translation", "cutout")
 """These three name what the repository ships; a user's own file may add to each, and then `code` says which file."""
 
 
-def _trick(off: Any) -> Any:  # Any, as dataclasses.field is
+def _trick(off: Any, *, revision: int = 1) -> Any:  # Any, as dataclasses.field is
     """A field whose default means that its code is never reached, now and for ever.
 
     While it is off it is left out of the identity, so that a new trick does not rename the trials that do
     without it. No other default may be left out: those can change.
+
+    `revision` is raised by every change after which trials with the trick on, and no others, give another result;
+    from 2 on it is part of their identity. CHANGELOG.md says what changed.
     """
-    return field(default=off, metadata={"off": off})
+    return field(default=off, metadata={"off": off, "revision": revision})
 
 
 def content_hash(payload: object, length: int = 16) -> str:
@@ -98,11 +104,13 @@ class TrialSpec:
     fake_label_high: float = _trick(0.0)
     label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
     discriminator_norm: DiscriminatorNorm = _trick("own")  # "own" is the family's: batch norm in dc, none in fc
-    r1_gamma: float = _trick(0.0)  # weight of the penalty on D's gradient at real images
-    gradient_penalty: float = _trick(0.0)  # weight of the penalty on D's gradient norm between real and fake
+    r1_gamma: float = _trick(0.0, revision=2)  # weight of the penalty on D's gradient at real images
+    gradient_penalty: float = _trick(
+        0.0, revision=2
+    )  # weight of the penalty on D's gradient norm between real and fake
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
-    code: str = _trick("")  # hash of the user's own file that brings the architecture, loss or augmentation
+    code: str = _trick("", revision=2)  # hash of the user's own file that brings the architecture, loss or augmentation
     sync_batch_norm: bool = _trick(False)  # batch norm's moments are over all ranks, not over each rank's own images
     # the replicate
     seed: int
@@ -302,6 +310,12 @@ class TrialSpec:
         return content_hash({"result_version": RESULT_VERSION, **_identity(self)})
 
     @property
+    def former_id(self) -> str:
+        """What `trial_id` was before any trick was revised: of trials that use one, the name of other results."""
+        former = {name: value for name, value in _identity(self).items() if not name.endswith(REVISION)}
+        return content_hash({"result_version": RESULT_VERSION, **former})
+
+    @property
     def num_steps(self) -> int:
         """Steps in the budget: kimg rounded up to whole steps, each of discriminator_steps batches of real images."""
         return math.ceil(self.kimg * 1000 / (self.batch_size * self.discriminator_steps))
@@ -327,9 +341,11 @@ class TrialSpec:
 
 
 def _identity(spec: Any) -> dict[str, Any]:
-    """The fields of a frozen dataclass without those that are off."""
+    """The fields of a frozen dataclass without those that are off; revisions from 2 on of those that are on."""
     off = _off(type(spec))
-    return {name: value for name, value in spec.to_dict().items() if name not in off or value != off[name]}
+    on = {name: value for name, value in spec.to_dict().items() if name not in off or value != off[name]}
+    revisions = {f.name: f.metadata.get("revision", 1) for f in dataclasses.fields(spec) if f.name in on}
+    return {**on, **{name + REVISION: number for name, number in revisions.items() if number > 1}}
 
 
 @cache

@@ -278,7 +278,8 @@ class Store:
         except (UserError, TypeError) as error:
             raise error if isinstance(error, Damaged) else Damaged(path, str(error)) from None
         if spec.trial_id != trial_id:  # the name is the content's own checksum
-            raise Damaged(path, f"it is the spec of trial {spec.trial_id}")
+            revised = "it was made before a trick of its spec was revised (CHANGELOG.md), and its results are wrong"
+            raise Damaged(path, revised if trial_id == spec.former_id else f"it is the spec of trial {spec.trial_id}")
         return spec
 
     def read_scores(self, trial_id: str) -> dict[str, tuple[ScoreProtocol, dict[str, float]]]:

@@ -172,7 +172,8 @@ def run_study(
     store.sweep()
     plan = make_plan(study, profile_name, seeds, store)
     specs = {**plan.specs, **{spec.trial_id: spec for spec in plan.ceilings.values()}}
-    for name, damage in store.set_aside_damaged(specs).items():
+    former = {spec.former_id for spec in specs.values()} - specs.keys()
+    for name, damage in store.set_aside_damaged([*specs, *former]).items():
         say(f"{name} was {damage}; it is made again")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")

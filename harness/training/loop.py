@@ -231,7 +231,9 @@ def _update(
 ) -> None:
     ranks.average(grads)
     for param, grad in zip(params, grads, strict=True):
-        param.grad = grad
+        # The fused kernel takes it on trust that gradients lie in memory as their parameter does; those of a penalty
+        # on a convolution's gradient do not.
+        param.grad = grad if grad.stride() == param.stride() else torch.empty_like(param).copy_(grad)
     if clip:
         nn.utils.clip_grad_norm_(params, clip)
     optimizer.step()

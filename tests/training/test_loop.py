@@ -211,3 +211,17 @@ def test_golden_losses(architecture: str, images: torch.Tensor) -> None:
     """The first losses of each architecture. Other numbers mean that results changed: raise RESULT_VERSION."""
     curves = train(spec(architecture), images).curves[:10]
     assert [row["d_loss"] for row in curves] == pytest.approx(GOLDEN[architecture], rel=2e-3)
+
+
+@pytest.mark.parametrize("player", ["generator", "generator_ema", "discriminator"])
+@pytest.mark.parametrize("tricks", [{}, {"r1_gamma": 3.0}, {"gradient_penalty": 10.0}, {"generator_steps": 2}])
+@pytest.mark.parametrize("architecture", ["fc", "dc"])
+def test_the_fused_optimizer_is_adam(architecture: str, tricks: dict, player: str, images, monkeypatch) -> None:
+    """It reads memory as it lies: gradients laid out otherwise than their parameter would move other weights."""
+    s = spec(architecture, kimg=0.016, discriminator_norm="spectral", **tricks)
+    fused = train(s, images)
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused, **kwargs: adam(*args, foreach=False, **kwargs))
+    plain = train(s, images)
+    for name, value in getattr(plain, player).items():
+        torch.testing.assert_close(getattr(fused, player)[name], value, rtol=1e-4, atol=0.02 * s.discriminator_lr)

@@ -277,6 +277,17 @@ def test_a_foreign_folder_in_the_place_of_a_trial_is_set_aside_by_writing(store:
     assert "precious" in [p.read_text() for p in (store.root / "quarantine").rglob("*.tex")]
 
 
+def test_a_trial_from_before_a_revision_is_told_and_set_aside(store: Store) -> None:
+    spec = TrialSpec(**{**VALUES, "discriminator_norm": "none", "r1_gamma": 1.0})
+    store.write(result(spec=spec))
+    store.trial_folder(spec.trial_id).rename(store.trial_folder(spec.former_id))
+    with pytest.raises(Damaged, match="made before a trick of its spec was revised"):
+        store.read_spec(spec.former_id)
+    assert not store.is_done(spec.trial_id, "0" * 12)
+    assert list(store.set_aside_damaged([spec.trial_id, spec.former_id])) == [spec.former_id]
+    assert not store.trial_ids()
+
+
 def test_what_is_not_a_trial_is_reported_and_otherwise_passed_over(store: Store) -> None:
     store.write(result())
     (store.root / "trials" / "notes.txt").write_text("mine")

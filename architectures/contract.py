@@ -1,6 +1,6 @@
 """What every architecture gives: a generator and a discriminator that fit each other."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,13 +9,25 @@ from torch import nn
 Entry = TypeVar("Entry")
 
 
-class Registry(dict[str, Entry]):
-    """Name -> entry. What is shipped keeps its meaning: stored results are named by it. Other names may be added."""
+class Registry(MutableMapping[str, Entry]):
+    """Name -> entry. What is shipped keeps its meaning: stored results are named by it. Other names may be added.
+
+    No dict, whose own methods would go past the refusal.
+    """
 
     def __init__(self, shipped: Mapping[str, Entry]) -> None:
         """Hold the shipped entries."""
-        super().__init__(shipped)
+        self._entries = dict(shipped)
         self.shipped = frozenset(shipped)
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def __setitem__(self, name: str, entry: Entry) -> None:
         """Add or replace an entry.
@@ -23,9 +35,17 @@ class Registry(dict[str, Entry]):
         Raises:
             ValueError: the name is that of a shipped one.
         """
+        self._refuse_shipped(name)
+        self._entries[name] = entry
+
+    def __delitem__(self, name: str) -> None:
+        """Take an added entry out again; a shipped one raises ValueError."""
+        self._refuse_shipped(name)
+        del self._entries[name]
+
+    def _refuse_shipped(self, name: str) -> None:
         if name in self.shipped:
             raise ValueError(f"{name!r} is shipped, and results are stored under it; give yours another name")
-        super().__setitem__(name, entry)
 
 
 @dataclass(frozen=True)

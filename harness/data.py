@@ -171,6 +171,8 @@ def _write(
                 hashes.append(hashlib.sha256(pixels).hexdigest())
                 found_labels.append(sample.label)
                 is_test.append(sample.is_test)
+        if not hashes:
+            raise UserError(f"{source} has no image that can be read; it needs some for each part: {', '.join(PARTS)}")
         shape = (len(hashes), channels, resolution, resolution)
         images = np.memmap(staging / "pixels", dtype=np.uint8, mode="r", shape=shape)
         classes = sorted(set(found_labels))

@@ -123,6 +123,8 @@ class TrialSpec:
                 raise unknown_name(f"{name}", value, choices)
             if kind is float and type(value) is int and abs(value) < 2**53:
                 object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same level
+            elif kind is float and value == 0:
+                object.__setattr__(self, name, 0.0)  # and so are 0.0 and -0.0
             elif not choices and type(value) is not kind:
                 raise UserError(f"{name}={value!r:.60} must be of type {kind.__name__}")
         require = self._require

@@ -3,6 +3,7 @@
 A study expands to cells (arm, seed, TrialSpec); cells whose specs are equal are one trial.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,11 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """What varies in a question. `levels` are in their natural order, the baseline's own among them."""
+    """What varies in a question. `levels` are in their natural order, the baseline's own among them.
+
+    Raises:
+        UserError: two levels with one label.
+    """
 
     label: str  # with its symbol and unit, as on an axis
     levels: tuple[Level, ...]
@@ -39,8 +44,14 @@ class Factor:
         """The usual factor: one spec field, one level a value."""
         return cls(
             label=label,
-            levels=tuple(Level(label=f"{v:g}" if isinstance(v, float) else str(v), changes={field: v}) for v in values),
+            levels=tuple(Level(label=_written(v), changes={field: v}) for v in values),
         )
+
+    def __post_init__(self) -> None:
+        labels = [level.label for level in self.levels]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise UserError(f"factor {self.label!r} has two levels labelled {label!r}; labels must differ")
 
 
 Kind: TypeAlias = Literal["contrast", "trend", "sweet-spot"]
@@ -157,6 +168,10 @@ class Study:
     code: str = ""  # hash of that file's content
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
+            raise UserError(
+                f"study name {self.name!r} cannot name files; allowed: letters, digits, hyphens, underscores"
+            )
         keys = [q.key for q in self.questions]
         for key in keys:
             if keys.count(key) > 1:
@@ -181,6 +196,10 @@ class Study:
                             f"every arm; take it out of the profiles and into the baselines"
                         )
         for profile in self.profiles:
+            if "seed" in profile.changes:
+                raise UserError(
+                    f"profile {profile.name!r} sets 'seed' for every arm; let baselines or levels say where seeds start"
+                )
             for name in profile.baselines:
                 if name not in self.baselines:
                     raise unknown_name(f"baseline in profile {profile.name!r}:", name, self.baselines)
@@ -231,7 +250,7 @@ class Study:
         }
         nearest = min(changed, key=lambda name: len(changed[name]))
         first = changed[nearest].pop("seed", None)
-        changes = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed[nearest].items()]
+        changes = [f"{k}={_written(v)}" for k, v in changed[nearest].items()]
         changes += [f"seeds from {first}"] * (first is not None)
         return " ".join([nearest, ", ".join(changes)]).strip()
 
@@ -275,7 +294,12 @@ class Study:
             for asked in (question, *([replace(question, baseline=question.versus)] if question.versus else [])):
                 for level in question.factor.levels:
                     base = {**self.baselines[level.baseline or asked.baseline], **profile.changes}
-                    arms.setdefault(self.arm_name(asked, level), {**base, **level.changes})
+                    name, made = self.arm_name(asked, level), {**base, **level.changes}
+                    if any(_of(arms.setdefault(name, made), k) != _of(made, k) for k in _FIELDS):
+                        raise UserError(
+                            f"question {question.key!r}: the level {level.label!r} makes an arm called {name!r}, and "
+                            f"another is called so; give that baseline another name"
+                        )
         for arm, values in arms.items():
             if self.code and uses_own_code(values):
                 values["code"] = self.code
@@ -283,12 +307,27 @@ class Study:
             values["data_fingerprint"] = fingerprint(sound.dataset, sound.resolution, sound.channels)
         first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
+        self._refuse_shared_seeds(arms, first, wanted)
         return [
             Cell(arm=arm, seed=seed, spec=_spec(arm, {**values, "seed": first[arm] + seed}))
             for seed in range(max(wanted.values()))
             for arm, values in arms.items()
             if seed < wanted[arm]
         ]
+
+    def _refuse_shared_seeds(
+        self, arms: Mapping[str, Changes], first: Mapping[str, int], wanted: Mapping[str, int]
+    ) -> None:
+        """A network compared with itself at other seeds must not share some of them: pairs would not be independent."""
+        for (one, values), (other, values_there) in itertools.combinations(arms.items(), 2):
+            apart = abs(first[one] - first[other])
+            if 0 < apart < max(wanted[one], wanted[other]) and all(
+                _of(values, k) == _of(values_there, k) for k in _FIELDS
+            ):
+                raise UserError(
+                    f"arms {one!r} and {other!r} are one network whose seeds start {apart} apart, and would share some "
+                    f"of {max(wanted[one], wanted[other])}; let them start further apart"
+                )
 
 
 _FIELDS = TrialSpec.__dataclass_fields__
@@ -302,6 +341,11 @@ def _spec(arm: str, values: Changes) -> TrialSpec:
         return TrialSpec.from_dict({**_SPEC_DEFAULTS, **values})
     except UserError as error:
         raise UserError(f"arm {arm!r}: {error}") from None
+
+
+def _written(value: Value | None) -> str:
+    """A level's value, by six digits where these are all."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _of(values: Changes, field: str) -> Value | None:

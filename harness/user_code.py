@@ -2,7 +2,9 @@
 
 The file may put entries into ARCHITECTURES, LOSSES, AUGMENTATIONS or DATASETS, and declares STUDY. Its content is
 hashed into the identity of every trial that uses an architecture, a loss or an augmentation of its own; of a data set
-of its own the pixels are. The first three keep what is shipped: an entry under such a name is refused.
+of its own the pixels are. What it imports from other files of the user's is not hashed and does not travel to workers:
+networks, losses and augmentations belong into the file itself. The first three keep what is shipped: an entry under
+such a name is refused.
 """
 
 import hashlib
@@ -56,7 +58,7 @@ def _load(code: UserCode) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses and pickles look their module up
     try:
         exec(compile(code.source, code.file, "exec"), module.__dict__)
-    except Exception as error:  # whatever the user's file raises is theirs to know
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is theirs to know
         del sys.modules[module.__name__]
         raise UserError(f"{code.file} failed: {type(error).__name__}: {error}") from error
     return module

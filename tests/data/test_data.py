@@ -162,11 +162,19 @@ def test_a_users_own_loader_is_asked_again_when_its_file_changes(tmp_path: Path,
         'from architectures import ARCHITECTURES; ARCHITECTURES["dc"] = None',
         'from harness.training.losses import LOSSES; LOSSES["hinge"] = None',
         'from harness.training.tricks import AUGMENTATIONS; AUGMENTATIONS["cutout"] = None',
+        'from harness.training.losses import LOSSES; LOSSES.update(hinge=None)',
+        'from harness.training.losses import LOSSES; LOSSES.pop("hinge")',
     ],
 )
 def test_a_shipped_name_keeps_its_meaning(taken: str) -> None:
     with pytest.raises(UserError, match="is shipped, and results are stored under it; give yours another name"):
         UserCode("mine.py", taken).load()
+
+
+@pytest.mark.parametrize("ends", ["from harness.training.losses import LOSSES; LOSSES |= {}", "raise SystemExit(0)"])
+def test_a_file_that_goes_round_or_ends_the_program_is_refused(ends: str) -> None:
+    with pytest.raises(UserError, match="mine.py failed: "):
+        UserCode("mine.py", ends).load()
 
 
 def test_a_picture_whose_colours_are_unknown_is_skipped_by_name(tree: Path, tmp_path: Path) -> None:

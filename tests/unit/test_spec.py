@@ -214,6 +214,7 @@ def test_a_revised_trick_renames_the_trials_that_use_it() -> None:
 
 def test_identity_does_not_depend_on_how_a_number_is_written() -> None:
     assert TrialSpec(**{**VALUES, "kimg": 50}).trial_id == TrialSpec(**VALUES).trial_id
+    assert TrialSpec(**{**VALUES, "instance_noise": -0.0}).trial_id == TrialSpec(**VALUES).trial_id
 
 
 def test_round_trip() -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import UserError
-from harness.study import Factor, Question, Study
+from harness.study import Factor, Level, Question, Study
 from studies import STUDIES
 from studies.noise import NOISE
 from studies.profiles import LAPTOP
@@ -199,3 +199,53 @@ def test_a_baseline_at_seeds_of_its_own() -> None:
     ]
     with pytest.raises(UserError, match="arm 'new': seed=-1 is out of range"):
         expand(replace(study, baselines={**study.baselines, "new": {**new, "seed": -1}}), seeds=2)
+
+
+def one_factor(*levels: Level, **changes) -> Study:
+    factor = Factor(label="x", levels=(Level(label="own"), *levels))
+    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "kind": "contrast", "expected": "equal"}
+    baselines = {"dc": NOISE.baselines["dc"]}
+    return Study(
+        **{
+            "name": "s",
+            "title": "t",
+            "baselines": baselines,
+            "questions": (Question(**words, baseline="dc"),),
+            "profiles": (LAPTOP,),
+            **changes,
+        }
+    )
+
+
+def test_levels_that_are_nearly_the_same_are_two_arms() -> None:
+    study = one_factor(*(Level(label=f"{v}", changes={"latent_std": v}) for v in (1.00000001, 1.00000002)))
+    assert len({c.spec.trial_id for c in expand(study, seeds=1)}) == len(expand(study, seeds=1)) == 3
+    with pytest.raises(UserError, match="two levels labelled 'own'; labels must differ"):
+        one_factor(Level(label="own", changes={"latent_std": 2.0}))
+
+
+def test_no_arm_takes_the_place_of_another() -> None:
+    dc = NOISE.baselines["dc"]
+    study = one_factor(
+        Level(label="2", changes={"latent_std": 2.0}),
+        baselines={"dc": dc, "dc latent_std=2": {**dc, "latent_std": 5.0}},
+    )
+    with pytest.raises(UserError, match="makes an arm called 'dc latent_std=2', and another is called so"):
+        expand(study, seeds=1)
+
+
+def test_seeds_that_two_arms_would_share_are_refused() -> None:
+    study = one_factor(Level(label="later", changes={"seed": 4}))
+    assert len({c.spec.trial_id for c in expand(study, seeds=4)}) == 8
+    with pytest.raises(UserError, match="are one network whose seeds start 4 apart, and would share some of 5"):
+        expand(study, seeds=5)
+    other = one_factor(Level(label="later", changes={"seed": 4, "latent_std": 2.0}))
+    assert len(expand(other, seeds=5)) == 10, "two networks may share seeds: they are paired by them"
+    with pytest.raises(UserError, match="profile 'laptop' sets 'seed' for every arm"):
+        one_factor(profiles=(replace(LAPTOP, changes={**LAPTOP.changes, "seed": 1}),))
+
+
+@pytest.mark.parametrize("name", ["../evil", "", "a b", None])
+def test_a_study_whose_name_cannot_name_files_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="cannot name files; allowed: letters"):
+        one_factor(name=name)

@@ -53,9 +53,9 @@ FC_SPEED = Factor.of_field("discriminator_lr", (2.5e-4, 1e-3, 4e-3), label="D's 
 # The trends above say that a slow D is worse still. That a fast one is worse than the balanced one was seen in the same
 # trials, and what was found by looking is not shown by looking again: it is asked of seeds that had no part in it.
 NEW_SEEDS = 1000  # as in aa.py, whose baseline trials are shared
-DC_OUTRUN = replace(DC_SPEED, levels=DC_SPEED.levels[1:])
-FC_OUTRUN = replace(FC_SPEED, levels=FC_SPEED.levels[1:])
-REFERENCE_OUTRUN = replace(REFERENCE_SPEED, levels=REFERENCE_SPEED.levels[1:])
+DC_OUTRUN = replace(DC_SPEED, label="D's learning rate", levels=DC_SPEED.levels[1:])
+FC_OUTRUN = replace(FC_SPEED, label="D's learning rate", levels=FC_SPEED.levels[1:])
+REFERENCE_OUTRUN = replace(REFERENCE_SPEED, label="D's learning rate", levels=REFERENCE_SPEED.levels[1:])
 
 STABILIZATION = Study(
     name="stabilization",

@@ -162,7 +162,7 @@ def test_a_users_own_loader_is_asked_again_when_its_file_changes(tmp_path: Path,
         'from architectures import ARCHITECTURES; ARCHITECTURES["dc"] = None',
         'from harness.training.losses import LOSSES; LOSSES["hinge"] = None',
         'from harness.training.tricks import AUGMENTATIONS; AUGMENTATIONS["cutout"] = None',
-        'from harness.training.losses import LOSSES; LOSSES.update(hinge=None)',
+        "from harness.training.losses import LOSSES; LOSSES.update(hinge=None)",
         'from harness.training.losses import LOSSES; LOSSES.pop("hinge")',
     ],
 )

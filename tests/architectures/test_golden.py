@@ -184,6 +184,8 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
     fc.generator.train()
     assert flops_per_image(fc.generator, (100,)) == 2 * (100 * 256 + 256 * 512 + 512 * 1024 + 1024 * 3136)
     assert fc.generator.training
+    hidden = 3136 * 1024 + 1024 * 512 + 512 * 256 + 256
+    assert flops_per_image(fc.discriminator, (1, 56, 56)) == 2 * hidden
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_moving_average_is_what_it_says(images: torch.Tensor) -> None:
 
 
 def test_recalibrated_statistics_are_plain_means() -> None:
-    s = spec("dc")
+    s = spec("dc", latent_std=1.7)
     generator = build_networks(s).generator.eval()
     recalibrate_batch_norm(generator, s)
     norm = next(m for m in generator.modules() if isinstance(m, torch.nn.BatchNorm2d))
@@ -173,7 +173,7 @@ def test_recalibrated_statistics_are_plain_means() -> None:
     latents = stream(s.seed, "recalibration")
     with torch.no_grad():
         maps = [
-            before(torch.randn(s.batch_size, s.latent_dim, generator=latents))
+            before(1.7 * torch.randn(s.batch_size, s.latent_dim, generator=latents))
             for _ in range(loop.RECALIBRATION_BATCHES)
         ]
     means = torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0)

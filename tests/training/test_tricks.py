@@ -138,6 +138,20 @@ def test_flipped_labels_are_the_other_sides_at_their_rate() -> None:
     assert ((real == 0) & (fake == 1)).float().mean().item() == pytest.approx(0.01, abs=0.005), "each side on its own"
 
 
+def test_a_flipped_label_is_as_soft_as_the_other_sides() -> None:
+    real, fake = targets(
+        label_flip_rate=0.1, real_label_low=0.9, real_label_high=0.9, fake_label_low=0.2, fake_label_high=0.2
+    )
+    for labels, own, other in ((real, 0.9, 0.2), (fake, 0.2, 0.9)):
+        assert ((labels == own) | (labels == other)).all() and 0.08 < (labels == other).float().mean() < 0.12
+
+
+def test_every_stream_is_of_its_seed() -> None:
+    one, other = (Tricks(spec(seed=seed), "cpu").streams for seed in (0, 1))
+    for name, draws in one.items():
+        assert not torch.equal(draws.generator.get_state(), other[name].generator.get_state()), name
+
+
 def test_noise_schedule_ends_at_nothing() -> None:
     zeros = torch.zeros(64, 1, 28, 28)
     tricks = Tricks(spec(instance_noise=0.4, instance_noise_schedule="linear"), "cpu")
@@ -274,14 +288,20 @@ def test_augmentations_by_their_definitions() -> None:
     flat = torch.full((200, 1, 32, 32), 0.25)
     shift = AUGMENTATIONS["brightness"](flat, views) - flat
     assert (shift == shift[:, :, :1, :1]).all() and -0.5 <= shift.min() < -0.45 and 0.45 < shift.max() <= 0.5
-    hidden = (AUGMENTATIONS["cutout"](flat, views) == 0).sum((1, 2, 3))
+    cut = AUGMENTATIONS["cutout"](flat, views)[:, 0] == 0
+    hidden = cut.sum((1, 2))
     assert hidden.max() == 16 * 16 and hidden.min() >= 8 * 8
+    tops, lefts = (cut.any(side).float().argmax(1).double() for side in (2, 1))
+    assert abs(torch.corrcoef(torch.stack([tops, lefts]))[0, 1]) < 0.3, "centred anywhere, not on the diagonal"
     point = torch.full((200, 1, 32, 32), -1.0)
     point[:, :, 16, 16] = 1.0
     moved = AUGMENTATIONS["translation"](point, views)
     assert (moved == 1).sum() == 200 and ((moved == 1) | (moved == -1)).all()
-    rows = (moved[:, 0] == 1).nonzero()[:, 1]
-    assert rows.min() == 12 and rows.max() == 20
+    _, rows, columns = (moved[:, 0] == 1).nonzero().T
+    assert rows.min() == columns.min() == 12 and rows.max() == columns.max() == 20
+    assert abs(torch.corrcoef(torch.stack([rows, columns]).double())[0, 1]) < 0.3
+    came_in = (AUGMENTATIONS["translation"](flat, Draws(torch.Generator().manual_seed(0))) == -1).sum((1, 2, 3))
+    assert came_in.max() == 32 * 32 - 28 * 28 and (came_in > 0).float().mean() > 0.9, "background"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""Whole steps, written out a second time: every field that a step knows, at a value that is nobody's default."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from harness.spec import TrialSpec
+from harness.training.loop import build_networks, train
+from harness.training.snapshot import stream
+from tests.training.test_loop import spec
+
+ODD = {
+    "seed": 3, "latent_std": 1.7, "adam_beta1": 0.3, "adam_beta2": 0.9, "generator_lr": 2e-3, "discriminator_lr": 1e-3,
+    "discriminator_steps": 2, "discriminator_dropout": 0.0, "real_label_low": 0.9, "real_label_high": 0.9,
+    "fake_label_low": 0.2, "fake_label_high": 0.2, "instance_noise": 0.4, "instance_noise_schedule": "linear",
+    "r1_gamma": 5.0, "ema_kimg": 0.016, "kimg": 0.4,
+}  # fmt: skip
+
+
+def by_hand(s: TrialSpec, images: torch.Tensor) -> tuple[list[torch.nn.Module], list[dict[str, float]]]:
+    """G, its average and D after the budget of a spec with the fields of ODD, and the curves."""
+    gan = build_networks(s)
+    g, d = gan.generator.train(), gan.discriminator.train()
+    average = copy.deepcopy(g).requires_grad_(False)
+    g_adam = torch.optim.Adam(g.parameters(), lr=2e-3, betas=(0.3, 0.9))
+    d_adam = torch.optim.Adam(d.parameters(), lr=1e-3, betas=(0.3, 0.9))
+    data, latents, noise = (stream(3, name) for name in ("data", "latents", "instance noise"))
+    indices, curves, steps = [], [], 25
+    for step in range(1, steps + 1):
+        std = 0.4 * (1 - (step - 1) / steps)
+        for updates_both in (False, True):
+            indices = indices or list(torch.randperm(len(images), generator=data).split(8))
+            real = images[indices.pop(0)] / 127.5 - 1
+            real = real + std * torch.randn(real.shape, generator=noise)
+            fake = g(1.7 * torch.randn(8, 4, generator=latents))
+            fake = fake + std * torch.randn(fake.shape, generator=noise)
+            right, wrong = d(real), d(fake)
+            g_loss = bce(wrong, torch.ones(8, 1))
+            d_loss = bce(right, torch.full((8, 1), 0.9)) + bce(wrong, torch.full((8, 1), 0.2))
+            shown = real.clone().requires_grad_(True)
+            (slopes,) = torch.autograd.grad(d(shown).sum(), shown, create_graph=True)
+            d_loss = d_loss + 5.0 / 2 * slopes.flatten(1).norm(dim=1).square().mean()
+            for net, loss in ((g, g_loss), (d, d_loss)):
+                weights = list(net.parameters())
+                for weight, slope in zip(weights, torch.autograd.grad(loss, weights, retain_graph=True), strict=True):
+                    weight.grad = slope
+            d_adam.step()
+            if updates_both:
+                g_adam.step()
+        half_life = min(0.016, 0.05 * 0.016 * step)  # thousand images
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), g.parameters(), strict=True):
+                mean.lerp_(weight, 1 - 0.5 ** (0.016 / half_life))
+        answers = torch.cat([right > 0, wrong < 0]).float().mean()
+        row = {"d_loss": d_loss, "g_loss": g_loss, "d_real": right.sigmoid().mean(), "d_fake": wrong.sigmoid().mean()}
+        curves.append({name: value.item() for name, value in {**row, "d_accuracy": answers}.items()})
+    return [g, average, d], curves
+
+
+def test_many_steps_by_hand(images: torch.Tensor) -> None:
+    s = spec("fc", **ODD)
+    networks, curves = by_hand(s, images)
+    ours = train(s, images)
+    assert len(ours.curves) == len(curves) == 25
+    for mine, theirs in zip(ours.curves, curves, strict=True):
+        assert {name: mine[name] for name in theirs} == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    for mine, theirs in zip((ours.generator, ours.generator_ema, ours.discriminator), networks, strict=True):
+        for name, value in theirs.named_parameters():
+            torch.testing.assert_close(mine[name], value.detach(), rtol=1e-3, atol=1e-4)
+    apart = max(float((ours.generator[k] - v).abs().max()) for k, v in ours.generator_ema.items())
+    assert apart > 1e-3, "the average is not told from the weights"

@@ -94,7 +94,9 @@ class Tricks:
         if self.spec.gradient_penalty:
             share = self.mixes.rand(len(real), 1, 1, 1)
             between = real.detach().lerp(fake.detach(), share)
-            norms = _squared_gradient_norms(discriminator, between).sqrt()
+            squares = _squared_gradient_norms(discriminator, between)
+            flat = squares == 0  # where D is, a square root's slope would be infinite, and NaN once it meets the 0
+            norms = squares.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
             total += self.spec.gradient_penalty * (norms - 1).square().mean()
         return total
 

@@ -185,6 +185,15 @@ def test_penalties_by_hand() -> None:
     assert Tricks(spec(), "cpu").penalty(d, real, fake) == 0.0
 
 
+def test_a_flat_discriminator_has_a_penalty_and_no_nan() -> None:
+    d = Linear(16)
+    with torch.no_grad():
+        d.weight.zero_()
+    gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4))
+    (slope,) = torch.autograd.grad(gp, d.weight)
+    assert gp == 10 and (slope == 0).all()
+
+
 @pytest.mark.parametrize("penalty", [{"r1_gamma": 1000.0}, {"gradient_penalty": 10.0}])
 def test_penalties_are_part_of_the_loss(penalty: dict[str, float], images: torch.Tensor) -> None:
     """At the first step, where both trials have the same weights, by hand: a later step differs by a rounding, too."""

@@ -29,7 +29,7 @@ list: setup ## list the studies and their questions
 plan-%: setup ## say what study-% would do, and run nothing
 	@$(RUN) plan $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
 
-study-%: setup ## run a study (study-noise, ...) and write its report
+study-%: setup ## run architecture, depth, stabilization, noise, modern, combined, aa or reference, and write its report
 	@$(RUN) run $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
 
 studies: ## run all laptop studies, then answer the founding document's claims on one page

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import logging
+import math
 import os
 import re
 import shutil
@@ -82,8 +83,8 @@ class Page:
         effects = figures.effects(*part)
         _figure(effects, f"{key}-effects", f"{question.text} Effect of each level against the baseline, every seed")
         if effects is None:
-            seeds = {arm: set(tables.values(self.rows, arm, question.metric).index) for arm in arms.values()}
-            if any(seeds[question.baseline] & seeds[arm] for arm in seeds if arm != question.baseline):
+            reached = pd.concat([tables.values(self.rows, arm, question.metric) for arm in arms.values()])
+            if len(reached) and reached.eq(math.inf).all():
                 _text("*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*")
             else:
                 _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")

@@ -105,9 +105,7 @@ class TrialSpec:
     label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
     discriminator_norm: DiscriminatorNorm = _trick("own")  # "own" is the family's: batch norm in dc, none in fc
     r1_gamma: float = _trick(0.0, revision=2)  # weight of the penalty on D's gradient at real images
-    gradient_penalty: float = _trick(
-        0.0, revision=2
-    )  # weight of the penalty on D's gradient norm between real and fake
+    gradient_penalty: float = _trick(0.0, revision=2)  # likewise on the norm of D's gradient, between real and fake
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     code: str = _trick("", revision=2)  # hash of the user's own file that brings the architecture, loss or augmentation

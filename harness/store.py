@@ -278,7 +278,7 @@ class Store:
         except (UserError, TypeError) as error:
             raise error if isinstance(error, Damaged) else Damaged(path, str(error)) from None
         if spec.trial_id != trial_id:  # the name is the content's own checksum
-            revised = "it was made before a trick of its spec was revised (CHANGELOG.md), and its results are wrong"
+            revised = "it was made before a trick of its spec was revised (CHANGELOG.md), and its results may be wrong"
             raise Damaged(path, revised if trial_id == spec.former_id else f"it is the spec of trial {spec.trial_id}")
         return spec
 

@@ -3,6 +3,7 @@
 Imports nothing of the project but its error type.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -144,7 +145,7 @@ class TrialSpec:
         require("ema_kimg", 0 < self.ema_kimg < math.inf, "above 0 and finite")
         require("latent_std", 0 < self.latent_std < math.inf, "above 0 and finite")
         require("instance_noise", 0 <= self.instance_noise < math.inf, "at least 0 and finite")
-        require("seed", 0 <= self.seed < 2**31, "from 0 to 2147483647")
+        self._require_seed()
         require("world_size", self.world_size >= 1, "at least 1")
         for name in ("generator_steps", "discriminator_steps"):
             require(name, 1 <= getattr(self, name) <= 100, "from 1 to 100")
@@ -181,6 +182,9 @@ class TrialSpec:
     def _require(self, name: str, ok: bool, allowed: str) -> None:
         if not ok:
             raise UserError(f"{name}={getattr(self, name)!r} is out of range; allowed: {allowed}")
+
+    def _require_seed(self) -> None:
+        self._require("seed", 0 <= self.seed < 2**31, "from 0 to 2147483647")
 
     def _refuse_impossible_depths(self) -> None:
         """Refuse what architectures/dc.py could not build, without importing it, and torch with it.
@@ -299,6 +303,14 @@ class TrialSpec:
             "normalises hidden layers, and fc has none at generator_depth=0; allowed there: none",
         )
 
+    def at_seed(self, seed: int) -> "TrialSpec":
+        """The same trial with another seed. Only that is checked: all else was when this spec was made."""
+        other = copy.copy(self)
+        vars(other).pop("trial_id", None)
+        object.__setattr__(other, "seed", seed)
+        other._require_seed()
+        return other
+
     @property
     def augmentations(self) -> tuple[str, ...]:
         """The names in `augmentation`; none for "none"."""
@@ -331,9 +343,8 @@ class TrialSpec:
         A trick that was not there yet when it was written is off.
         """
         names, off = _field_types().keys(), _off(cls)
-        for name in values:
-            if name not in names:
-                raise unknown_name("spec field", name, sorted(names))
+        for name in sorted(values.keys() - names):
+            raise unknown_name("spec field", name, sorted(names))
         missing = sorted(names - values.keys() - off.keys())
         if missing:
             raise UserError(f"spec lacks the fields {', '.join(missing)}")
@@ -344,8 +355,14 @@ def _identity(spec: Any) -> dict[str, Any]:
     """The fields of a frozen dataclass without those that are off; revisions from 2 on of those that are on."""
     off = _off(type(spec))
     on = {name: value for name, value in spec.to_dict().items() if name not in off or value != off[name]}
-    revisions = {f.name: f.metadata.get("revision", 1) for f in dataclasses.fields(spec) if f.name in on}
-    return {**on, **{name + REVISION: number for name, number in revisions.items() if number > 1}}
+    return {**on, **{name + REVISION: number for name, number in _revised(type(spec)).items() if name in on}}
+
+
+@cache
+def _revised(kind: Any) -> Mapping[str, int]:
+    """Field -> its revision, of those that have had more than one."""
+    revisions = {f.name: f.metadata.get("revision", 1) for f in dataclasses.fields(kind)}
+    return {name: number for name, number in revisions.items() if number > 1}
 
 
 @cache

@@ -308,10 +308,12 @@ class Study:
         first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}
         wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
         self._refuse_shared_seeds(arms, first, wanted)
+        # Made with the highest seed, the only one that may be out of range: each further check would be the same.
+        specs = {arm: _spec(arm, {**v, "seed": first[arm] + wanted[arm] - 1}) for arm, v in arms.items()}
         return [
-            Cell(arm=arm, seed=seed, spec=_spec(arm, {**values, "seed": first[arm] + seed}))
+            Cell(arm=arm, seed=seed, spec=spec.at_seed(first[arm] + seed))
             for seed in range(max(wanted.values()))
-            for arm, values in arms.items()
+            for arm, spec in specs.items()
             if seed < wanted[arm]
         ]
 

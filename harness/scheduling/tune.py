@@ -13,6 +13,7 @@ import os
 import socket
 import tempfile
 import traceback
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -53,6 +54,9 @@ logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died."""
 
+TRIALS_A_TUNER = 1000
+"""Trials in one Tuner, or 20 times those that run at once where that is more. Tune keeps some 50 KB of each finished
+trial until its end; the next Tuner starts when all trials of the last one have ended."""
 
 Run: TypeAlias = Callable[[TrialSpec, TrialContext, Path | None], TrialResult]
 
@@ -96,22 +100,23 @@ def run_trials(
             trainable = tune.with_parameters(
                 _trainable, run=run, **_parcels(contexts, cluster.snapshots, travels=bool(cluster.address))
             )
-            tune.Tuner(
-                tune.with_resources(trainable, _shape_of(cluster)),
-                tune_config=tune.TuneConfig(
-                    search_alg=_Queue(desk),
-                    num_samples=-1,  # until the queue says that it is finished
-                    reuse_actors=True,
-                    max_concurrent_trials=workers or None,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=scratch,
-                    name="trials",
-                    verbose=0,
-                    callbacks=[_Watcher(desk)],  # a lost worker is the desk's to deal with: Tune's own way misses some
-                ),
-            ).fit()
+            while desk.waiting:
+                tune.Tuner(
+                    tune.with_resources(trainable, _shape_of(cluster)),
+                    tune_config=tune.TuneConfig(
+                        search_alg=_Queue(desk, max(TRIALS_A_TUNER, 20 * _places(cluster))),
+                        num_samples=-1,  # until the queue says that it is finished
+                        reuse_actors=True,
+                        max_concurrent_trials=workers or None,
+                        trial_dirname_creator=lambda trial: trial.trial_id,
+                    ),
+                    run_config=tune.RunConfig(
+                        storage_path=scratch,
+                        name=f"trials-{uuid.uuid4().hex[:8]}",
+                        verbose=0,
+                        callbacks=[_Watcher(desk)],  # a lost worker is the desk's to deal with: Tune's way misses some
+                    ),
+                ).fit()
         except tune.TuneError:
             if not desk.store_error:
                 raise
@@ -139,13 +144,24 @@ def _start_ray(cluster: Cluster, workers: int | None) -> None:
         ) from None
 
 
-def _shape_of(cluster: Cluster) -> Callable[[dict[str, Any]], tune.PlacementGroupFactory]:
-    """What a trial asks for, from its config; trials of one shape take over each other's processes."""
+def _rank(cluster: Cluster) -> dict[str, float]:
+    """What one rank of a trial asks for."""
     gpus = cluster.gpus_per_trial
     if gpus is None:
         gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
-    rank = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
+    return {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
+
+
+def _shape_of(cluster: Cluster) -> Callable[[dict[str, Any]], tune.PlacementGroupFactory]:
+    """What a trial asks for, from its config; trials of one shape take over each other's processes."""
+    rank = _rank(cluster)
     return lambda config: tune.PlacementGroupFactory([rank] * config["spec"].world_size)
+
+
+def _places(cluster: Cluster) -> int:
+    """How many ranks the nodes that are there now have room for."""
+    there = ray.cluster_resources()
+    return min(int(there.get(what, 0) / share) for what, share in _rank(cluster).items())
 
 
 def _parcels(contexts: Mapping[str, TrialContext], snapshots: Path | None, *, travels: bool) -> dict[str, Any]:
@@ -306,15 +322,18 @@ class _Desk:
 
 
 class _Queue(Searcher):
-    """Hands Tune one trial after the other, when there is room for it rather than all at once."""
+    """Hands Tune one trial after the other, when there is room for it rather than all at once; `most` in all."""
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: _Desk, most: int) -> None:
         super().__init__()
-        self.desk = desk
+        self.desk, self.left = desk, most
 
     def suggest(self, trial_id: str) -> Any:
+        if not self.left:
+            return Searcher.FINISHED
         spec = self.desk.next()
         if spec is not None:
+            self.left -= 1
             return {"spec": spec}
         # As long as one is out, it may come back: its worker may die. Tune does not ask again once it is told the end.
         return None if self.desk.waiting or self.desk.out else Searcher.FINISHED

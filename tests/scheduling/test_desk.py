@@ -22,7 +22,7 @@ def desk(tmp_path: Path) -> _Desk:
 
 
 def test_a_trial_whose_worker_died_is_next_and_the_end_is_not_told_before_it_is_in(desk: _Desk) -> None:
-    queue, (first, second, third) = _Queue(desk), specs(3)
+    queue, (first, second, third) = _Queue(desk, 100), specs(3)
     assert [queue.suggest(str(n))["spec"] for n in range(3)] == [first, second, third]
     assert queue.suggest("3") is None, "all are out, and may come back"
     desk.lost(second)
@@ -50,3 +50,14 @@ def test_a_trial_whose_worker_dies_again_and_again_has_failed(desk: _Desk) -> No
         desk.lost(spec)
     assert desk.store.read_result(spec.trial_id)["error"] == f"its worker died {WORKER_DEATHS + 1} times"
     assert desk.progress.failed == 1 and desk.next() != spec
+
+
+def test_a_tuner_ends_after_its_share_and_the_next_takes_what_is_left(desk: _Desk) -> None:
+    queue, (first, second, third) = _Queue(desk, 2), specs(3)
+    assert [queue.suggest(str(n))["spec"] for n in range(2)] == [first, second]
+    assert queue.suggest("2") == Searcher.FINISHED
+    desk.accept(result(spec=first))
+    desk.lost(second)
+    assert list(desk.waiting) == [second, third]
+    queue = _Queue(desk, 2)
+    assert [queue.suggest(str(n))["spec"] for n in range(2)] == [second, third]

@@ -212,6 +212,14 @@ def test_a_revised_trick_renames_the_trials_that_use_it() -> None:
     assert penalised.former_id == content_hash({"result_version": RESULT_VERSION, **told})
 
 
+def test_another_seed_is_another_trial_and_all_else_is_the_same() -> None:
+    spec = TrialSpec(**VALUES)
+    assert spec.trial_id and spec.at_seed(7) == TrialSpec(**{**VALUES, "seed": 7})
+    assert spec.at_seed(7).trial_id == TrialSpec(**{**VALUES, "seed": 7}).trial_id != spec.trial_id
+    with pytest.raises(UserError, match="seed=-1 is out of range"):
+        spec.at_seed(-1)
+
+
 def test_identity_does_not_depend_on_how_a_number_is_written() -> None:
     assert TrialSpec(**{**VALUES, "kimg": 50}).trial_id == TrialSpec(**VALUES).trial_id
     assert TrialSpec(**{**VALUES, "instance_noise": -0.0}).trial_id == TrialSpec(**VALUES).trial_id

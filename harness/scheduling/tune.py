@@ -54,6 +54,17 @@ logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died."""
 
+LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.TaskPlacementGroupRemoved,
+    ray.exceptions.OutOfMemoryError,
+)
+"""What Ray says of a task whose process or node is gone."""
+
+NODE_LOSS = 60.0
+"""Seconds until Ray surely knows that a node is gone; the ranks that talked to it know at once."""
+
 TRIALS_A_TUNER = 1000
 """Trials in one Tuner, or 20 times those that run at once where that is more. Tune keeps some 50 KB of each finished
 trial until its end; the next Tuner starts when all trials of the last one have ended."""
@@ -190,13 +201,13 @@ def _trainable(
             result = run(spec, here, snapshots)
         else:
             result = _run_gang(spec, here, snapshots, lambda: (context, ray.put(luggage), key))
-    except ray.exceptions.WorkerCrashedError:
+    except LOST:
         raise  # a rank died: the trial is started again, as it is when its own process dies
     except Exception as error:  # noqa: BLE001  whatever a trial dies of is its result, and is tried again next time
         result = TrialResult(
             spec=spec,
             status="failed",
-            error=f"{type(error).__name__}: {error}".splitlines()[0],
+            error=_first_line(error),
             provenance={**context.provenance, "traceback": traceback.format_exc()},
         )
     tune.report({"trial": spec.trial_id, "result": result})
@@ -229,12 +240,33 @@ def _run_gang(
             result = run_trial(spec, context, snapshots, ranks)
         ray.get(helpers)
         return result
-    except Exception:
-        ray.get(ray.wait(helpers, timeout=5)[0])  # where a rank died, that is the reason, and is raised instead
-        raise
+    except Exception as error:
+        raise RuntimeError(_reasons(error, helpers)) from error
     finally:
         for helper in helpers:
             ray.cancel(helper, force=True)
+
+
+def _reasons(error: Exception, helpers: list[Any]) -> str:
+    """Why a gang failed, rank by rank: what one rank dies of makes the others lose their connection to it.
+
+    Raises:
+        one of LOST: a rank's process or node is gone.
+    """
+    reasons = [f"rank 0: {_first_line(error)}"]
+    ended, _ = ray.wait(helpers, num_returns=len(helpers), timeout=NODE_LOSS)
+    for rank, helper in enumerate(helpers, 1):
+        if helper in ended:
+            try:
+                ray.get(helper)
+            except ray.exceptions.RayTaskError as theirs:
+                error.add_note(str(theirs))  # its traceback
+                reasons.append(f"rank {rank}: {_first_line(theirs.cause)}")
+    return "; ".join(reasons)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 @ray.remote(max_retries=0, max_calls=1)

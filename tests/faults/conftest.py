@@ -57,6 +57,22 @@ def knowing_store(cache: Path, extractor: object, tmp_path: Path) -> MakeStore:
     return make
 
 
+def new_snapshot(path: Path, process: Program) -> None:
+    """Wait until there is a snapshot at this path, other than the one there now."""
+    before, deadline = _when(path), time.monotonic() + PATIENCE
+    while _when(path) in (0, before):
+        assert time.monotonic() < deadline, f"no new snapshot in {PATIENCE} s"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+
+
+def _when(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def wait_for_trials(store: Path, number: int, process: Program) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -83,15 +99,16 @@ def outcome(store: Store, trial_id: str) -> tuple[bytes, str, str, bytes]:
     return store.read_weights(trial_id), curves, repr(scores), (folder / "samples.png").read_bytes()
 
 
-def starts(store: Path) -> list[tuple[str, str]]:
-    """(trial_id, node) of every start of a sleeper so far."""
+def starts(store: Path) -> list[tuple[str, str, str]]:
+    """(trial_id, node, its GPUs) of every start of a sleeper so far."""
     log = Path(f"{store}.log")
-    return [(line.split()[0], line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [(trial_id, node, gpus) for trial_id, node, gpus in (line.split(" ") for line in lines)]
 
 
 def executions(store: Path) -> Counter[str]:
     """How often each trial was started."""
-    return Counter(trial_id for trial_id, _ in starts(store))
+    return Counter(trial_id for trial_id, *_ in starts(store))
 
 
 def descendants(process: Program, name: str = "") -> list[psutil.Process]:

@@ -1,10 +1,10 @@
 """A program for the tests: trials that sleep instead of training, through the real Ray, Tune and store.
 
-    python -m tests.faults.sleepers STORE TRIALS SECONDS WORKERS [ADDRESS]
+    python -m tests.faults.sleepers STORE TRIALS SECONDS WORKERS [ADDRESS [GPUS_PER_TRIAL]]
 
-STORE.log gets a line, the trial's id and its node's, each time that a trial starts. As soon as STORE.hurry exists, none
-sleeps any longer. What is tested with it lies between the trials, so that nothing is lost by leaving out what happens
-inside them.
+STORE.log gets a line, the trial's id, its node's and its GPUs, each time that a trial starts. As soon as STORE.hurry
+exists, none sleeps any longer. What is tested with it lies between the trials, so that nothing is lost by leaving out
+what happens inside them.
 """
 
 import os
@@ -64,7 +64,8 @@ def sleep(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> Tri
     import ray
 
     with Path(context.provenance["log"]).open("a") as log:
-        log.write(f"{spec.trial_id} {ray.get_runtime_context().get_node_id()}\n")
+        node, gpus = ray.get_runtime_context().get_node_id(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        log.write(f"{spec.trial_id} {node} {gpus}\n")
     if context.data.path("train").read_text() != "data/key/train.npy":
         raise ValueError("this is not the data")
     ends, hurry = (
@@ -84,7 +85,7 @@ def sleep(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> Tri
     )
 
 
-def main(store: str, trials: str, seconds: str, workers: str, address: str = "") -> None:
+def main(store: str, trials: str, seconds: str, workers: str, address: str = "", gpus: str = "") -> None:
     wanted = specs(int(trials))
     place = Store(store, create=True)
     place.sweep()
@@ -106,7 +107,7 @@ def main(store: str, trials: str, seconds: str, workers: str, address: str = "")
             place,
             progress,
             int(workers) or None,
-            Cluster(address=address),
+            Cluster(address=address, gpus_per_trial=float(gpus) if gpus else None),
             run=sleep,
         )
     print(f"{progress.done} done, {progress.failed} failed", file=sys.stderr)

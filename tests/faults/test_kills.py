@@ -1,8 +1,5 @@
 """Processes of real trials, killed in mid-training under Ray Tune: replaced, and nothing in the result tells."""
 
-import time
-from pathlib import Path
-
 import pytest
 
 from harness.store import Store
@@ -11,30 +8,14 @@ from tests.faults.conftest import (
     TRAINERS,
     Launch,
     MakeStore,
-    Program,
     descendants,
     kill,
+    new_snapshot,
     outcome,
     whole_trials,
 )
 
 pytestmark = pytest.mark.slow  # real trials, three times Ray's start of a worker
-
-
-def new_snapshot(path: Path, process: Program) -> None:
-    """Wait until there is a snapshot at this path, other than the one there now."""
-    before, deadline = _when(path), time.monotonic() + PATIENCE
-    while _when(path) in (0, before):
-        assert time.monotonic() < deadline, f"no new snapshot in {PATIENCE} s"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-
-
-def _when(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
 
 
 def test_a_killed_process_of_a_trial_is_replaced_and_nothing_in_the_result_tells(

@@ -62,21 +62,22 @@ class Progress:
             self.scored[arm] += 1
         if self._live is None or status != "ok":
             outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error[:160]}"
-            self._print(f"{arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}")
+            self.say(f"{arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}")
 
     def lost(self, trial_id: str) -> None:
         """A trial's worker died, and the trial will begin again."""
         self.running.pop(trial_id, None)
         arm, seed = self.arms[trial_id]
-        self._print(f"{arm}, seed {seed}: its worker died; started again")
+        self.say(f"{arm}, seed {seed}: its worker died; started again")
 
-    def _print(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line, above the table where there is one."""
         ended = self.already_done + self.done + self.diverged + self.failed
         line = f"[{ended}/{self.total}] {line}"
         if self._live is None:
             print(line, file=self.stream, flush=True)
         else:
-            self._live.console.print(line, markup=False, highlight=False)  # above the table
+            self._live.console.print(line, markup=False, highlight=False)
 
     def eta(self) -> str:
         """The time left, from the pace so far."""

@@ -108,6 +108,7 @@ def run_trials(
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
             _start_ray(cluster, workers)
+            _require_room(max((spec.world_size for spec in desk.waiting), default=1), cluster, progress)
             trainable = tune.with_parameters(
                 _trainable, run=run, **_parcels(contexts, cluster.snapshots, travels=bool(cluster.address))
             )
@@ -173,6 +174,16 @@ def _places(cluster: Cluster) -> int:
     """How many ranks the nodes that are there now have room for."""
     there = ray.cluster_resources()
     return min(int(there.get(what, 0) / share) for what, share in _rank(cluster).items())
+
+
+def _require_room(ranks: int, cluster: Cluster, progress: Progress) -> None:
+    """Refuse, or say on a cluster, which may grow, that a trial of so many ranks has no room."""
+    if (places := _places(cluster)) < ranks:
+        asked = " and ".join(f"{share:g} {what}" for what, share in _rank(cluster).items())
+        room = f"a trial of {ranks} rank{'s' * (ranks > 1)} asks for {asked} a rank, and there is room for {places}"
+        if not cluster.address:
+            raise UserError(f"{room}; allowed: fewer ranks, or a smaller --gpus-per-trial")
+        progress.say(f"waiting for nodes: {room}")
 
 
 def _parcels(contexts: Mapping[str, TrialContext], snapshots: Path | None, *, travels: bool) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Campaign:
         self.counts["drivers started"] += 1
         command = [sys.executable, "-m", TRAINERS, str(store), str(self.seeds), str(WORKERS)]
         with store.with_suffix(".log").open("ab") as log:
-            driver = subprocess.Popen(command, stderr=log, start_new_session=True)
+            driver = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self.started.add(psutil.Process(driver.pid))
         return driver
 

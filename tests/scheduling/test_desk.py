@@ -1,12 +1,16 @@
 """The driver's side of a run, without Ray around it: what goes out, what comes back, what comes back once more."""
 
+import io
 from pathlib import Path
 
 import pytest
+import ray
 from ray.tune.search import Searcher
 
+from harness.errors import UserError
+from harness.scheduling.cluster import Cluster
 from harness.scheduling.progress import Progress
-from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue
+from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue, _require_room
 from harness.store import Store
 from tests.faults.sleepers import PROTOCOL_ID, specs
 from tests.unit.test_store import result
@@ -61,3 +65,19 @@ def test_a_tuner_ends_after_its_share_and_the_next_takes_what_is_left(desk: _Des
     assert list(desk.waiting) == [second, third]
     queue = _Queue(desk, 2)
     assert [queue.suggest(str(n))["spec"] for n in range(2)] == [second, third]
+
+
+def test_ranks_without_room_are_refused_here_and_waited_for_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would wait for ever, and say nothing."""
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
+    progress = Progress(title="t", total=1, already_done=0, arms={}, workers=1, stream=io.StringIO())
+    with pytest.raises(UserError, match="a trial of 2 ranks asks for 1 CPU and 1 GPU a rank, and there is room for 1"):
+        _require_room(2, Cluster(), progress)
+    _require_room(2, Cluster(gpus_per_trial=0.5), progress)
+    _require_room(4, Cluster(gpus_per_trial=0), progress)
+    with pytest.raises(UserError, match="5 ranks asks for 1 CPU a rank, and there is room for 4"):
+        _require_room(5, Cluster(gpus_per_trial=0), progress)
+    assert not progress.stream.getvalue()
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {})
+    _require_room(1, Cluster(address="host:1"), progress)
+    assert "waiting for nodes: a trial of 1 rank asks for 1 CPU a rank" in progress.stream.getvalue()

@@ -12,7 +12,7 @@ from architectures import fc
 from architectures.contract import require
 from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
-from harness.scheduling.runner import SMALL_FILES, default_workers, is_sequential, make_plan
+from harness.scheduling.runner import SMALL_FILES, default_workers, is_sequential, make_plan, run_study
 from harness.scheduling.until_answered import run_until_answered
 from harness.spec import TrialSpec
 from harness.store import Store
@@ -120,3 +120,9 @@ def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) 
         UserError, match="arm 'shallow' cannot be built: generator_depth=3 is not possible; allowed: at most 1"
     ):
         make_plan(own, "smoke", 1, None)
+
+
+def test_fewer_workers_than_a_trial_has_ranks_are_refused(tmp_path) -> None:
+    two = replace(NOISE, baselines={name: {**base, "world_size": 2} for name, base in NOISE.baselines.items()})
+    with pytest.raises(UserError, match="workers=1 is out of range; allowed: at least 2, the ranks of one trial"):
+        run_study(two, "smoke", 1, Store(tmp_path / "s", create=True), 1, print)

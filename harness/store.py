@@ -110,15 +110,23 @@ class Store:
         marker = self.root / "store.json"
         try:
             found = json.loads(marker.read_text())
+            if not isinstance(found, dict):
+                raise ValueError("it holds something else")
         except (FileNotFoundError, NotADirectoryError):
-            if not create:
+            if self._holds_trials():
+                self._restore(marker, "gone", create=create)
+            elif create:
+                self._make(marker)
+            else:
                 raise UserError(
                     f"no store at {self.root}; name another with --store, or run a study to make one"
                 ) from None
-            self._make(marker)
             return
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {marker}: {error}; name another store with --store") from None
+            if isinstance(error, OSError) or not self._holds_trials():
+                raise UserError(f"cannot read {marker}: {error}; name another with --store") from None
+            self._restore(marker, f"damaged ({error})", create=create)
+            return
         version, layout = found.get("result_version"), found.get("format")
         if (version, layout) != (RESULT_VERSION, FORMAT):
             raise UserError(
@@ -143,6 +151,17 @@ class Store:
                 f"cannot make a store at {self.root}: {error.strerror}; name another with --store"
             ) from None
 
+    def _holds_trials(self) -> bool:
+        return any((self.root / "trials" / trial_id / "result.json").exists() for trial_id in self.trial_ids())
+
+    def _restore(self, marker: Path, harm: str, *, create: bool) -> None:
+        """Make store.json again; all that it says of the trials, each of them says itself."""
+        if not create:
+            raise UserError(f"{marker} is {harm}; the trials are as they were: the next `run` makes it again")
+        if marker.exists():
+            self._set_aside(marker)
+        self._write_json(marker, {"format": FORMAT, "result_version": RESULT_VERSION})
+
     def _refuse_unwritable(self) -> None:
         probe = self.root / f".probe-{uuid.uuid4().hex}"
         try:
@@ -156,7 +175,8 @@ class Store:
     def remove_if_unused(self) -> None:
         """Take a store away that was made for nothing: without plan, trials, downloads and extractors."""
         if not any(self._list(place) for place in ("plans", "trials", "cache/downloads", "cache/extractors")):
-            shutil.rmtree(self.root, ignore_errors=True)
+            with contextlib.suppress(UserError), self.claims.all():  # another process may be about to use it
+                shutil.rmtree(self.root, ignore_errors=True)
 
     # ---- places ----
 
@@ -213,7 +233,8 @@ class Store:
             return
         if status is None and final.exists():
             self._set_aside(final)
-        staging = final.parent / f".{trial_id}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        # Both are swept up by the next run where this process is killed.
+        staging, replaced = (final.parent / f".{trial_id}-{os.getpid()}-{uuid.uuid4().hex[:8]}" for _ in range(2))
         try:
             staging.mkdir(parents=True)
             files = {"spec.json": _json_bytes(result.spec.to_dict())}
@@ -242,9 +263,8 @@ class Store:
             for name, content in files.items():
                 _write_synced(staging / name, content)
             if final.exists():  # a failed trial, tried again
-                final.rename(staging / "replaced")
+                final.rename(replaced)
             staging.rename(final)
-            shutil.rmtree(final / "replaced", ignore_errors=True)
             _sync_folder(final.parent)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -252,6 +272,7 @@ class Store:
             raise _explained(error, self.root) from None
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
 
     def add_scores(self, trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> None:
         """Add the scores of a stored trial under a further protocol; those it has are never replaced."""
@@ -286,10 +307,11 @@ class Store:
         """protocol_id -> (protocol, scores) of a stored trial; empty for one that diverged or failed."""
         found = {}
         for path in sorted((self.trial_folder(trial_id) / "scores").glob("[!.]*")):
-            if _SEAL not in _read_json(path):  # written before there were seals: listed with the others
-                self._read_listed(trial_id, f"scores/{path.name}")
             content = _read_sealed(path)
-            protocol = ScoreProtocol.from_dict(content["protocol"])
+            try:
+                protocol, _ = ScoreProtocol.from_dict(content["protocol"]), content["scores"]
+            except (UserError, KeyError, TypeError, AttributeError):
+                raise Damaged(path, "it holds something else") from None
             if path.name != f"{protocol.protocol_id}.json":
                 raise Damaged(path, f"it holds scores of protocol {protocol.protocol_id}")
             if content.get("trial_id", trial_id) != trial_id:
@@ -413,9 +435,14 @@ class Store:
     def _check_documents(self) -> Iterator[Damaged]:
         for path in (*self._list("references"), *self._list("plans")):
             try:
-                _read_sealed(path)
+                if path.parent.name == "plans":
+                    _read_plan(path)
+                else:
+                    self.read_reference(path.stem)
             except Damaged as error:
                 yield error
+            except UserError:
+                yield Damaged(path, "its name is not that of a protocol")
 
     def set_aside_damaged(self, trial_ids: Iterable[str]) -> dict[str, str]:
         """Move each of these trials that is damaged into the quarantine, so that it can be run again.
@@ -429,11 +456,14 @@ class Store:
             folder = self.trial_folder(trial_id)
             if not os.path.lexists(folder) or not self.claims.take(trial_id):
                 continue  # nothing there, or a live process is at it
-            if damages := self.verify(trial_id):
-                lines[trial_id] = self._set_aside_line(folder, damages)
-            self.claims.give_back(trial_id)
+            try:
+                if damages := self.verify(trial_id):
+                    lines[trial_id] = self._set_aside_line(folder, damages)
+            finally:
+                self.claims.give_back(trial_id)
         for damage in list(self._check_documents()):
-            lines[str(damage.path.relative_to(self.root))] = self._set_aside_line(damage.path, [damage])
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                lines[str(damage.path.relative_to(self.root))] = self._set_aside_line(damage.path, [damage])
         return lines
 
     def _set_aside_line(self, path: Path, damages: list[Damaged]) -> str:
@@ -445,6 +475,8 @@ class Store:
         try:
             target.parent.mkdir(exist_ok=True)
             path.rename(target)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise _explained(error, self.root) from None
         return target
@@ -459,19 +491,28 @@ class Store:
     def read_reference(self, protocol_id: str) -> dict[str, float]:
         """The scores of real images under a protocol; empty where they were not computed."""
         path = self._reference_path(protocol_id)
-        return _read_sealed(path)["scores"] if path.exists() else {}
+        if not path.exists():
+            return {}
+        content = _read_sealed(path)
+        try:
+            found, scores = ScoreProtocol.from_dict(content["protocol"]).protocol_id, content["scores"]
+        except (UserError, KeyError, TypeError, AttributeError):
+            raise Damaged(path, "it holds something else") from None
+        if found != protocol_id:
+            raise Damaged(path, f"it is the reference of protocol {found}")
+        return scores
 
     def _reference_path(self, protocol_id: str) -> Path:
         return self.root / "references" / f"{_checked('protocol id', protocol_id, _PROTOCOL_ID)}.json"
 
     def write_plan(self, study: str, profile: str, plan: Mapping[str, Any]) -> None:
-        """Keep which trial fills which cell of a study: {"study", "profile", "protocol_id", "cells": [...]}."""
-        self._write_json(self._plan_path(study, profile), dict(plan))
+        """Keep which trial fills which cell of a study: {"protocol_id", "cells": [...], ...}, and what it is of."""
+        self._write_json(self._plan_path(study, profile), {**plan, "study": study, "profile": profile})
 
     def read_plan(self, study: str, profile: str) -> dict[str, Any] | None:
         """The plan of the study's last run at this profile; None if it never ran here."""
         path = self._plan_path(study, profile)
-        return _read_sealed(path) if path.exists() else None
+        return _read_plan(path) if path.exists() else None
 
     def plan_was_lost(self, study: str, profile: str) -> bool:
         """Whether a plan of the study at this profile was damaged and is now in the quarantine."""
@@ -480,7 +521,7 @@ class Store:
 
     def read_plans(self) -> list[dict[str, Any]]:
         """Every plan in the store, by name."""
-        return [_read_sealed(path) for path in self._list("plans")]
+        return [_read_plan(path) for path in self._list("plans")]
 
     def digest(self, study: str, profile: str) -> str:
         """SHA-256 of what a report of the study at this profile is made from: its plan, results and scores.
@@ -532,18 +573,25 @@ class Store:
             Place -> bytes that were freed there.
 
         Raises:
-            UserError: a live process is running trials in this store.
+            UserError: a live process is at work in this store.
         """
         freed: dict[str, int] = {}
         with self.claims.all():
             for place, term in KEPT.items():
                 paths = [p for p in (self.root / place).glob("*") if not p.name.endswith(".lock")]
                 if term == "until the trial is done":
-                    paths = [p for p in paths if self.status(p.name[:16]) in ("ok", "diverged")]
+                    paths = [p for p in paths if self._needs_no_snapshot(p.name)]
                 elif term != "until pruned" and not (term == "until pruned on request" and quarantine):
                     continue
                 freed[place] = sum(map(_remove, paths))
         return freed
+
+    def _needs_no_snapshot(self, name: str) -> bool:
+        """Whether a file of cache/snapshots is of a trial that is done, or half-written, while no trial runs."""
+        trial_id = name.lstrip(".")[:16]
+        if not re.fullmatch(_TRIAL_ID, trial_id):
+            return False
+        return name.startswith(".") or self.status(trial_id) in ("ok", "diverged")
 
     def _list(self, folder: str) -> list[Path]:
         """What is in a folder of the store, hidden files apart, sorted."""
@@ -576,6 +624,7 @@ class Claims:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._held: set[str] = set()
+        self._at_work = 0  # how often this process has said so
 
     def take(self, trial_id: str) -> bool:
         """Claim the trial; False where this or another live process has it already."""
@@ -589,6 +638,18 @@ class Claims:
         return True
 
     @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep others from claiming everything, from the first look at the store on, before any trial is claimed."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_SH, 1, _AT_WORK)
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _AT_WORK)
+
+    @contextlib.contextmanager
     def all(self) -> Iterator[None]:
         """Claim every trial at once, so that nobody starts one meanwhile.
 
@@ -596,11 +657,11 @@ class Claims:
             UserError: somebody has one.
         """
         try:
-            if self._held:
+            if self._held or self._at_work:
                 raise BlockingIOError
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise UserError("a live process is running trials in this store; wait for it, or stop it") from None
+            raise UserError("a live process is at work in this store; wait for it, or stop it") from None
         try:
             yield
         finally:
@@ -616,8 +677,12 @@ class Claims:
 _claims = cache(Claims)
 
 
+_AT_WORK = 1 << 62
+"""The byte behind those of all trials."""
+
+
 def _place(trial_id: str) -> int:
-    return int(trial_id, 16) >> 1  # a file's offsets have 63 bits
+    return int(trial_id, 16) >> 2  # a file's offsets have 63 bits
 
 
 def _stats(folder: Path | str) -> Iterator[tuple[str | int, ...]]:
@@ -660,7 +725,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise Damaged(path, f"it cannot be read ({error.strerror})") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Damaged(path, "it is not JSON, or cut off") from None
     if not isinstance(content, dict):
         raise Damaged(path, "it holds something else")
@@ -668,11 +733,25 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_sealed(path: Path) -> dict[str, Any]:
-    """The content under the seal; one without a seal was written before there were any, and passes."""
+    """The content under the seal."""
     content = _read_json(path)
     seal = content.pop(_SEAL, None)
-    if seal is not None and seal != content_hash(content, 64):
-        raise Damaged(path, "its checksum differs")
+    try:
+        ours = content_hash(content, 64)
+    except (ValueError, RecursionError):  # a number that is none: never written here
+        ours = ""
+    if not ours or seal != ours:
+        raise Damaged(path, "its checksum differs" if seal else "it has no checksum")
+    return content
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    content = _read_sealed(path)
+    study, profile = content.get("study"), content.get("profile")
+    if not isinstance(study, str) or not isinstance(profile, str) or not isinstance(content.get("cells"), list):
+        raise Damaged(path, "it holds something else")
+    if path.name != f"{_plan_name(study, profile)}.json":
+        raise Damaged(path, f"it is the plan of {study} ({profile})")
     return content
 
 

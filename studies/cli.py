@@ -77,8 +77,10 @@ def plan(
     num_seeds = len({cell.seed for cell in made.cells})
     images = sum(spec.kimg for spec in made.pending())
     typer.echo(f"{study.name} ({profile}): {study.title}")
-    typer.echo(f"  {len(made.arms)} arms × {num_seeds} seeds = {len(made.specs)} trials, {len(made.done)} of them done")
-    typer.echo(f"  {images:,.0f} kimg to train on, {made.profile.num_generated:,} images scored a trial")
+    done = len(made.specs) - len(made.pending())
+    typer.echo(f"  {len(made.arms)} arms × {num_seeds} seeds = {len(made.specs)} trials, {done} of them done")
+    kimg = f"{images:,.1f}".removesuffix(".0")
+    typer.echo(f"  {kimg} kimg to train on, {made.profile.num_generated:,} images scored a trial")
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
     typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
@@ -130,23 +132,24 @@ def run(
     from harness.scheduling.until_answered import run_until_answered
 
     try:
-        workers = default_workers(cluster) if workers is None else workers
-        if until_answered:
-            complete = run_until_answered(
-                study,
-                profile,
-                opened,
-                workers,
-                _say,
-                cluster,
-                budget_seconds=budget_seconds,
-                extractor_weights=extractor_weights,
-            )
-        else:
-            complete = run_study(
-                study, profile, seeds, opened, workers, _say, cluster, extractor_weights=extractor_weights
-            )
-        _report(study, profile, opened, unless_unchanged=True)
+        with opened.claims.at_work():
+            workers = default_workers(cluster) if workers is None else workers
+            if until_answered:
+                complete = run_until_answered(
+                    study,
+                    profile,
+                    opened,
+                    workers,
+                    _say,
+                    cluster,
+                    budget_seconds=budget_seconds,
+                    extractor_weights=extractor_weights,
+                )
+            else:
+                complete = run_study(
+                    study, profile, seeds, opened, workers, _say, cluster, extractor_weights=extractor_weights
+                )
+            _report(study, profile, opened, unless_unchanged=True)
     except KeyboardInterrupt:
         _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
         raise typer.Exit(130) from None
@@ -198,16 +201,17 @@ def score(
     from harness.scheduling.runner import default_workers
 
     try:
-        protocol_id = rescore(
-            study,
-            profile,
-            opened,
-            extractor=protocol,
-            num_generated=num_generated,
-            workers=(default_workers() or 1) if workers is None else workers,
-            say=_say,
-            extractor_weights=extractor_weights,
-        )
+        with opened.claims.at_work():
+            protocol_id = rescore(
+                study,
+                profile,
+                opened,
+                extractor=protocol,
+                num_generated=num_generated,
+                workers=(default_workers() or 1) if workers is None else workers,
+                say=_say,
+                extractor_weights=extractor_weights,
+            )
     except KeyboardInterrupt:
         _say(f"interrupted: scores so far are kept in {store}; the same command goes on from there")
         raise typer.Exit(130) from None
@@ -225,7 +229,10 @@ def check(store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_ST
         typer.echo(f"{damage.path.relative_to(opened.root)}: {damage.reason}")
     typer.echo(f"{opened.root}: {opened.summary()}; {len(damages) or 'nothing'} damaged")
     if damages:
-        typer.echo("the next `run` of a study sets its damaged trials aside, in quarantine/, and makes them again")
+        typer.echo(
+            "the next `run` of a study sets its damaged trials aside, in quarantine/, and makes them again; damaged "
+            "plans and references go there, too; what belongs to no study is yours to move away"
+        )
         raise typer.Exit(1)
 
 

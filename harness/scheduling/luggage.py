@@ -4,6 +4,7 @@ Prepared data, the extractor and the features of the reference lie in the store'
 from file name to bytes, through Ray's object store, and land in a folder of the node that is named by their content.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -62,10 +63,17 @@ def node_folder() -> Path:
 
 
 def unpack(luggage: Luggage, key: str, folder: Path) -> Path:
-    """Write the files below `folder`/`key`, whole or not at all; where they are already, just say where."""
+    """Write the files below `folder`/`key`, whole or not at all; where they are already, just say where.
+
+    Something that cleans temporary folders may have taken one of them: then all go aside, and are written again.
+    """
     target = folder / key
-    if target.exists():
+    if _is_whole(target, luggage):
         return target
+    if target.exists():
+        aside = folder / f".{key}-{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(OSError):  # another process was faster
+            shutil.rmtree(target.rename(aside))
     staging = folder / f".{key}-{uuid.uuid4().hex[:8]}"
     try:
         for name, content in luggage.items():
@@ -77,11 +85,18 @@ def unpack(luggage: Luggage, key: str, folder: Path) -> Path:
         try:
             staging.rename(target)
         except OSError:
-            if not target.exists():  # where it does, another process was faster
+            if not _is_whole(target, luggage):  # where it is, another process was faster
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _is_whole(target: Path, luggage: Luggage) -> bool:
+    try:
+        return all((target / name).stat().st_size == content.size for name, content in luggage.items())
+    except OSError:
+        return False
 
 
 def at_home(context: TrialContext, cache: Path) -> TrialContext:

@@ -1,19 +1,12 @@
 """Scores under a further protocol for trials that are already in the store. Nothing is trained, no weights change."""
 
-import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from harness.errors import UserError
 from harness.scheduling.runner import Say, require_samples, scoring_contexts
-from harness.scheduling.trial import TrialContext, score_weights
-from harness.scoring.fidelity import NonFiniteSamples
-from harness.spec import ScoreProtocol, TrialSpec
+from harness.scheduling.scoring_pool import score_stored
+from harness.spec import ScoreProtocol
 from harness.store import Store
 from harness.study import Study
 
@@ -63,48 +56,12 @@ def rescore(
     specs = {trial_id: store.read_spec(trial_id) for trial_id in finished}
     contexts = scoring_contexts(study, specs.values(), extractor, number, store, say, extractor_weights)
     protocols = {trial_id: contexts[spec.data_fingerprint].protocol for trial_id, spec in specs.items()}
-    pending = [trial_id for trial_id in finished if not store.is_done(trial_id, protocols[trial_id].protocol_id)]
     for protocol in dict.fromkeys(protocols.values()):
         say(f"protocol {protocol.protocol_id}: {protocol.describe()}")
+    pending = [spec for trial_id, spec in specs.items() if not store.is_done(trial_id, protocols[trial_id].protocol_id)]
     say(f"{len(pending)} of {len(finished)} finished trials to score, {workers} at once")
-    protocol_id = protocols[finished[0]].protocol_id
-    if not pending:
-        return protocol_id
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process in which torch has run threads may hang
-    pool = ProcessPoolExecutor(
-        min(workers, len(pending)), mp_context=spawn, initializer=_take_gpu, initargs=(spawn.Value("i"),)
-    )
-    try:
-        jobs = {pool.submit(_score, specs[i], contexts[specs[i].data_fingerprint], store): i for i in pending}
-        for done, job in enumerate(as_completed(jobs), 1):
-            trial_id = jobs[job]
-            try:
-                scores = job.result()
-            except NonFiniteSamples:  # one of more samples than there were when it was trained
-                say(f"  {done}/{len(pending)} {trial_id}: a sample is not finite, and so there is no score")
-                continue
-            store.add_scores(trial_id, protocols[trial_id], scores)
-            say(f"  {done}/{len(pending)} {trial_id}: FID {scores['fid']:.2f}")
-    except BrokenProcessPool:
-        raise UserError(
-            f"a process that scored died (for want of memory?); scores so far are kept: try again with fewer than "
-            f"{workers} workers"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return protocol_id
-
-
-def _take_gpu(turn: Any) -> None:
-    """Give this process the GPU whose turn it is, where there are any; several may share one."""
-    if count := torch.cuda.device_count():
-        with turn.get_lock():
-            mine, turn.value = turn.value % count, turn.value + 1
-        torch.cuda.set_device(mine)
-
-
-def _score(spec: TrialSpec, context: TrialContext, store: Store) -> dict[str, float]:
-    return score_weights(spec, store.read_weights(spec.trial_id), context)
+    score_stored(pending, contexts, store, workers, say)
+    return protocols[finished[0]].protocol_id
 
 
 def choose_protocol(study: Study, profile_name: str, store: Store, name: str) -> None:

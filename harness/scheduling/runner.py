@@ -18,6 +18,7 @@ from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
+from harness.scheduling.scoring_pool import score_stored
 from harness.scheduling.trial import GRID, TrialContext
 from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
@@ -52,7 +53,7 @@ class Plan:
     profile: Profile
     cells: list[Cell]
     ceilings: dict[str, TrialSpec]  # baseline -> its first seed's generator, to be scored untrained
-    done: set[str]  # trial_ids that the store already holds
+    done: set[str]  # trial_ids that the store already holds, untrained generators' too
     core_seconds_per_trial: float
     measured: bool  # whether that comes from trials in the store, rather than from the profile's guess
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
@@ -72,8 +73,10 @@ class Plan:
         return [spec for trial_id, spec in self.specs.items() if trial_id not in self.done]
 
     def bytes_left(self) -> int:
-        """What the pending trials will leave on disk, in bytes, at most."""
-        return sum(self.bytes_of[c.arm] for c in self.cells if c.spec.trial_id not in self.done)
+        """What the pending trials and untrained generators will leave on disk, in bytes, at most."""
+        arms = {spec.trial_id: arm for arm, spec in self.ceilings.items()}
+        arms |= {cell.spec.trial_id: cell.arm for cell in self.cells}
+        return sum(self.bytes_of[arm] for trial_id, arm in arms.items() if trial_id not in self.done)
 
     def seconds_left(self, workers: int | None) -> float:
         """A rough guess at the wall-clock time of what is pending; None workers count as one."""
@@ -117,19 +120,17 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
 
         cells = study.expand(profile, seeds, fingerprint)
     bytes_of = _refuse_impossible(cells, num_images)
-    done = set()
-    if store is not None:
-        done = {c.spec.trial_id for c in cells if store.status(c.spec.trial_id) in ("ok", "diverged")}
+    ceilings = {
+        c.arm: replace(c.spec, kimg=0.0) for c in reversed(cells) if c.arm in study.baselines and c.spec.world_size == 1
+    }
+    wanted = {spec.trial_id for spec in (*(c.spec for c in cells), *ceilings.values())}
+    done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
     seconds = _seconds_of_like_trials(store, cells)
     return Plan(
         study=study,
         profile=profile,
         cells=cells,
-        ceilings={
-            c.arm: replace(c.spec, kimg=0.0)
-            for c in reversed(cells)
-            if c.arm in study.baselines and c.spec.world_size == 1
-        },
+        ceilings=ceilings,
         done=done,
         core_seconds_per_trial=seconds or profile.core_seconds_per_trial,
         measured=seconds is not None,
@@ -177,7 +178,7 @@ def run_study(
     specs = {**plan.specs, **{spec.trial_id: spec for spec in plan.ceilings.values()}}
     former = {spec.former_id for spec in specs.values()} - specs.keys()
     for name, damage in store.set_aside_damaged([*specs, *former]).items():
-        say(f"{name} was {damage}; it is made again")
+        say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     store.require_free(plan.bytes_left())
@@ -196,8 +197,6 @@ def run_study(
         study.name,
         profile_name,
         {
-            "study": study.name,
-            "profile": profile_name,
             "protocol_id": protocols[plan.cells[0].spec.data_fingerprint],
             "sequential": sequential or is_sequential(store, study.name, profile_name),
             "cells": [
@@ -212,6 +211,11 @@ def run_study(
             "ceilings": {name: spec.trial_id for name, spec in plan.ceilings.items()},
         },
     )
+    unscored = [spec for spec in pending if store.status(spec.trial_id) == "ok"]
+    if unscored:  # under another protocol, perhaps by other versions of the libraries: their weights are there
+        say(f"{len(unscored)} finished trials have no scores under this protocol; scoring them, none is trained again")
+        score_stored(unscored, contexts, store, workers or len(os.sched_getaffinity(0)), say)
+        pending = [spec for spec in pending if spec not in unscored]
     if not pending:
         say(f"all {len(plan.specs)} trials of {study.name} ({profile_name}) are done")
         return True

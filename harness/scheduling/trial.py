@@ -204,6 +204,7 @@ def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, 
         "torch": torch.__version__,
         "device": device,
         "extractor": context.protocol.extractor_hash,
+        "online": context.online.weights_hash if context.online else "",
     }
 
 

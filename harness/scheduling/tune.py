@@ -129,6 +129,8 @@ def run_trials(
                         callbacks=[_Watcher(desk)],  # a lost worker is the desk's to deal with: Tune's way misses some
                     ),
                 ).fit()
+                if desk.out:  # Tune ends early at SIGUSR1, by which batch systems tell that time is up
+                    raise KeyboardInterrupt
         except tune.TuneError:
             if not desk.store_error:
                 raise
@@ -249,7 +251,7 @@ def _run_gang(
     try:
         with join(0, spec.world_size, rendezvous, _device()) as ranks:
             result = run_trial(spec, context, snapshots, ranks)
-        ray.get(helpers)
+        ray.wait(helpers, num_returns=len(helpers), timeout=5)  # they part; what is left is ended below
         return result
     except Exception as error:
         raise RuntimeError(_reasons(error, helpers)) from error

@@ -58,13 +58,13 @@ def run_until_answered(
     ends = time.monotonic() + budget_seconds
     resolved = study.at(profile_name)
     for name, damage in store.set_aside_damaged(()).items():  # a plan, that is: it is read before the first run
-        say(f"{name} was {damage}; it is made again")
+        say(f"{name} was {damage}")
     seeds = _seeds_so_far(resolved, profile_name, store)
     while True:
         plan = make_plan(study, profile_name, seeds, store)
         takes = plan.seconds_left(workers)
         if takes > ends - time.monotonic():
-            if not plan.done:
+            if len(plan.pending()) == len(plan.specs):
                 raise UserError(
                     f"budget={budget_seconds:g} s is too short for the first {FEWEST_FOR_A_CLAIM} seeds, which take "
                     f"about {duration(takes)}"

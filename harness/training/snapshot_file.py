@@ -54,6 +54,15 @@ def decode_snapshot(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot,
     digest, _, body = data.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise UnusableSnapshot("the snapshot is damaged: its checksum is wrong")
+    try:
+        return _decode(body, made_for)
+    except UnusableSnapshot:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
+        raise UnusableSnapshot(f"the snapshot holds something else: {type(error).__name__}: {error}") from None
+
+
+def _decode(body: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot, dict[str, float]]:
     content, _, tensors = body.partition(b"\n")
     found = json.loads(content)
     if found["format"] != FORMAT:

@@ -81,3 +81,24 @@ def test_ranks_without_room_are_refused_here_and_waited_for_on_a_cluster(monkeyp
     monkeypatch.setattr(ray, "cluster_resources", lambda: {})
     _require_room(1, Cluster(address="host:1"), progress)
     assert "waiting for nodes: a trial of 1 rank asks for 1 CPU a rank" in progress.stream.getvalue()
+
+
+def test_what_is_over_may_be_claimed_again(desk: _Desk) -> None:
+    """A trial that failed, say, and that this or another process tries again."""
+    first, second, _ = specs(3)
+    for _ in range(2):
+        desk.next()
+    assert not desk.store.claims.take(first.trial_id)
+    desk.accept(result(spec=first, status="failed"))
+    assert desk.store.claims.take(first.trial_id)
+    desk.close()
+    assert desk.store.claims.take(second.trial_id), "what did not finish is given back in the end"
+    desk.store.claims.give_back(first.trial_id, second.trial_id)
+
+
+def test_what_another_process_finished_is_counted_and_not_claimed(desk: _Desk) -> None:
+    first, second, _ = specs(3)
+    desk.store.write(result(spec=first))
+    assert desk.next() == second and desk.progress.done == 1
+    assert desk.store.claims.take(first.trial_id)
+    desk.store.claims.give_back(first.trial_id)

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from harness.analysis import results
 from harness.errors import UserError
-from harness.scheduling.rescoring import _take_gpu, choose_protocol, rescore
-from harness.scheduling.runner import make_plan, scoring_contexts
+from harness.scheduling.rescoring import choose_protocol, rescore
+from harness.scheduling.runner import make_plan, run_study, scoring_contexts
+from harness.scheduling.scoring_pool import _take_gpu
 from harness.scheduling.trial import TrialContext, run_trial, score_weights
 from harness.scoring.extractors import Extractor
+from harness.spec import TrialSpec
 from harness.store import Store, TrialResult
 from harness.study import Study
 from studies.noise import NOISE
@@ -137,3 +139,20 @@ def test_a_store_without_the_study_says_so(tmp_path: Path) -> None:
     Store(tmp_path / "store", create=True)
     done = CliRunner().invoke(app, ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")])
     assert isinstance(done.exception, UserError) and "has no finished trial" in str(done.exception)
+
+
+def test_a_run_under_another_protocol_scores_what_is_there_and_trains_nothing_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade of a library that computes scores."""
+    trained: list[TrialSpec] = []
+    monkeypatch.setattr("harness.scheduling.tune.run_trials", lambda specs, *_: trained.extend(specs))
+    study = replace(STUDY, profiles=(replace(STUDY.profiles[0], num_generated=80),))
+    weights = {trial_id: store.read_weights(trial_id) for trial_id in finished(store)}
+    lines: list[str] = []
+    run_study(study, "smoke", 1, store, 2, lines.append)
+    assert len(weights) == 2 and "2 finished trials have no scores under this protocol" in "".join(lines)
+    assert [spec.kimg for spec in trained] == [0.0] * 3, "the untrained generators are all that is missing"
+    for trial_id, content in weights.items():
+        assert 80 in {protocol.num_generated for protocol, _ in store.read_scores(trial_id).values()}
+        assert store.read_weights(trial_id) == content

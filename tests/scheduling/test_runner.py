@@ -35,7 +35,9 @@ def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
         spec = next(cell.spec for cell in plan.cells if cell.arm == arm)
         rest = plan.bytes_of[arm] - weights_of(spec)
         assert 0 < rest < 4 * SMALL_FILES, "beside the weights: a picture and small files"
-    assert plan.bytes_left() == 2 * sum(plan.bytes_of.values())
+    untrained = sum(plan.bytes_of[arm] for arm in plan.ceilings)
+    assert plan.ceilings.keys() == {"dc", "fc", "fc-bn"}
+    assert plan.bytes_left() == 2 * sum(plan.bytes_of.values()) + untrained
 
 
 def test_workers_by_default(monkeypatch) -> None:

@@ -1,5 +1,7 @@
+import contextlib
 import errno
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -12,7 +14,7 @@ import pytest
 
 import harness.store as store_module
 from harness.errors import UserError
-from harness.spec import ScoreProtocol, TrialSpec
+from harness.spec import ScoreProtocol, TrialSpec, content_hash
 from harness.store import Damaged, Store, TrialResult
 from tests.unit.test_spec import PROTOCOL, VALUES
 
@@ -297,8 +299,9 @@ def test_what_is_not_a_trial_is_reported_and_otherwise_passed_over(store: Store)
 
 def test_damaged_plans_and_references_are_set_aside(store: Store) -> None:
     store.write_reference(ScoreProtocol(**PROTOCOL), SCORES)
-    store.write_plan("noise", "smoke", {"study": "noise", "cells": []})
-    assert store.read_plan("noise", "smoke") == {"study": "noise", "cells": []}
+    whole = {"study": "noise", "profile": "smoke", "cells": []}
+    store.write_plan("noise", "smoke", whole)
+    assert store.read_plan("noise", "smoke") == whole
     plan = store.root / "plans" / "noise-smoke.json"
     plan.write_text(plan.read_text().replace('"noise"', '"noses"'))
     truncate(next((store.root / "references").glob("*.json")))
@@ -309,28 +312,55 @@ def test_damaged_plans_and_references_are_set_aside(store: Store) -> None:
     assert store.read_reference(ScoreProtocol(**PROTOCOL).protocol_id) == {}
 
 
-def test_files_from_before_seals_are_read(store: Store) -> None:
-    """As the first version wrote them: no seals, scores listed with the other files, no word of later tricks."""
-    import hashlib
-
+def test_a_file_without_a_checksum_is_damaged(store: Store) -> None:
+    """Whatever stands in it: nothing that was written here lacks one."""
     store.write(result())
+    store.write_reference(ScoreProtocol(**PROTOCOL), SCORES)
+    store.write_plan("noise", "smoke", {"study": "noise", "profile": "smoke", "cells": []})
     folder = store.trial_folder(SPEC.trial_id)
-    listed = {}
-    for path in folder.rglob("*.json"):
-        content = json.loads(path.read_text())
-        content.pop("seal", None)
-        if path.name == "spec.json":
-            del content["r1_gamma"]
-        path.write_text(json.dumps(content))
-        listed[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    content = json.loads((folder / "result.json").read_text())
-    content["sha256"] |= {k: v for k, v in listed.items() if k != "result.json"}
-    (folder / "result.json").write_text(json.dumps(content))
-    assert not store.verify(SPEC.trial_id) and store.read_spec(SPEC.trial_id) == SPEC
-    edit(next((folder / "scores").glob("*")))
-    assert store.verify(SPEC.trial_id)
-    with pytest.raises(Damaged):
-        store.read_scores(SPEC.trial_id)
+    paths = [*folder.glob("scores/*"), *(store.root / "plans").iterdir(), *(store.root / "references").iterdir()]
+    for path in (*paths, folder / "result.json"):
+        whole = path.read_bytes()
+        unsealed = {k: v for k, v in json.loads(whole).items() if k != "seal"}
+        for content in ("{}", json.dumps(unsealed), json.dumps({**unsealed, "a": math.nan}), "[" * 10**5, whole + b"1"):
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            assert path in {damage.path for damage in store.check()}
+        path.write_bytes(whole)
+    assert len(paths) == 3 and not list(store.check())
+
+
+def test_a_whole_file_in_anothers_place_is_damaged(store: Store) -> None:
+    store.write(result())
+    store.write_reference(ScoreProtocol(**PROTOCOL), SCORES)
+    store.write_plan("noise", "smoke", {"study": "noise", "profile": "smoke", "cells": []})
+    plan, reference = store.root / "plans" / "noise-smoke.json", next((store.root / "references").iterdir())
+    for source, target, reason in (
+        (plan, plan.with_name("depth-smoke.json"), "it is the plan of noise (smoke)"),
+        (reference, plan.with_name("depth-smoke.json"), "it holds something else"),
+        (reference, reference.with_name(f"{'0' * 12}.json"), "it is the reference of protocol"),
+        (plan, reference.with_name(f"{'0' * 12}.json"), "it holds something else"),
+        (plan, reference.with_name("foreign.json"), "its name is not that of a protocol"),
+        (plan, store.trial_folder(SPEC.trial_id) / "scores" / f"{'0' * 12}.json", "it holds something else"),
+    ):
+        target.write_bytes(source.read_bytes())
+        (damage,) = store.check()
+        assert damage.path == target and damage.reason.startswith(reason)
+        target.unlink()
+    assert not list(store.check())
+
+
+@pytest.mark.parametrize("content", [None, "", "garbage", "[]", b"\xff"])
+def test_a_store_whose_marker_is_damaged_keeps_its_trials(store: Store, content: str | bytes | None) -> None:
+    store.write(result())
+    marker, whole = store.root / "store.json", (store.root / "store.json").read_bytes()
+    marker.unlink()
+    if content is not None:
+        marker.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=r"store\.json is (gone|damaged).*the next `run` makes it again"):
+        Store(store.root)
+    again = Store(store.root, create=True)
+    assert marker.read_bytes() == whole and again.status(SPEC.trial_id) == "ok" and not list(again.check())
+    assert len(list((store.root / "quarantine").glob("*"))) == (content is not None)
 
 
 def test_a_trial_of_another_result_version_is_not_mixed_in(store: Store) -> None:
@@ -338,7 +368,7 @@ def test_a_trial_of_another_result_version_is_not_mixed_in(store: Store) -> None
     path = store.trial_folder(SPEC.trial_id) / "result.json"
     content = {**json.loads(path.read_text()), "result_version": 0}
     content.pop("seal")
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps({**content, "seal": content_hash(content, 64)}))
     assert store.status(SPEC.trial_id) is None
     assert "result_version is 0" in next(store.check()).reason
 
@@ -381,6 +411,12 @@ def _claim_and_wait(root: Path, ready) -> None:
     assert Store(root).claims.take(SPEC.trial_id)
     ready.set()
     time.sleep(60)
+
+
+def _prepare_and_wait(root: Path, ready) -> None:
+    with Store(root).claims.at_work(), Store(root).claims.at_work():
+        ready.set()
+        time.sleep(60)
 
 
 def test_a_claim_keeps_others_out_and_ends_with_its_process(store: Store) -> None:
@@ -428,19 +464,65 @@ def test_prune_takes_what_may_go_and_nothing_else(store: Store) -> None:
     assert store.status(SPEC.trial_id) == "ok" and not list(store.check())
 
 
-def test_prune_waits_for_those_at_work(store: Store) -> None:
+@pytest.mark.parametrize("work", [_claim_and_wait, _prepare_and_wait])
+def test_prune_waits_for_those_at_work(work, store: Store) -> None:
+    """Those that run a trial, and those that make ready for one: both need what is in the cache."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Event()
-    process = spawn.Process(target=_claim_and_wait, args=(store.root, ready))
+    process = spawn.Process(target=work, args=(store.root, ready))
     process.start()
     assert ready.wait(60)
-    with pytest.raises(UserError, match="a live process is running trials"):
+    with pytest.raises(UserError, match="a live process is at work"):
         store.prune()
+    with store.claims.at_work(), store.claims.at_work():
+        pass  # any number may be at work
+    store.remove_if_unused()
+    assert (store.root / "store.json").exists(), "it was taken away under somebody's hands"
     process.kill()
     process.join()
+    with store.claims.at_work(), pytest.raises(UserError, match="a live process is at work"):
+        store.prune()
     store.prune()
     assert store.claims.take(SPEC.trial_id)
     store.claims.give_back(SPEC.trial_id)
+    store.remove_if_unused()
+    assert not store.root.exists()
+
+
+def test_prune_takes_what_kills_left_of_snapshots_and_leaves_what_it_does_not_know(store: Store) -> None:
+    folder = store.cache / "snapshots"
+    folder.mkdir()
+    for name in (f".{OTHER.trial_id}.snapshot-0123abcd", "README", ".hidden", f"{OTHER.trial_id}.snapshot"):
+        (folder / name).write_bytes(bytes(3))
+    assert store.prune()["cache/snapshots"] == 3
+    assert {path.name for path in folder.iterdir()} == {"README", ".hidden", f"{OTHER.trial_id}.snapshot"}
+
+
+def test_a_failed_trial_that_is_tried_again_is_whole_whenever_its_writer_dies(store: Store, monkeypatch) -> None:
+    """Killed between any two renames: the old one, none, or the new one; and the next run goes on."""
+    rename = Path.rename
+    for survives in range(3):
+        store.write(result(spec=OTHER, status="failed", error="it broke"))
+        renames = iter(range(10))
+
+        def dies(self: Path, target: Path, renames=renames, survives=survives) -> Path:
+            if next(renames) == survives:
+                raise KeyboardInterrupt
+            return rename(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", dies)
+            patch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)  # nothing runs after a SIGKILL
+            patch.setattr(store_module, "_sync_folder", lambda _: None)
+            with contextlib.suppress(KeyboardInterrupt):
+                store.write(result(spec=OTHER))
+        assert store.status(OTHER.trial_id) == ("failed", None, "ok")[survives]
+        assert not list(store.check())
+        store.sweep()
+        store.write(result(spec=OTHER))
+        assert [path.name for path in (store.root / "trials").iterdir()] == [OTHER.trial_id]
+        assert store.status(OTHER.trial_id) == "ok" and not list(store.check())
+        store_module.shutil.rmtree(store.trial_folder(OTHER.trial_id))
 
 
 def test_a_store_made_for_nothing_goes_but_not_what_is_dear(tmp_path: Path) -> None:

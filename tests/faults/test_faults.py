@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -159,3 +160,20 @@ def test_a_read_only_store_is_refused(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert "is not writable" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_batch_system_that_tells_time_is_up_interrupts(tmp_path: Path, launch: Launch) -> None:
+    """Slurm's warning can be SIGUSR1, which Tune takes as a wish to end early."""
+    process = launch(SLEEPERS, tmp_path / "store", 6, 2, 2)
+    wait_for_trials(tmp_path / "store", 2, process)
+    process.send_signal(signal.SIGUSR1)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    kept = whole_trials(Store(tmp_path / "store"))
+    assert 2 <= len(kept) < 6
+    process = launch(SLEEPERS, tmp_path / "store", 6, 0.1, 2)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert len(whole_trials(Store(tmp_path / "store"))) == 6
+    assert max(executions(tmp_path / "store")[trial_id] for trial_id in kept) == 1

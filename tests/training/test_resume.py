@@ -1,6 +1,7 @@
 """A trial killed at any point and resumed is bit for bit the trial that was never killed."""
 
 import dataclasses
+import hashlib
 import itertools
 import multiprocessing
 import random
@@ -218,6 +219,14 @@ def test_every_damage_is_noticed(snapshot: Snapshot) -> None:
     ):
         with pytest.raises(UnusableSnapshot, match="is damaged"):
             decode_snapshot(damaged, MADE_FOR)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"{}\n", b'{"format": 1}\n', b'{"format": 1, "made_for": 3}\n', b"[" * 10**5]
+)
+def test_a_snapshot_of_something_else_is_unusable_though_its_checksum_is_right(body: bytes) -> None:
+    with pytest.raises(UnusableSnapshot):
+        decode_snapshot(hashlib.sha256(body).hexdigest().encode() + b"\n" + body, MADE_FOR)
 
 
 @pytest.mark.parametrize("other", [{"trial_id": "1" * 16}, {"torch": "1.13"}, {"device": "cuda"}])

@@ -126,6 +126,7 @@ def run(
         gpus_per_trial=gpus_per_trial,
         snapshots=None if snapshots is None else snapshot_folder(snapshots),
     )
+    cluster.require_reachable()
     was_there = store.exists()
     opened = Store(store, create=True)
     from harness.scheduling.runner import default_workers, run_study

@@ -1,5 +1,6 @@
 """Where trials run. Apart from tune.py, so that naming a cluster does not import ray."""
 
+import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,25 @@ class Cluster:
         gpus = self.gpus_per_trial
         if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus)):
             raise UserError(f"gpus_per_trial={gpus:g} is out of range; allowed: from 0 to 1, or a whole number")
+
+    def require_reachable(self) -> None:
+        """Refuse an address at which nothing listens; Ray itself would try for minutes.
+
+        Raises:
+            UserError: not host:port, or nobody answers there.
+        """
+        if not self.address:
+            return
+        host, _, port = self.address.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+            raise UserError(f"address={self.address!r} is not that of a Ray head; allowed: host:port, as head.lab:6379")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(
+                f"nothing answers at {self.address}: {error.strerror or error}; start a Ray head there "
+                f"(deploy/README.md)"
+            ) from None
 
 
 def snapshot_folder(where: str) -> Path:

@@ -173,7 +173,7 @@ def run_study(
     store.sweep()
     plan = make_plan(study, profile_name, seeds, store)
     ranks = max(spec.world_size for spec in plan.specs.values())
-    if workers is not None and workers < ranks:
+    if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")
     specs = {**plan.specs, **{spec.trial_id: spec for spec in plan.ceilings.values()}}
     former = {spec.former_id for spec in specs.values()} - specs.keys()

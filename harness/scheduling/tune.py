@@ -151,6 +151,11 @@ def _start_ray(cluster: Cluster, workers: int | None) -> None:
     root = Path(__file__).parents[2]
     try:
         ray.init(cluster.address, runtime_env={"py_modules": [str(root / name) for name in PACKAGES]}, **options)
+    except ray.exceptions.AuthenticationError:
+        raise UserError(
+            f"cannot join the Ray cluster at {cluster.address}: it has another token, or none was found here; give the "
+            f"cluster's own in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from None
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(
             f"cannot join the Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}; it must be up, "

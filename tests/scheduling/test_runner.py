@@ -1,5 +1,6 @@
 """What a plan promises: disk and workers; and what it refuses."""
 
+import socket
 from dataclasses import replace
 
 import pytest
@@ -128,3 +129,17 @@ def test_fewer_workers_than_a_trial_has_ranks_are_refused(tmp_path) -> None:
     two = replace(NOISE, baselines={name: {**base, "world_size": 2} for name, base in NOISE.baselines.items()})
     with pytest.raises(UserError, match="workers=1 is out of range; allowed: at least 2, the ranks of one trial"):
         run_study(two, "smoke", 1, Store(tmp_path / "s", create=True), 1, print)
+
+
+def test_an_address_at_which_nothing_listens_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"nothing answers at 127.0.0.1:{port}: Connection refused"):
+            Cluster(address=f"127.0.0.1:{port}").require_reachable()
+        taken.listen()
+        Cluster(address=f"127.0.0.1:{port}").require_reachable()
+    for wrong in ("auto", "head", ":6379", "head:", "head:x", "ray://", "head:99999"):
+        with pytest.raises(UserError, match="allowed: host:port"):
+            Cluster(address=wrong).require_reachable()
+    Cluster().require_reachable()

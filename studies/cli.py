@@ -188,7 +188,11 @@ def score(
         str, typer.Option("--protocol", help="The extractor: classifier, inception-v3, dinov2 or clip.")
     ] = "classifier",
     num_generated: Annotated[
-        int | None, typer.Option("--num-generated", help="Samples a trial; the profile's own number if left out.")
+        int | None,
+        typer.Option(
+            "--num-generated",
+            help="Samples a trial, against as many real images; the profile's own number if left out.",
+        ),
     ] = None,
     extractor_weights: ExtractorWeights = None,
     profile: ProfileName = "laptop",

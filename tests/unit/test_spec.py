@@ -228,6 +228,8 @@ def test_identity_does_not_depend_on_how_a_number_is_written() -> None:
 def test_round_trip() -> None:
     spec = TrialSpec(**VALUES)
     assert TrialSpec.from_dict(spec.to_dict()) == spec
+    older = {name: value for name, value in spec.to_dict().items() if name != "r1_gamma"}
+    assert TrialSpec.from_dict(older) == spec, "a trick that was not there yet when it was written is off"
     older = {k: v for k, v in spec.to_dict().items() if k not in ("code", "label_flip_rate")}
     assert TrialSpec.from_dict(older) == spec, "a trick that was not there yet is off"
 

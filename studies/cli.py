@@ -67,7 +67,7 @@ def plan(
     """Say what `run` would do, and run nothing."""
     from harness.data import is_downloaded
     from harness.scheduling.progress import duration
-    from harness.scheduling.runner import default_workers, make_plan
+    from harness.scheduling.runner import default_workers, left_behind_line, make_plan
 
     study = find(name)
     study.profile(profile)
@@ -79,6 +79,8 @@ def plan(
     typer.echo(f"{study.name} ({profile}): {study.title}")
     done = len(made.specs) - len(made.pending())
     typer.echo(f"  {len(made.arms)} arms × {num_seeds} seeds = {len(made.specs)} trials, {done} of them done")
+    if made.left_behind:
+        typer.echo(f"  {left_behind_line(made.left_behind)}")
     kimg = f"{images:,.1f}".removesuffix(".0")
     typer.echo(f"  {kimg} kimg to train on, {made.profile.num_generated:,} images scored a trial")
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"

@@ -330,8 +330,10 @@ def _made_from(study: Study, profile: str, store: Store) -> str:
         path for package in ("architectures", "harness", "studies") for path in root.glob(f"{package}/**/*.py")
     )
     digest = hashlib.sha256(store.digest(study.name, profile).encode())
-    for path in (*code, _notebook(study), *([Path(study.file)] if study.file else [])):
+    for path in (*code, _notebook(study)):
         digest.update(path.read_bytes())
+    if study.own_code:
+        digest.update(study.own_code.digest.encode())
     return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
-from harness.user_code import UserCode
+from harness.plugins import UserCode
 
 
 @pytest.fixture

@@ -277,7 +277,7 @@ def scoring_contexts(
     for spec in specs:
         if spec.data_fingerprint in contexts:
             continue
-        data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache)
+        data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache, check=True)
         if data.fingerprint != spec.data_fingerprint:
             raise UserError(
                 f"{spec.dataset} changed since its trials were planned (fingerprint {data.fingerprint}, then "

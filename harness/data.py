@@ -260,7 +260,7 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _damage(folder: Path, *, thorough: bool) -> str:
-    """What is wrong with the prepared set in this folder, or if not `thorough`, with its meta.json; empty if nothing."""
+    """What is wrong with the prepared set there, or if not `thorough`, with its meta.json alone; empty for nothing."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         if not isinstance(meta, dict) or not {"fingerprint", "num_classes", "skipped"} <= meta.keys():

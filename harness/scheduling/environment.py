@@ -58,8 +58,6 @@ KEPT: dict[str, str] = {
     "MKL_THREADING_LAYER": "some installations do not start without",
     "MKL_SERVICE_FORCE_INTEL": "some installations do not start without",
     "OPENBLAS_CORETYPE": "some processors do not work without",
-    "GIT_CONFIG*": "whether git trusts the checkout",
-    "GIT_EXEC_PATH": "where git is",
 }
 """Patterns of names that REMOVED would catch -> why they stay."""
 
@@ -91,7 +89,13 @@ REMOVED: dict[str, str] = {
     "PYTHON*": "changes how Python runs in every process",
     "JUPYTER_*": "the report's notebook runs without anybody's settings",
     "IPYTHON*": "the report's notebook runs without anybody's settings",
-    "GIT_*": "points git to another checkout, and the commit beside results would be wrong",
+    "GIT_DIR": "points git to another checkout, and the commit beside results would be wrong",
+    "GIT_WORK_TREE": "likewise",
+    "GIT_COMMON_DIR": "likewise",
+    "GIT_INDEX_FILE": "likewise",
+    "GIT_NAMESPACE": "likewise",
+    "GIT_*OBJECT_DIRECTOR*": "likewise",
+    "GIT_CEILING_DIRECTORIES": "likewise",
 }
 """Patterns of names that are taken away -> why. What matches nothing here is not looked at, and stays."""
 

@@ -243,7 +243,7 @@ def ray_options(folder: Path) -> dict[str, Any]:
 
 @cache
 def token() -> str:
-    """The token of a Ray of this process alone. In its environment: the home may not take files, or be read by others."""
+    """The token of a Ray of this process alone. It is in no file: the home may not take any, or be read by others."""
     return secrets.token_hex(32)
 
 
@@ -271,7 +271,9 @@ def _look_at_memory(store: Path) -> Finding:
     left, fit = memory_left(), trials_in_memory()
     found = f"{_size(left)} free, room for {fit} trial{'s' * (fit > 1)} at once"
     if left < MEMORY_BESIDE + MEMORY_A_TRIAL:
-        advice = f"a run takes {_size(MEMORY_BESIDE + MEMORY_A_TRIAL)} or more: close other programs, or raise the limit"
+        advice = (
+            f"a run takes {_size(MEMORY_BESIDE + MEMORY_A_TRIAL)} or more: close other programs, or raise the limit"
+        )
         return Finding("memory", "warning", found, advice)
     return Finding("memory", "ok" if fit >= processors() else "mended", found)
 
@@ -292,7 +294,9 @@ def _look_at_threads(store: Path) -> Finding:
         advice = f"a run here has some {wanted}: raise the limit (docker run --pids-limit), or take fewer --workers"
         return Finding("processes", "warning", f"at most {threads} threads are allowed", advice)
     if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
-        return Finding("open files", "warning", f"at most {hard} are allowed", f"Ray wants {OPEN_FILES}: see `ulimit -n`")
+        return Finding(
+            "open files", "warning", f"at most {hard} are allowed", f"Ray wants {OPEN_FILES}: see `ulimit -n`"
+        )
     if soft < OPEN_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
         return Finding("open files", "mended", f"the limit was {soft} and is {OPEN_FILES} now")

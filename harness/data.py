@@ -4,6 +4,7 @@ A prepared set has three disjoint parts: `train` for the GAN, `reference` for th
 network whose features the scores use (rule 8: it must have seen neither of the others).
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,14 +14,14 @@ import socket
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 
 from harness.errors import UserError, unknown_name
@@ -41,6 +42,8 @@ DOWNLOAD_TIMEOUT = 20.0
 
 CELEBA_MARKS = ("Male", "Smiling")
 """The attributes that make CelebA's four classes: close to balanced, and seen in the middle of the picture."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 COPY_AT_ONCE = 1024
 """Prepared images in memory at a time."""
@@ -85,7 +88,7 @@ Load = Callable[[Path, list[str]], Iterator[Sample]]
 """(folder for downloads, names of unreadable files: appended to) -> the pictures, one by one."""
 
 
-def prepare(dataset: str, *, resolution: int, channels: int, cache: Path) -> PreparedData:
+def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check: bool = False) -> PreparedData:
     """Load, resize, convert, split and keep a data set; from the second time on, just open it.
 
     Pictures become arrays as follows: turned upright where EXIF says how; of an animation or a file of many pages
@@ -103,10 +106,12 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path) -> Pre
         resolution: Side of the prepared images in pixels.
         channels: 1 (grey) or 3 (RGB).
         cache: Where prepared sets and downloads are kept.
+        check: Whether to read all of a set that is there, and make it again where its pixels or labels are no longer
+            those of its fingerprint.
 
     Raises:
-        UserError: an unknown name, a folder without a readable image, a subset larger than what there is, or a
-            download that failed.
+        UserError: an unknown name, a folder without a readable image, a subset larger than what there is, a
+            download that failed, or a disk that has no room. Nothing half-written stays.
     """
     source, size = split_subset(dataset)
     identity, load = _loader(source)
@@ -115,13 +120,18 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path) -> Pre
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            if not (folder / "meta.json").exists():
+            if folder.exists() and (damage := _damage(folder, thorough=check)):
+                folder.rename(_aside(folder))  # swept below; whoever has it open keeps what it read
+                warnings.warn(f"the prepared data of {dataset} were damaged ({damage}): made again", stacklevel=2)
+            if not folder.exists():
+                _sweep(folder)
                 skipped = _write(source, load, size, folder, cache.resolve() / "downloads", resolution, channels)
                 if skipped:
                     names = ", ".join(skipped[:5]) + (f", ... (all in {folder}/meta.json)" if len(skipped) > 5 else "")
                     warnings.warn(f"{dataset}: {len(skipped)} files could not be read: {names}", stacklevel=2)
     except OSError as error:
-        raise UserError(f"cannot keep prepared data in {folder.parent}: {error.strerror or error}") from None
+        full = "; free some space, or name another place with --store" if error.errno in FULL else ""
+        raise UserError(f"cannot keep prepared data in {folder.parent}: {error.strerror or error}{full}") from None
     meta = json.loads((folder / "meta.json").read_text())
     return PreparedData(
         dataset=dataset,
@@ -159,11 +169,13 @@ def _write(
     source: str, load: Load, size: int | None, folder: Path, downloads: Path, resolution: int, channels: int
 ) -> list[str]:
     """Prepare into `folder`, one picture in memory at a time; returns the names of unreadable files."""
-    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    staging = _aside(folder)
     staging.mkdir()
     skipped: list[str] = []
     hashes, found_labels, is_test = [], [], []
     try:
+        if isinstance(load, partial) and load.func is _load_folder:
+            _require_room(staging, source, len(load.args[1]), channels * resolution**2)
         with (staging / "pixels").open("wb") as file:
             for sample in load(downloads, skipped):
                 pixels = _fit(sample.picture, resolution, channels).tobytes()
@@ -171,6 +183,7 @@ def _write(
                 hashes.append(hashlib.sha256(pixels).hexdigest())
                 found_labels.append(sample.label)
                 is_test.append(sample.is_test)
+            _keep(file)
         if not hashes:
             raise UserError(f"{source} has no image that can be read; it needs some for each part: {', '.join(PARTS)}")
         shape = (len(hashes), channels, resolution, resolution)
@@ -194,24 +207,83 @@ def _write(
                     f"images of {source}"
                 )
             parts["train"] = parts["train"][:size]
-        digest = hashlib.sha256(json.dumps([PREPARATION, shape[1:]]).encode())
         for part, index in parts.items():
-            digest.update(part.encode())
-            out = np.lib.format.open_memmap(staging / f"{part}.npy", "w+", np.uint8, (len(index), *shape[1:]))
-            for start in range(0, len(index), COPY_AT_ONCE):
-                rows = slice(start, start + COPY_AT_ONCE)
-                out[rows] = images[index[rows]]
-                digest.update(out[rows].tobytes())
-            out.flush()
-            digest.update(labels[index].tobytes())
+            # Not through a memory map: on a full disk that ends the process, without a word.
+            with (staging / f"{part}.npy").open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(index), *shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+                for start in range(0, len(index), COPY_AT_ONCE):
+                    file.write(images[index[start : start + COPY_AT_ONCE]].tobytes())
+                _keep(file)
             np.save(staging / f"{part}_labels.npy", labels[index])
         (staging / "pixels").unlink()
-        meta = {"fingerprint": digest.hexdigest()[:16], "num_classes": num_classes, "skipped": skipped}
+        meta = {"fingerprint": _fingerprint(staging), "num_classes": num_classes, "skipped": skipped}
         (staging / "meta.json").write_text(json.dumps(meta))
         staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return skipped
+
+
+def _require_room(folder: Path, source: str, pictures: int, size: int) -> None:
+    """Refuse to prepare so many pictures of `size` bytes where the disk would not hold them twice, as it must a while.
+
+    Raises:
+        UserError: less than that is free.
+    """
+    free, needed = shutil.disk_usage(folder).free, 2 * pictures * size
+    if free < needed:
+        raise UserError(
+            f"only {free / 2**20:.0f} MiB are free at {folder.parent}, and preparing the {pictures:,} pictures of "
+            f"{source} needs {needed / 2**20:.0f} MiB; free some, or name another place with --store"
+        )
+
+
+def _keep(file: IO[bytes]) -> None:
+    """Have what was written reach the disk now, where some file systems first say that it is full."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _fingerprint(folder: Path) -> str:
+    """16 hex digits of the pixels, labels and split in this folder: the checksum of a prepared set, and its name."""
+    digest = hashlib.sha256()
+    for part in PARTS:
+        images = np.load(folder / f"{part}.npy", mmap_mode="r")
+        if part == PARTS[0]:
+            digest.update(json.dumps([PREPARATION, images.shape[1:]]).encode())
+        digest.update(part.encode())
+        for start in range(0, len(images), COPY_AT_ONCE):
+            digest.update(images[start : start + COPY_AT_ONCE].tobytes())
+        digest.update(np.load(folder / f"{part}_labels.npy").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _damage(folder: Path, *, thorough: bool) -> str:
+    """What is wrong with the prepared set there, or if not `thorough`, with its meta.json alone; empty for nothing."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        if not isinstance(meta, dict) or not {"fingerprint", "num_classes", "skipped"} <= meta.keys():
+            return "meta.json holds something else"
+        return "its checksum differs" if thorough and _fingerprint(folder) != meta["fingerprint"] else ""
+    except (OSError, ValueError, EOFError) as error:  # gone, cut off, or not an array any more
+        return str(error).splitlines()[0]
+
+
+def _aside(folder: Path) -> Path:
+    """A new hidden name beside the folder, for what is half-written or damaged."""
+    return folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left of this set and others beside it; what a live one is writing stays."""
+    for leftover in folder.parent.glob(".*-*"):
+        key = leftover.name[1:].partition("-")[0]
+        if key == folder.name:  # whose lock is ours
+            shutil.rmtree(leftover, ignore_errors=True)
+            continue
+        with suppress(Timeout), FileLock(folder.with_name(f"{key}.lock"), timeout=0):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _fit(picture: Image.Image, resolution: int, channels: int) -> np.ndarray:

@@ -81,6 +81,10 @@ class Damaged(UserError):
         )
 
 
+class NoLocks(UserError):
+    """The store's file system keeps no locks, so that no process can have a trial for itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """All that a trial leaves behind. `failed` is for what went wrong outside the model, and is tried again."""
@@ -175,8 +179,13 @@ class Store:
     def remove_if_unused(self) -> None:
         """Take a store away that was made for nothing: without plan, trials, downloads and extractors."""
         if not any(self._list(place) for place in ("plans", "trials", "cache/downloads", "cache/extractors")):
-            with contextlib.suppress(UserError), self.claims.all():  # another process may be about to use it
+            try:
+                with self.claims.all():  # another process may be about to use it
+                    shutil.rmtree(self.root, ignore_errors=True)
+            except NoLocks:  # where nobody can be at work
                 shutil.rmtree(self.root, ignore_errors=True)
+            except UserError:
+                pass
 
     # ---- places ----
 
@@ -290,7 +299,7 @@ class Store:
             if final.exists():  # a failed trial, tried again
                 final.rename(replaced)
             staging.rename(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return  # another process finished the same trial first; its result is the same
@@ -649,6 +658,7 @@ class Claims:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._held: set[str] = set()
         self._at_work = 0  # how often this process has said so
@@ -657,9 +667,7 @@ class Claims:
         """Claim the trial; False where this or another live process has it already."""
         if trial_id in self._held:
             return False
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(trial_id))
-        except (BlockingIOError, PermissionError):  # either, says POSIX
+        if not self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(trial_id)):
             return False
         self._held.add(trial_id)
         return True
@@ -667,14 +675,14 @@ class Claims:
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Keep others from claiming everything, from the first look at the store on, before any trial is claimed."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_SH, 1, _AT_WORK)
+        self._lock(fcntl.LOCK_SH, 1, _AT_WORK)
         self._at_work += 1
         try:
             yield
         finally:
             self._at_work -= 1
             if not self._at_work:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _AT_WORK)
+                self._lock(fcntl.LOCK_UN, 1, _AT_WORK)
 
     @contextlib.contextmanager
     def all(self) -> Iterator[None]:
@@ -683,22 +691,36 @@ class Claims:
         Raises:
             UserError: somebody has one.
         """
-        try:
-            if self._held or self._at_work:
-                raise BlockingIOError
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise UserError("a live process is at work in this store; wait for it, or stop it") from None
+        if self._held or self._at_work or not self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            raise UserError("a live process is at work in this store; wait for it, or stop it")
         try:
             yield
         finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+            self._lock(fcntl.LOCK_UN)
 
     def give_back(self, *trial_ids: str) -> None:
         """Let others have these; those that are not held are passed over."""
         for trial_id in self._held.intersection(trial_ids):
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _place(trial_id))
+            self._lock(fcntl.LOCK_UN, 1, _place(trial_id))
             self._held.remove(trial_id)
+
+    def _lock(self, how: int, length: int = 0, start: int = 0) -> bool:
+        """Lock or unlock bytes of the file; False where somebody else has them.
+
+        Raises:
+            NoLocks: the file system does not do it.
+        """
+        try:
+            fcntl.lockf(self._descriptor, how, length, start)
+        except (BlockingIOError, PermissionError):  # either, says POSIX
+            return False
+        except OSError as error:
+            raise NoLocks(
+                f"{self._path.parent} lies on a file system without locks ({error.strerror}), and a store needs them: "
+                f"name a place on a local disk with --store, or have this one mounted with locks (NFS: with lockd; "
+                f"Lustre: with -o flock)"
+            ) from None
+        return True
 
 
 _claims = cache(Claims)
@@ -805,12 +827,18 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> bool:
+    """Have a folder's list of names reach the disk; False where its file system does not do that, and files must do."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        return False
     finally:
         os.close(descriptor)
+    return True
 
 
 def _explained(error: OSError, root: Path) -> Exception:

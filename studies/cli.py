@@ -3,6 +3,7 @@
 import errno
 import re
 import sys
+import textwrap
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -131,10 +132,12 @@ def run(
     cluster.require_reachable()
     was_there = store.exists()
     opened = Store(store, create=True)
+    from harness.scheduling.machine import require_fit
     from harness.scheduling.runner import default_workers, run_study
     from harness.scheduling.until_answered import run_until_answered
 
     try:
+        require_fit(opened.root, _say)
         with opened.claims.at_work():
             workers = default_workers(cluster) if workers is None else workers
             if until_answered:
@@ -204,9 +207,11 @@ def score(
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
     study, opened = find(name), Store(store)
     study.profile(profile)
+    from harness.scheduling.machine import require_fit
     from harness.scheduling.rescoring import rescore
     from harness.scheduling.runner import default_workers
 
+    require_fit(opened.root, _say)
     try:
         with opened.claims.at_work():
             protocol_id = rescore(
@@ -228,8 +233,29 @@ def score(
 
 
 @app.command()
-def check(store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE) -> None:
+def doctor(store: StorePath = DEFAULT_STORE) -> None:
+    """Look at what a run depends on here, and say it line by line; exit status 1 if something would stop a run."""
+    from harness.scheduling.machine import findings
+
+    stopped = False
+    for finding in findings(store):
+        head = f"{finding.verdict:<8} {finding.what:<16} "
+        found = finding.found + (f"; {finding.advice}" if finding.advice else "")
+        typer.echo(textwrap.fill(found, 80, initial_indent=head, subsequent_indent=" " * len(head)))
+        stopped |= finding.verdict == "refused"
+    if stopped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
+    machine: Annotated[bool, typer.Option("--machine", help="Look at the machine instead, as `doctor` does.")] = False,
+) -> None:
     """Read every file of a store and say what is damaged; exit status 1 if anything is. Changes nothing."""
+    if machine:
+        doctor(store)
+        return
     opened = Store(store)
     damages = list(opened.check())
     for damage in damages:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from architectures import GanPair
 from harness.data import is_downloaded, prepare
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
+from harness.scheduling.machine import processors, trials_in_memory
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
 from harness.scheduling.scoring_pool import score_stored
@@ -86,11 +86,13 @@ class Plan:
 def default_workers(cluster: Cluster = HERE) -> int | None:
     """Trials at once on this machine: as many as fit its GPUs, if any, else one a core that this process may use.
 
+    Where memory is short, fewer.
+
     None on a cluster, which knows by itself.
     """
     if cluster.address:
         return None
-    cores, gpus = len(os.sched_getaffinity(0)), cluster.gpus_per_trial
+    cores, gpus = min(processors(), trials_in_memory()), cluster.gpus_per_trial
     if gpus == 0 or not torch.cuda.device_count():
         return cores
     return max(1, min(cores, int(torch.cuda.device_count() / (gpus or 1))))
@@ -224,7 +226,7 @@ def run_study(
     unscored = [spec for spec in pending if store.status(spec.trial_id) == "ok"]
     if unscored:  # under another protocol, perhaps by other versions of the libraries: their weights are there
         say(f"{len(unscored)} finished trials have no scores under this protocol; scoring them, none is trained again")
-        score_stored(unscored, contexts, store, workers or len(os.sched_getaffinity(0)), say)
+        score_stored(unscored, contexts, store, workers or processors(), say)
         pending = [spec for spec in pending if spec not in unscored]
     if not pending:
         say(f"all {len(plan.specs)} trials of {study.name} ({profile_name}) are done")
@@ -278,11 +280,12 @@ def scoring_contexts(
     Raises:
         UserError: an extractor that cannot be had, or data that are not those of the specs.
     """
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch knows nothing of a container's quota
     contexts: dict[str, TrialContext] = {}
     for spec in specs:
         if spec.data_fingerprint in contexts:
             continue
-        data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache)
+        data = prepare(spec.dataset, resolution=spec.resolution, channels=spec.channels, cache=store.cache, check=True)
         if data.fingerprint != spec.data_fingerprint:
             raise UserError(
                 f"{spec.dataset} changed since its trials were planned (fingerprint {data.fingerprint}, then "

@@ -7,11 +7,10 @@ store, and this process alone writes them down: workers need not see the disk th
 Ray runs on this machine alone, started and stopped here, unless a Cluster names the address of one that is up.
 """
 
-import contextlib
 import logging
 import os
 import socket
-import tempfile
+import time
 import traceback
 import uuid
 from collections import Counter, deque
@@ -21,26 +20,17 @@ from typing import Any, TypeAlias
 
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
+from harness.scheduling.environment import seal
 from harness.scheduling.luggage import Luggage, at_home, content_key, node_folder, pack, unpack
+from harness.scheduling.machine import MEMORY_A_TRIAL, memory_kills, memory_left, ray_folder, ray_options, token
 from harness.scheduling.progress import Progress
 from harness.scheduling.trial import TrialContext, help_trial, run_trial
 from harness.spec import TrialSpec
 from harness.store import Store, TrialResult
 from harness.training.distributed import join
 
-os.environ.update(
-    RAY_AUTH_MODE="token",  # whoever reaches a Ray without it may run there what they like; read while ray is imported
-    RAY_USAGE_STATS_ENABLED="0",  # nothing is reported to anybody
-    RAY_AIR_NEW_OUTPUT="0",  # with verbose=0: no tables of Ray's own
-    RAY_CHDIR_TO_TRIAL_DIR="0",
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-    TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
-    TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C reaches us as KeyboardInterrupt
-    TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read again
-    TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
-    TUNE_MAX_PENDING_TRIALS_PG="16",  # trials that wait for a place at once; the limit on running ones is ours
-    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
-)
+# ruff: noqa: E402
+seal()  # before ray is imported, which looks at once; in its workers, too, which may be on other machines
 
 import ray
 import ray.exceptions
@@ -52,7 +42,16 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback for each worker that died
 
 WORKER_DEATHS = 2
-"""How often a trial is started again after its worker died."""
+"""How often a trial is started again after its worker died; of want of memory, how often with no other beside it."""
+
+MEMORY_PAUSES = (5.0, 15.0)
+"""Seconds without a new trial after one died for want of memory beside others, and alone."""
+
+MEMORY_PATIENCE = 600.0
+"""Seconds for which new trials wait, after such a death, for memory that others have."""
+
+MEMORY_RECOVERY = 1800.0
+"""Seconds after such a death until one more trial at once is tried again."""
 
 LOST = (
     ray.exceptions.WorkerCrashedError,
@@ -105,9 +104,9 @@ def run_trials(
     """
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     desk = _Desk(specs, protocols, store, progress)
-    with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
+    with ray_folder() as scratch:
         try:
-            _start_ray(cluster, workers)
+            _start_ray(cluster, workers, scratch)
             _require_room(max((spec.world_size for spec in desk.waiting), default=1), cluster, progress)
             trainable = tune.with_parameters(
                 _trainable, run=run, **_parcels(contexts, cluster.snapshots, travels=bool(cluster.address))
@@ -123,7 +122,7 @@ def run_trials(
                         trial_dirname_creator=lambda trial: trial.trial_id,
                     ),
                     run_config=tune.RunConfig(
-                        storage_path=scratch,
+                        storage_path=str(scratch),
                         name=f"trials-{uuid.uuid4().hex[:8]}",
                         verbose=0,
                         callbacks=[_Watcher(desk)],  # a lost worker is the desk's to deal with: Tune's way misses some
@@ -140,12 +139,11 @@ def run_trials(
             desk.close()
 
 
-def _start_ray(cluster: Cluster, workers: int | None) -> None:
+def _start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     if not cluster.address:
-        ray.init("local", num_cpus=workers, object_store_memory=256 * 2**20, **options)
-        with contextlib.suppress(OSError):  # it may be elsewhere, and is then somebody else's care
-            (Path.home() / ".ray" / "auth_token").chmod(0o600)  # Ray leaves it readable by all
+        os.environ.setdefault("RAY_AUTH_TOKEN", token())
+        ray.init("local", num_cpus=workers, **ray_options(folder), **options)
         return
     del options["include_dashboard"]  # the cluster's own affair, like the number of its CPUs
     root = Path(__file__).parents[2]
@@ -310,11 +308,16 @@ class _Desk:
         self.waiting = deque(specs)
         self.out: set[str] = set()  # trial_ids that this process has claimed
         self.deaths: Counter[str] = Counter()  # trial_id -> workers that it lost
+        self.beside: set[str] = set()  # those of `out` that had others beside them
+        self.at_once: int | None = None  # trials, where memory has run short
+        self.short_at = self.pause_ends = float("-inf")  # when a trial last died for it; when the next may start
         self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
 
     def next(self) -> TrialSpec | None:
-        """Claim the next trial; None where all that is left is being run by other processes."""
+        """Claim the next trial; None where all that is left is run by other processes, or has to wait for memory."""
+        if not self._memory_allows():
+            return None
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
             if not self.store.claims.take(spec.trial_id):
@@ -323,6 +326,7 @@ class _Desk:
                 self.store.claims.give_back(spec.trial_id)
                 self._found(spec)
             else:
+                self.beside |= {*self.out, spec.trial_id} if self.out else set()
                 self.out.add(spec.trial_id)
                 return spec
         return None
@@ -338,26 +342,59 @@ class _Desk:
         except UserError as error:
             self.store_error = str(error)
             raise
-        self.store.claims.give_back(trial_id)
-        self.out.discard(trial_id)
+        self._is_in(trial_id)
         self.progress.finished(
             trial_id, result.status, result.scores.get("fid"), result.cost.get("seconds", 0.0), result.error
         )
 
-    def lost(self, spec: TrialSpec) -> None:
-        """Put a trial whose worker died back in front of the others, unless that happened too often."""
+    def lost(self, spec: TrialSpec, *, for_memory: bool = False) -> None:
+        """Put a trial whose worker died back in front of the others, unless that happened too often.
+
+        Of those that died for want of memory, only deaths with no other trial beside them count: until then, fewer run.
+        """
         trial_id = spec.trial_id
         if trial_id not in self.out:
             return  # its result was in before the worker died
-        self.deaths[trial_id] += 1
+        alone = trial_id not in self.beside
+        self.deaths[trial_id] += alone or not for_memory
         if self.deaths[trial_id] > WORKER_DEATHS:
             died = f"its worker died {self.deaths[trial_id]} times"
+            if for_memory:
+                died = f"not enough memory: {died} for want of it, with no other trial beside it"
             self.accept(TrialResult(spec=spec, status="failed", error=died))
             return
+        self.progress.lost(trial_id)
+        if for_memory:
+            self._run_fewer(alone=alone)
+        self._is_in(trial_id)
+        self.waiting.appendleft(spec)
+
+    def _run_fewer(self, *, alone: bool) -> None:
+        """Take one trial less at once, and wait a little."""
+        pause = MEMORY_PAUSES[alone]
+        self.short_at = time.monotonic()
+        self.pause_ends = self.short_at + pause
+        self.at_once = max(1, min(len(self.out) - 1, self.at_once or len(self.out)))
+        then = f"tried again alone in {pause:.0f} s" if alone else f"from now on {self.at_once} at once"
+        self.progress.say(
+            f"memory ran short ({memory_left() / 2**20:,.0f} MiB are free), so that a worker died: {then}"
+        )
+
+    def _memory_allows(self) -> bool:
+        """Whether one more may be started, after trials have died for want of memory."""
+        now = time.monotonic()
+        if self.at_once is None:
+            return True
+        if now > self.short_at + MEMORY_RECOVERY:
+            self.at_once, self.short_at = self.at_once + 1, now
+        if len(self.out) >= self.at_once or now < self.pause_ends:
+            return False
+        return now > self.short_at + MEMORY_PATIENCE or memory_left() >= MEMORY_A_TRIAL
+
+    def _is_in(self, trial_id: str) -> None:
         self.store.claims.give_back(trial_id)
         self.out.discard(trial_id)
-        self.waiting.appendleft(spec)
-        self.progress.lost(trial_id)
+        self.beside.discard(trial_id)
 
     def _found(self, spec: TrialSpec) -> None:
         """Count a trial that another process finished."""
@@ -401,7 +438,7 @@ class _Watcher(tune.Callback):
     """Passes what Tune sees to the desk."""
 
     def __init__(self, desk: _Desk) -> None:
-        self.desk = desk
+        self.desk, self.kills = desk, memory_kills()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"desk": None}  # Tune pickles its callbacks; a terminal cannot be
@@ -415,4 +452,11 @@ class _Watcher(tune.Callback):
         self.desk.accept(result.pop("result"))  # Tune keeps what is left, for ever
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.desk.lost(trial.config["spec"])  # what is raised inside a trial is a result, so its worker must have died
+        # What is raised inside a trial is a result, so its worker must have died.
+        before, self.kills = self.kills, memory_kills()
+        self.desk.lost(trial.config["spec"], for_memory=self.kills > before or _died_for_memory(trial.error_file))
+
+
+def _died_for_memory(error_file: str | None) -> bool:
+    """Whether Ray ended the worker for want of memory; Tune keeps what Ray says of it as text alone."""
+    return error_file is not None and "low on memory" in Path(error_file).read_text(errors="replace")

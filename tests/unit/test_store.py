@@ -513,7 +513,7 @@ def test_a_failed_trial_that_is_tried_again_is_whole_whenever_its_writer_dies(st
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", dies)
             patch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)  # nothing runs after a SIGKILL
-            patch.setattr(store_module, "_sync_folder", lambda _: None)
+            patch.setattr(store_module, "sync_folder", lambda _: None)
             with contextlib.suppress(KeyboardInterrupt):
                 store.write(result(spec=OTHER))
         assert store.status(OTHER.trial_id) == ("failed", None, "ok")[survives]

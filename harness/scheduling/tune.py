@@ -302,7 +302,11 @@ def _device() -> str:
 
 
 class _Desk:
-    """Where trials go out and results come in: the driver's side, and the only writer of the store."""
+    """Where trials go out and results come in: the driver's side, and the only writer of the store.
+
+    The one way from what Tune is handed to what must stay in this process: the store with its locks, the progress
+    with its terminal. Tune pickles its searcher and its callbacks; a desk in a pickle is None.
+    """
 
     def __init__(
         self, specs: Iterable[TrialSpec], protocols: Mapping[str, str], store: Store, progress: Progress
@@ -312,6 +316,9 @@ class _Desk:
         self.deaths: Counter[str] = Counter()  # trial_id -> workers that it lost
         self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(None), ()
 
     def next(self) -> TrialSpec | None:
         """Claim the next trial; None where all that is left is being run by other processes."""
@@ -402,9 +409,6 @@ class _Watcher(tune.Callback):
 
     def __init__(self, desk: _Desk) -> None:
         self.desk = desk
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"desk": None}  # Tune pickles its callbacks; a terminal cannot be
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.desk.started(trial.config["spec"])

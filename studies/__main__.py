@@ -1,5 +1,15 @@
 """`python -m studies`."""
 
-from studies.cli import main
+from harness import interrupts
 
-main()
+
+def main() -> None:
+    """Run the program. Signals are taken over first, as the program's imports take a second."""
+    interrupts.take_over()
+    from studies.cli import main as program
+
+    program()
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from harness import interrupts
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.luggage import Luggage, at_home, content_key, node_folder, pack, unpack
@@ -40,6 +41,7 @@ os.environ.update(
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
     TUNE_MAX_PENDING_TRIALS_PG="16",  # trials that wait for a place at once; the limit on running ones is ours
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_DISABLE_FAILURE_SIGNAL_HANDLER="1",  # it answers SIGTERM with a native stack trace, and an abort
 )
 
 import ray
@@ -107,7 +109,8 @@ def run_trials(
     desk = _Desk(specs, protocols, store, progress)
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
-            _start_ray(cluster, workers)
+            with interrupts.starting_processes():
+                _start_ray(cluster, workers)
             _require_room(max((spec.world_size for spec in desk.waiting), default=1), cluster, progress)
             trainable = tune.with_parameters(
                 _trainable, run=run, **_parcels(contexts, cluster.snapshots, travels=bool(cluster.address))
@@ -131,6 +134,9 @@ def run_trials(
                 ).fit()
                 if desk.out:  # Tune ends early at SIGUSR1, by which batch systems tell that time is up
                     raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            progress.stop()
+            raise
         except tune.TuneError:
             if not desk.store_error:
                 raise

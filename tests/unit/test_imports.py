@@ -25,6 +25,8 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.spec": 1,
     "harness.metrics": 0,
     "harness.errors": 0,
+    "harness.interrupts": 0,
+    "harness.terminal": 0,
 }
 
 

@@ -139,7 +139,7 @@ class Profile:
     seeds: int  # replicates an arm
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = "classifier"
-    core_seconds_per_trial: float  # a rough guess for `plan`, until the store holds trials to go by
+    core_seconds_per_trial: float  # a guess for `plan`, the mean over arms, until the store holds trials to go by
 
 
 @dataclass(frozen=True, kw_only=True)

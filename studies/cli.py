@@ -24,6 +24,7 @@ from studies.catalog import STUDIES, find
 DEFAULT_STORE = Path("runs")
 DEFAULT_PROFILE = "laptop"
 DEFAULT_BUDGET = "1h"
+GUESS = "a guess; the first trials will tell"
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 app = typer.Typer(
@@ -97,7 +98,8 @@ def plan(
         typer.echo(f"  {left_behind_line(made.left_behind)}")
     kimg = f"{images:,.1f}".removesuffix(".0")
     typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
-    source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
+    measured = made.core_seconds.measured
+    source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
     typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
@@ -106,7 +108,8 @@ def plan(
     for arm in made.arms:
         cells = [cell for cell in made.cells if cell.arm == arm]
         finished = sum(cell.spec.trial_id in made.done for cell in cells)
-        typer.echo(f"  {arm:<{width}}  {finished}/{len(cells)} done, {cells[0].spec.kimg:g} kimg each")
+        takes = duration(made.core_seconds.seconds[arm])
+        typer.echo(f"  {arm:<{width}}  {finished}/{len(cells)} done, {cells[0].spec.kimg:g} kimg and {takes} each")
 
 
 @app.command()

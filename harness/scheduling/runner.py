@@ -1,10 +1,7 @@
 """From a study to a filled store: plan, prepare what trials share, run what is missing."""
 
-import contextlib
-import itertools
-import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +14,7 @@ from harness.analysis.wording import count
 from harness.data import is_downloaded, prepare
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
+from harness.scheduling.estimates import Estimate, arithmetic, estimate
 from harness.scheduling.machine import processors, trials_in_memory
 from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
@@ -36,9 +34,6 @@ SMALL_FILES = 64 * 2**10
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
 
-LIKE_TRIALS = 200
-"""Stored trials that are looked at, at most, to say how long one takes."""
-
 Seeds: TypeAlias = int | Mapping[str, int] | None
 """Replicates an arm, or of each arm by name; None for the profile's own number."""
 
@@ -55,8 +50,7 @@ class Plan:
     cells: list[Cell]
     ceilings: dict[str, TrialSpec]  # baseline -> its first seed's generator, to be scored untrained
     done: set[str]  # trial_ids that the store already holds, untrained generators' too
-    core_seconds_per_trial: float
-    measured: bool  # whether that comes from trials in the store, rather than from the profile's guess
+    core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
 
@@ -82,7 +76,9 @@ class Plan:
 
     def seconds_left(self, workers: int | None) -> float:
         """A rough guess at the wall-clock time of what is pending; None workers count as one."""
-        return len(self.pending()) * self.core_seconds_per_trial / (workers or 1)
+        arms = {cell.spec.trial_id: cell.arm for cell in reversed(self.cells)}
+        takes = [self.core_seconds.seconds[arms[spec.trial_id]] for spec in self.pending()]
+        return max(sum(takes) / (workers or 1), max(takes, default=0.0))
 
 
 def default_workers(cluster: Cluster = HERE) -> int | None:
@@ -123,13 +119,12 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             return data.fingerprint
 
         cells = study.expand(profile, seeds, fingerprint)
-    bytes_of = _refuse_impossible(cells, num_images)
+    bytes_of, weights = _refuse_impossible(cells, num_images)
     ceilings = {
         c.arm: replace(c.spec, kimg=0.0) for c in reversed(cells) if c.arm in study.baselines and c.spec.world_size == 1
     }
     wanted = {spec.trial_id for spec in (*(c.spec for c in cells), *ceilings.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
-    seconds = _seconds_of_like_trials(store, cells)
     left_behind = 0 if store is None else _left_behind(store, study.name, profile_name, cells)
     return Plan(
         study=study,
@@ -137,8 +132,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         cells=cells,
         ceilings=ceilings,
         done=done,
-        core_seconds_per_trial=seconds or profile.core_seconds_per_trial,
-        measured=seconds is not None,
+        core_seconds=estimate(cells, weights, profile, store),
         bytes_of=bytes_of,
         left_behind=left_behind,
     )
@@ -148,8 +142,8 @@ def left_behind_line(number: int) -> str:
     """What a person is told of trials that this study no longer uses."""
     were = "was" if number == 1 else "were"
     return (
-        f"{count(number, 'finished trial')} {were} made from an earlier version of this study's code, data or settings: "
-        f"kept, and no longer used"
+        f"{count(number, 'finished trial')} {were} made from an earlier version of this study's code, data or "
+        f"settings: kept, and no longer used"
     )
 
 
@@ -247,7 +241,7 @@ def run_study(
     say(
         f"{study.name} ({profile_name}): {trained} of {count(len(plan.specs), 'trial')} to run, {untrained}"
         + (
-            f"{workers} at once, roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
+            f"{workers} at once, roughly {duration(plan.seconds_left(workers))}"
             if workers
             else f"as many at once as {cluster.address} has room for"
         )
@@ -336,13 +330,13 @@ def _left_behind(store: Store, study: str, profile: str, cells: list[Cell]) -> i
     return sum(store.status(trial_id) in ("ok", "diverged") for trial_id in replaced - set(there.values()))
 
 
-def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> dict[str, int]:
+def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:
     """Refuse an arm whose networks cannot be built, or whose batch is larger than its data. Takes no memory.
 
     Returns:
-        arm -> bytes that a trial takes on disk.
+        arm -> bytes that a trial takes on disk; arm -> what it costs by arithmetic.
     """
-    bytes_of = {}
+    bytes_of, weights = {}, {}
     for cell in cells:
         if cell.arm not in bytes_of:
             try:
@@ -356,8 +350,8 @@ def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> dict
                     f"arm {cell.arm!r}: batch_size={cell.spec.batch_size} is out of range; allowed: at most "
                     f"{available}, the training images of {cell.spec.dataset}"
                 )
-            bytes_of[cell.arm] = _bytes_of_trial(cell.spec, gan)
-    return bytes_of
+            bytes_of[cell.arm], weights[cell.arm] = _bytes_of_trial(cell.spec, gan), arithmetic(cell.spec, gan)
+    return bytes_of, weights
 
 
 def _bytes_of_trial(spec: TrialSpec, gan: GanPair) -> int:
@@ -365,19 +359,3 @@ def _bytes_of_trial(spec: TrialSpec, gan: GanPair) -> int:
     g, d = (sum(v.numel() for v in net.state_dict().values()) for net in (gan.generator, gan.discriminator))
     picture = (GRID * (spec.resolution + 2)) ** 2 * spec.channels
     return (2 * g + d) * FLOAT + picture + SMALL_FILES
-
-
-def _seconds_of_like_trials(store: Store | None, cells: list[Cell]) -> float | None:
-    """Median seconds of stored trials of this study's architectures and budget; None without any."""
-    if store is None:
-        return None
-    like = {(c.spec.architecture, c.spec.kimg, c.spec.resolution) for c in cells}
-
-    def seconds() -> Iterator[float]:
-        for trial_id in store.trial_ids():
-            with contextlib.suppress(Damaged, FileNotFoundError):  # not a plan's to tell: a run sets them aside
-                result, spec = store.read_result(trial_id), store.read_spec(trial_id)
-                if result["status"] == "ok" and (spec.architecture, spec.kimg, spec.resolution) in like:
-                    yield result["cost"]["seconds"]
-
-    return statistics.median(found) if (found := list(itertools.islice(seconds(), LIKE_TRIALS))) else None

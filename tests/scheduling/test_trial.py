@@ -31,6 +31,7 @@ from harness.training.distributed import join
 from harness.training.loop import build_networks, report_points
 from studies.baselines import DC, FC
 from studies.noise import NOISE
+from studies.profiles import SMOKE
 from tests.unit.test_spec import VALUES
 
 
@@ -312,15 +313,21 @@ def test_a_level_that_cannot_be_is_refused_before_work(tmp_path) -> None:
 def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> None:
     store = Store(tmp_path / "store", create=True)
     plan = make_plan(NOISE, "smoke", 2, store)
-    assert len(plan.specs) == len(plan.pending()) == 36 and not plan.measured
+    assert len(plan.specs) == len(plan.pending()) == 36 and not plan.core_seconds.measured
+    guessed = plan.core_seconds.seconds
+    assert sum(guessed[cell.arm] for cell in plan.cells) / 36 == pytest.approx(SMOKE.core_seconds_per_trial)
+    assert guessed["dc"] > guessed["fc"], "a convolution costs more"
 
     done = plan.pending()[0]
     store.write(TrialResult(spec=done, status="ok", cost={"seconds": 7.0}, provenance={}))
     plan = make_plan(NOISE, "smoke", 2, store)
     assert done.trial_id in plan.done and len(plan.pending()) == 35
-    assert plan.measured and plan.core_seconds_per_trial == 7.0
-    assert plan.seconds_left(workers=5) == 49.0
+    seconds, arm = plan.core_seconds.seconds, plan.cells[0].arm
+    assert plan.core_seconds.measured >= 1 and seconds[arm] == seconds[f"{arm} latent_std=0.1"] == 7.0
+    assert seconds["dc"] / seconds["fc"] == pytest.approx(guessed["dc"] / guessed["fc"]), "the others keep their share"
+    left = sum(seconds[cell.arm] for cell in plan.cells if cell.spec.trial_id != done.trial_id)
+    assert plan.seconds_left(workers=5) == pytest.approx(left / 5)
 
     (store.trial_folder(done.trial_id) / "result.json").write_text("{")
     plan = make_plan(NOISE, "smoke", 2, store)
-    assert len(plan.pending()) == 36 and not plan.measured, "damage is no reason not to plan what mends it"
+    assert len(plan.pending()) == 36 and not plan.core_seconds.measured, "damage is no reason not to plan what mends it"

@@ -22,6 +22,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.store": 2,
     "harness.plugin_identity": 2,
     "harness.plugins": 1,
+    "harness.pictures": 1,
     "harness.spec": 1,
     "harness.metrics": 0,
     "harness.errors": 0,

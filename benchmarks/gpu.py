@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -61,12 +61,13 @@ class Options:
     rounds: int
     seconds: float  # a round
     deadline: float  # time.monotonic() at which to stop
-    busy_seconds: float = 2.5  # nvidia-smi looks about six times a second
-    toy: bool = field(default=False)
+    busy_seconds: float  # nvidia-smi looks about six times a second
+    toy: bool
+    networks: tuple[str, ...]
 
     def of(self, *networks: str) -> list[str]:
-        """These networks, or the smallest ones."""
-        return [n for n in networks if not self.toy or n.endswith("28")]
+        """Those of these networks that were asked for."""
+        return [name for name in networks if name in self.networks]
 
     def spec(self, network: str) -> TrialSpec:
         """Of a network in NETWORKS."""
@@ -249,9 +250,8 @@ def sharing(options: Options) -> None:
             for number in (1, 2) if options.toy else (1, 4, 8):
                 if time.monotonic() > options.deadline:
                     raise OutOfTime
-                rate = alone_total or 1000.0  # the first measurement is also the pilot of the others
                 for i, pipe in enumerate(pipes[:number]):
-                    pipe.send((replace(spec, seed=i), rate, options.seconds))
+                    pipe.send((replace(spec, seed=i), max(options.seconds, options.busy_seconds)))
                 for pipe in pipes[:number]:
                     pipe.recv()  # warm
                 with Busy(options.device) as busy:
@@ -270,18 +270,18 @@ def sharing(options: Options) -> None:
 
 
 def sharer(pipe: Connection, device: str) -> None:
-    """The other end: (spec, images a second to expect, seconds) -> "warm"; "go" -> images a second."""
+    """The other end: (spec, seconds) -> "warm"; "go" -> images a second."""
     torch.set_num_threads(1)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     while True:
-        spec, _, seconds = pipe.recv()
+        spec, seconds = pipe.recv()
         images = random_images(spec, device)
         warm = replace(spec, kimg=WARM_UP * spec.batch_size / 1000)
         harness_rate(warm, images)
         rate = harness_rate(warm, images)  # beside the others
         pipe.send("warm")
         pipe.recv()
-        pipe.send(harness_rate(lasting(spec, rate, max(seconds, 2.0)), images))
+        pipe.send(harness_rate(lasting(spec, rate, seconds), images))
 
 
 def solo_step(
@@ -439,6 +439,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="timed runs of each figure")
     parser.add_argument("--seconds", type=float, default=0.7, help="of a timed run")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     chosen = parser.parse_args()
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("this machine has no CUDA device; --device cpu runs everything at a toy size")
@@ -451,6 +452,7 @@ def main() -> None:
         deadline=time.monotonic() + 60 * chosen.minutes,
         busy_seconds=0.0 if toy else 2.5,
         toy=toy,
+        networks=tuple(name for name in chosen.networks if not toy or name.endswith("28")),
     )
     where = provenance()
     name = cpu_name() if toy else torch.cuda.get_device_name()

@@ -84,7 +84,7 @@ def plan(
     typer.echo(f"  {kimg} kimg to train on, {made.profile.num_generated:,} images scored a trial")
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
-    typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
+    typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))

@@ -13,29 +13,28 @@ import shutil
 import socket
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image, ImageOps
+from PIL import Image
 
-from harness.errors import UserError, unknown_name
+from harness.errors import UserError, require_utf8, unknown_name
+from harness.pictures import Tree, printable, read, summary, walk
+from harness.plugins import is_own
 
 PARTS = ("train", "reference", "extractor")
 PREPARATION = 1
 """Raised by every change after which the same pictures give other pixels or another split."""
 
-IMAGE_SUFFIXES = {
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm"),
-}
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
-"""Not read, but counted and named among the unreadable: whoever puts one into a folder of images expects something."""
+SURVEY = 1
+"""Raised by every change of what is noted beside the pixels: sets are then prepared again, with equal fingerprints."""
 
 DOWNLOAD_TIMEOUT = 20.0
 """Seconds without a byte after which a download is given up."""
@@ -44,6 +43,9 @@ CELEBA_MARKS = ("Male", "Smiling")
 """The attributes that make CelebA's four classes: close to balanced, and seen in the middle of the picture."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+SIZES_KEPT = 8
+"""Different sizes of pictures that are noted with their counts."""
 
 COPY_AT_ONCE = 1024
 """Prepared images in memory at a time."""
@@ -59,7 +61,8 @@ class PreparedData:
     fingerprint: str  # 16 hex digits of the pixels, labels and split
     folder: Path
     num_classes: int | None  # None where there are no labels
-    skipped: tuple[str, ...] = ()  # files that could not be read
+    skipped: tuple[str, ...] = ()  # files that were not read, as "NAME: REASON"
+    arrangement: str = ""  # how a folder's sub-folders were understood, in words
 
     def path(self, part: str) -> Path:
         """The .npy file of a part's images."""
@@ -76,16 +79,45 @@ class PreparedData:
         return np.load(self.path(part).with_name(f"{part}_labels.npy"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What the pictures of a source were like before they were made fit. All counts are of the whole source."""
+
+    pictures: int
+    classes: list[str]  # the names of labels 0, 1, ...; empty where there are none
+    sizes: dict[str, int]  # "WIDTH×HEIGHT" -> pictures; the commonest SIZES_KEPT of them
+    num_sizes: int  # different ones
+    smallest: tuple[int, int]  # (width, height) of the picture with the smallest side
+    largest: tuple[int, int]  # and of that with the largest
+    modes: dict[str, int]  # Pillow's: L, RGB, RGBA, P, ...
+    endings: dict[str, int]  # of files; empty for a source without files
+    enlarged: int  # pictures with a side smaller than the resolution
+    copies: int  # pictures that, made fit, equal an earlier one
+    contradictions: int  # of these, those of another class than the first of them
+
+
 class Sample(NamedTuple):
     """One picture of a source."""
 
     picture: Image.Image
     label: int | str  # "" where it has none
     is_test: bool = False  # from the source's own test split
+    mode: str = ""  # before it was made fit, where that is not the picture's own
+    ending: str = ""  # of its file
 
 
 Load = Callable[[Path, list[str]], Iterator[Sample]]
-"""(folder for downloads, names of unreadable files: appended to) -> the pictures, one by one."""
+"""(folder for downloads, what could not be read as "NAME: REASON": appended to) -> the pictures, one by one."""
+
+
+class Source(NamedTuple):
+    """Where pictures come from."""
+
+    identity: list[str]  # what tells cheaply whether it has changed
+    load: Load
+    arrangement: str = ""
+    is_guess: bool = False  # whether a person should be told how its folders were understood
+    is_own: bool = False  # a loader in a user's own file, which has to be asked again for what it gives now
 
 
 def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check: bool = False) -> PreparedData:
@@ -94,15 +126,17 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
     Pictures become arrays as follows: turned upright where EXIF says how; of an animation or a file of many pages
     the first frame; transparency laid over white; 16-bit greys scaled to 8; cropped to the central square; grey
     (ITU-R 601 luma) or RGB; resized with an antialiasing Lanczos filter. A picture that already fits is left
-    untouched. Identical images always fall into the same part.
+    untouched. Identical images always fall into the same part. harness/pictures.py says which files of a folder are
+    pictures, and what its sub-folders mean; what is not read is named in a warning.
 
     The fingerprint is of what comes out: pixels, labels, split and subset. Sizes and times of a folder's files only
     tell when to look again, so a touched file costs time and changes nothing.
 
     Args:
-        dataset: A key of DATASETS, or "folder:PATH" for any tree of images (the first level of sub-folders are the
-            classes). With "@N" behind it, only the first N training images in the fixed order that mixes the classes:
-            a smaller N gives a subset of a larger one, and reference and extractor parts are those of the whole.
+        dataset: A key of DATASETS, or "folder:PATH" for any tree of images (usually the first level of sub-folders
+            are the classes). With "@N" behind it, only the first N training images in the fixed order that mixes the
+            classes: a smaller N gives a subset of a larger one, and reference and extractor parts are those of the
+            whole.
         resolution: Side of the prepared images in pixels.
         channels: 1 (grey) or 3 (RGB).
         cache: Where prepared sets and downloads are kept.
@@ -113,22 +147,30 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
         UserError: an unknown name, a folder without a readable image, a subset larger than what there is, a
             download that failed, or a disk that has no room. Nothing half-written stays.
     """
-    source, size = split_subset(dataset)
-    identity, load = _loader(source)
-    key = hashlib.sha256(json.dumps([identity, size, resolution, channels, PREPARATION]).encode()).hexdigest()[:16]
+    require_utf8("dataset", dataset)
+    name, size = split_subset(dataset)
+    source = _loader(name, resolution)
+    versions = [PREPARATION, SURVEY]
+    key = hashlib.sha256(json.dumps([source.identity, size, resolution, channels, *versions]).encode()).hexdigest()[:16]
     folder = cache.resolve() / "data" / key
+    if source.is_own:
+        folder = _asked.get((folder, source.load), folder.with_name(f"{key}-{uuid.uuid4().hex[:8]}"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with FileLock(folder.with_name(f"{key}.lock")):
             if folder.exists() and (damage := _damage(folder, thorough=check)):
                 folder.rename(_aside(folder))  # swept below; whoever has it open keeps what it read
                 warnings.warn(f"the prepared data of {dataset} were damaged ({damage}): made again", stacklevel=2)
             if not folder.exists():
                 _sweep(folder)
-                skipped = _write(source, load, size, folder, cache.resolve() / "downloads", resolution, channels)
-                if skipped:
-                    names = ", ".join(skipped[:5]) + (f", ... (all in {folder}/meta.json)" if len(skipped) > 5 else "")
-                    warnings.warn(f"{dataset}: {len(skipped)} files could not be read: {names}", stacklevel=2)
+                skipped = _write(name, source, size, folder, cache.resolve() / "downloads", resolution, channels)
+                told = [source.arrangement] * source.is_guess
+                told += [f"not read: {summary(skipped)}"] * bool(skipped)
+                if told:
+                    more = f"`python -m studies inspect {dataset}` tells more"
+                    warnings.warn(f"{dataset}: {'; '.join(told)}; {more}", stacklevel=2)
+                if source.is_own:
+                    folder = _asked[folder.with_name(key), source.load] = _named_by_pixels(folder, key)
     except OSError as error:
         full = "; free some space, or name another place with --store" if error.errno in FULL else ""
         raise UserError(f"cannot keep prepared data in {folder.parent}: {error.strerror or error}{full}") from None
@@ -141,7 +183,28 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
         folder=folder,
         num_classes=meta["num_classes"],
         skipped=tuple(meta["skipped"]),
+        arrangement=meta["arrangement"],
     )
+
+
+_asked: dict[tuple[Path, Load], Path] = {}
+"""What a user's own loaders gave in this process, which asks each of them once."""
+
+
+def _named_by_pixels(folder: Path, key: str) -> Path:
+    """Where a set of a user's own loader belongs: it is named by its pixels, since nothing else tells of a change."""
+    fingerprint = json.loads((folder / "meta.json").read_text())["fingerprint"]
+    named = folder.with_name(hashlib.sha256(f"{key} {fingerprint}".encode()).hexdigest()[:16])
+    if named != folder and named.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(named)
+    return named
+
+
+def read_survey(data: PreparedData) -> Survey:
+    """What was noted of the pictures when they were prepared."""
+    return Survey(**json.loads((data.folder / "meta.json").read_text())["survey"])
 
 
 def stored_images(cache: Path, fingerprint: str, part: str) -> np.ndarray | None:
@@ -166,18 +229,22 @@ def split_subset(dataset: str) -> tuple[str, int | None]:
 
 
 def _write(
-    source: str, load: Load, size: int | None, folder: Path, downloads: Path, resolution: int, channels: int
+    name: str, source: Source, size: int | None, folder: Path, downloads: Path, resolution: int, channels: int
 ) -> list[str]:
-    """Prepare into `folder`, one picture in memory at a time; returns the names of unreadable files."""
+    """Prepare into `folder`, one picture in memory at a time; returns what was not read."""
     staging = _aside(folder)
     staging.mkdir()
     skipped: list[str] = []
     hashes, found_labels, is_test = [], [], []
+    sizes, modes, endings = Counter[tuple[int, int]](), Counter[str](), Counter[str]()
     try:
-        if isinstance(load, partial) and load.func is _load_folder:
-            _require_room(staging, source, len(load.args[1]), channels * resolution**2)
+        if isinstance(source.load, partial) and source.load.func is _load_folder:
+            _require_room(staging, name, len(source.load.args[0].pictures), channels * resolution**2)
         with (staging / "pixels").open("wb") as file:
-            for sample in load(downloads, skipped):
+            for sample in source.load(downloads, skipped):
+                sizes[sample.picture.size] += 1
+                modes[sample.mode or sample.picture.mode] += 1
+                endings[sample.ending] += 1
                 pixels = _fit(sample.picture, resolution, channels).tobytes()
                 file.write(pixels)
                 hashes.append(hashlib.sha256(pixels).hexdigest())
@@ -185,26 +252,29 @@ def _write(
                 is_test.append(sample.is_test)
             _keep(file)
         if not hashes:
-            raise UserError(f"{source} has no image that can be read; it needs some for each part: {', '.join(PARTS)}")
+            raise UserError(
+                f"{name} has no image that can be read{f' ({summary(skipped)})' if skipped else ''}; it needs some for "
+                f"each part: {', '.join(PARTS)}"
+            )
         shape = (len(hashes), channels, resolution, resolution)
         images = np.memmap(staging / "pixels", dtype=np.uint8, mode="r", shape=shape)
         classes = sorted(set(found_labels))
         num_classes = len(classes) if len(classes) > 1 and "" not in classes else None
-        numbers = {name: i if num_classes else 0 for i, name in enumerate(classes)}
+        numbers = {label: i if num_classes else 0 for i, label in enumerate(classes)}
         labels = np.array([numbers[label] for label in found_labels], dtype=np.int64)
         parts = _split(np.array(hashes), labels, np.array(is_test) if any(is_test) else None)
         empty = [part for part in PARTS if len(parts[part]) == 0]
         if empty:
             distinct = len(set(hashes))
             raise UserError(
-                f"{source} has {len(hashes)} images, {distinct} of them distinct at {resolution}×{resolution}: too few "
-                f"for a part {empty[0]!r}; add more"
+                f"{name} has {len(hashes)} images, {distinct} of them distinct at {resolution}×{resolution}: too few "
+                f"for a part {empty[0]!r}; add other ones"
             )
         if size is not None:
             if size > len(parts["train"]):
                 raise UserError(
-                    f"'{source}@{size}': {size} is out of range; allowed: up to the {len(parts['train'])} training "
-                    f"images of {source}"
+                    f"'{name}@{size}': {size} is out of range; allowed: up to the {len(parts['train'])} training "
+                    f"images of {name}"
                 )
             parts["train"] = parts["train"][:size]
         for part, index in parts.items():
@@ -217,7 +287,27 @@ def _write(
                 _keep(file)
             np.save(staging / f"{part}_labels.npy", labels[index])
         (staging / "pixels").unlink()
-        meta = {"fingerprint": _fingerprint(staging), "num_classes": num_classes, "skipped": skipped}
+        label_of = dict(zip(reversed(hashes), reversed(found_labels), strict=True))  # hash -> the first one's
+        survey = Survey(
+            pictures=len(hashes),
+            classes=[printable(str(label)) for label in classes] if num_classes else [],
+            sizes={f"{width}×{height}": n for (width, height), n in sizes.most_common(SIZES_KEPT)},
+            num_sizes=len(sizes),
+            smallest=min(sizes, key=lambda size: (min(size), max(size))),
+            largest=max(sizes, key=lambda size: (max(size), min(size))),
+            modes=dict(modes.most_common()),
+            endings=dict(endings.most_common()) if any(endings) else {},
+            enlarged=sum(n for size, n in sizes.items() if min(size) < resolution),
+            copies=len(hashes) - len(label_of),
+            contradictions=sum(label_of[key] != label for key, label in zip(hashes, found_labels, strict=True)),
+        )
+        meta = {
+            "fingerprint": _fingerprint(staging),
+            "num_classes": num_classes,
+            "skipped": skipped,
+            "arrangement": source.arrangement,
+            "survey": asdict(survey),
+        }
         (staging / "meta.json").write_text(json.dumps(meta))
         staging.rename(folder)
     finally:
@@ -263,7 +353,10 @@ def _damage(folder: Path, *, thorough: bool) -> str:
     """What is wrong with the prepared set there, or if not `thorough`, with its meta.json alone; empty for nothing."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if not isinstance(meta, dict) or not {"fingerprint", "num_classes", "skipped"} <= meta.keys():
+        if (
+            not isinstance(meta, dict)
+            or not {"fingerprint", "num_classes", "skipped", "arrangement", "survey"} <= meta.keys()
+        ):
             return "meta.json holds something else"
         return "its checksum differs" if thorough and _fingerprint(folder) != meta["fingerprint"] else ""
     except (OSError, ValueError, EOFError) as error:  # gone, cut off, or not an array any more
@@ -279,7 +372,7 @@ def _sweep(folder: Path) -> None:
     """Remove what killed processes left of this set and others beside it; what a live one is writing stays."""
     for leftover in folder.parent.glob(".*-*"):
         key = leftover.name[1:].partition("-")[0]
-        if key == folder.name:  # whose lock is ours
+        if key == folder.name.partition("-")[0]:  # whose lock is ours
             shutil.rmtree(leftover, ignore_errors=True)
             continue
         with suppress(Timeout), FileLock(folder.with_name(f"{key}.lock"), timeout=0):
@@ -296,25 +389,6 @@ def _fit(picture: Image.Image, resolution: int, channels: int) -> np.ndarray:
         picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
     pixels = np.asarray(picture)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """The picture without transparency and with eight bits a channel; left as it is where it is so already.
-
-    Raises:
-        ValueError: values that are no grey of 16 bits, and so have no known white.
-    """
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture)
-        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"mode {picture.mode} has no known range")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8))  # 65535 = 257 · 255
-    if picture.mode == "LAB":
-        raise ValueError("mode LAB needs a colour profile to become RGB")
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture
 
 
 def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -344,46 +418,23 @@ def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -
     return found
 
 
-def _loader(source: str) -> tuple[list[str], Load]:
-    """(what identifies the source cheaply, how to load it)."""
-    if source.startswith("folder:"):
-        named = source.removeprefix("folder:")
+def _loader(name: str, resolution: int) -> Source:
+    """What is behind a data set's name."""
+    if name.startswith("folder:"):
+        named = name.removeprefix("folder:")
         if not named or "\0" in named:
-            raise UserError(f"{source!r} names no folder; give folder:PATH of a tree of images")
+            raise UserError(f"{name!r} names no folder; give folder:PATH of a tree of images")
         root = Path(named).expanduser().resolve()
         if not root.is_dir():
-            raise UserError(f"{source}: {root} is not a folder; give folder:PATH of a tree of images")
-        files = _pictures_below(root)
-        return [str(root), *(_stamp(path, root) for path in files)], partial(_load_folder, root, files)
-    if source not in DATASETS:
-        raise unknown_name("dataset", source, [*DATASETS, "folder:PATH"])
-    load = DATASETS[source]
-    # Of a user's own loader, the file that it stands in (harness/user_code.py names its modules by their content).
+            raise UserError(f"{name}: {root} is not a folder; give folder:PATH of a tree of images")
+        tree = walk(root)
+        identity = [str(root), *tree.stamps, *tree.left_out]
+        return Source(identity, partial(_load_folder, tree, resolution), tree.arrangement, tree.is_guess)
+    if name not in DATASETS:
+        raise unknown_name("dataset", name, [*DATASETS, "folder:PATH"])
+    load = DATASETS[name]
     module = str(getattr(load.func if isinstance(load, partial) else load, "__module__", ""))
-    return [source, *[module] * module.startswith("user_")], load
-
-
-def _pictures_below(root: Path) -> list[Path]:
-    """Every file with a picture's or a video's ending, sorted; links are followed, into each folder once."""
-    seen, files = set(), []
-    for where, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
-        real = os.path.realpath(where)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        files += [Path(where, n) for n in names if Path(n).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
-    return sorted(files)
-
-
-def _stamp(path: Path, root: Path) -> str:
-    """Name, size and times of a file. The time of its last change of state, too, which no program can set back."""
-    try:
-        stat = path.stat()
-    except OSError:  # a link to nowhere: unreadable, and found so by the loader
-        return f"{path.relative_to(root)} absent"
-    return f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return Source([name], load, is_own=is_own(module))
 
 
 def _load_mnist_5k(downloads: Path, skipped: list[str]) -> Iterator[Sample]:
@@ -394,26 +445,15 @@ def _load_mnist_5k(downloads: Path, skipped: list[str]) -> Iterator[Sample]:
         yield Sample(Image.fromarray(image), int(label))
 
 
-def _load_folder(root: Path, files: list[Path], downloads: Path, skipped: list[str]) -> Iterator[Sample]:
-    for path in files:
-        name = path.relative_to(root)
+def _load_folder(tree: Tree, resolution: int, downloads: Path, skipped: list[str]) -> Iterator[Sample]:
+    skipped.extend(tree.left_out)
+    for path, label, is_test in tree.pictures:
         try:
-            if not path.is_file():
-                raise ValueError("a pipe or a link to nowhere")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Pillow, about metadata that is of no use here
-                with Image.open(path) as opened:
-                    picture = _eight_bit(ImageOps.exif_transpose(opened))
-                    picture.load()
-        except Exception:  # noqa: BLE001  a broken file trips Pillow's decoders over anything
-            skipped.append(str(name))
+            picture, mode = read(path, resolution)
+        except ValueError as error:
+            skipped.append(f"{tree.name(path)}: {error}")
             continue
-        yield Sample(picture, name.parts[0] if len(name.parts) > 1 else "")
-    if len(skipped) == len(files):
-        raise UserError(
-            f"folder:{root} has no readable image ({len(files)} files with an image's ending, none could be read); "
-            f"allowed: {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
+        yield Sample(picture, label, is_test, mode, path.suffix.lower() or "none")
 
 
 def _load_torchvision(
@@ -440,7 +480,7 @@ def _load_torchvision(
                 picture, label = found[i]
                 picture.load()
             except OSError:  # of CelebA's pictures torchvision checks nothing
-                skipped.append(f"picture {i} of {kind} ({', '.join(map(str, split.values()))})")
+                skipped.append(f"picture {i} of {kind} ({', '.join(map(str, split.values()))}): unreadable")
                 continue
             number = sum(int(label[mark]) << bit for bit, mark in enumerate(marks)) if marks else int(label)
             yield Sample(picture, number, split is splits[-1])

@@ -1,11 +1,25 @@
 """The one kind of error that is meant for the person at the terminal."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
     """One line: what was wrong, which value, what is allowed, what to do. Shown without a traceback."""
+
+
+def require_utf8(kind: str, value: object) -> None:
+    """Refuse a path, or a name with one in it, that is not UTF-8, as in old archives: Ray and JSON cannot carry it.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(str(value)).decode("utf-8", "backslashreplace")
+        raise UserError(f"the {kind} {shown} has a name that is not UTF-8; rename that file or folder") from None
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[object], besides: str = "") -> UserError:

@@ -34,7 +34,10 @@ DiscriminatorNorm = Literal["own", "none", "spectral"]
 LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
 Schedule = Literal["constant", "linear"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
-"""These three name what the repository ships; a user's own file may add to each, and then `code` says which file."""
+"""These three name what the repository ships; a user's own file may add to each, and then `code` tells its content."""
+
+FOLDER = "folder:"
+"""What a data set's name begins with that is a path. In the identity it stands alone: the pixels say the rest."""
 
 
 def _trick(off: Any, *, revision: int = 1) -> Any:  # Any, as dataclasses.field is
@@ -60,14 +63,15 @@ class TrialSpec:
     """Everything that affects the result of one trial; equal specs are the same trial.
 
     Every field is part of the identity; only a trick that is off is left out of it, since off means that its code
-    is not reached. Where the work runs (CPU, GPU, threads) is provenance, not identity.
+    is not reached, and of a folder of images its path, since data_fingerprint names the pixels wherever they lie.
+    Where the work runs (CPU, GPU, threads) is provenance, not identity.
 
     Raises:
         UserError: a value outside its range, naming the field, the value and what is allowed.
     """
 
     # data
-    dataset: str  # a name in harness.data.DATASETS, or "folder:PATH"; "@N" behind it for N training images
+    dataset: str  # a name in harness.data.DATASETS, or "folder:PATH", no part of the identity; "@N": N training images
     data_fingerprint: str  # of the prepared pixels: content, resize, channels, split, subset
     resolution: int  # pixels, square images
     channels: int  # 1 grey, 3 RGB
@@ -109,7 +113,7 @@ class TrialSpec:
     gradient_penalty: float = _trick(0.0, revision=2)  # likewise on the norm of D's gradient, between real and fake
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
-    code: str = _trick("", revision=2)  # hash of the user's own file that brings the architecture, loss or augmentation
+    code: str = _trick("", revision=2)  # hash of what the user's own architecture, loss or augmentation is made from
     sync_batch_norm: bool = _trick(False)  # batch norm's moments are over all ranks, not over each rank's own images
     # the replicate
     seed: int
@@ -319,11 +323,17 @@ class TrialSpec:
     @cached_property
     def trial_id(self) -> str:
         """16 hex digits that name this trial: the hash of RESULT_VERSION and of every field but tricks that are off."""
+        named = {**_identity(self), "dataset": _without_path(self.dataset)}
+        return content_hash({"result_version": RESULT_VERSION, **named})
+
+    @property
+    def path_id(self) -> str:
+        """What `trial_id` was while a folder's path was part of it: another name of the same results."""
         return content_hash({"result_version": RESULT_VERSION, **_identity(self)})
 
     @property
     def former_id(self) -> str:
-        """What `trial_id` was before any trick was revised: of trials that use one, the name of other results."""
+        """What `path_id` was before any trick was revised: of trials that use one, the name of other results."""
         former = {name: value for name, value in _identity(self).items() if not name.endswith(REVISION)}
         return content_hash({"result_version": RESULT_VERSION, **former})
 
@@ -358,6 +368,11 @@ def _identity(spec: Any) -> dict[str, Any]:
     return {**on, **{name + REVISION: number for name, number in _revised(type(spec)).items() if name in on}}
 
 
+def _without_path(name: str) -> str:
+    """A data set's name, or that of its reference, as it is in an identity: "folder:" of "folder:/home/me/faces"."""
+    return FOLDER if name.startswith(FOLDER) else name
+
+
 @cache
 def _revised(kind: Any) -> Mapping[str, int]:
     """Field -> its revision, of those that have had more than one."""
@@ -371,10 +386,10 @@ def _off(kind: Any) -> Mapping[str, Any]:
     return {f.name: f.metadata["off"] for f in dataclasses.fields(kind) if "off" in f.metadata}
 
 
-def uses_own_code(values: Mapping[str, Any]) -> bool:
-    """Whether these spec fields name an architecture, a loss or an augmentation that the repository does not ship."""
+def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(field, name) of each architecture, loss and augmentation in these spec fields that the repository lacks."""
     names = _names(values["architecture"], values["loss"], _split(values.get("augmentation", "none")))
-    return any(value not in known for _, value, known in names)
+    return [(field, value) for field, value, known in names if value not in known]
 
 
 def _names(architecture: str, loss: str, augmentations: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -435,7 +450,12 @@ class ScoreProtocol:
 
     @cached_property
     def protocol_id(self) -> str:
-        """12 hex digits: the hash of every field but those that are off."""
+        """12 hex digits: the hash of every field but those that are off, and but a folder's path."""
+        return content_hash({**_identity(self), "reference": _without_path(self.reference)}, 12)
+
+    @property
+    def path_id(self) -> str:
+        """What `protocol_id` was while a folder's path was part of it: another name of the same scores."""
         return content_hash(_identity(self), 12)
 
     def to_dict(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -197,8 +197,33 @@ class Store:
         return path
 
     def trial_folder(self, trial_id: str) -> Path:
-        """The folder of a trial, there or not."""
+        """The folder of a trial, there or not; one that is here under its former name alone is found there."""
+        folder = self._named_folder(trial_id)
+        return folder if os.path.lexists(folder) else self._named_folder(self._former_names.get(trial_id, trial_id))
+
+    def stored_name(self, trial_id: str) -> str:
+        """The name under which the store holds the trial, or will."""
+        return self.trial_folder(trial_id).name
+
+    def _named_folder(self, trial_id: str) -> Path:
         return self.root / "trials" / _checked("trial id", trial_id, _TRIAL_ID)
+
+    @cached_property
+    def _former_names(self) -> dict[str, str]:
+        """trial_id -> the name under which a trial on a folder of images was stored while paths were part of names.
+
+        Nothing is stored under such a name any more, so it is enough to look once.
+        """
+        names: dict[str, str] = {}
+        for name in self.trial_ids():
+            with contextlib.suppress(OSError, UserError, ValueError, TypeError):  # damage is for others to find
+                content = (self._named_folder(name) / "spec.json").read_bytes()
+                if b'"folder:' in content:
+                    spec = TrialSpec.from_dict(json.loads(content))
+                    held = names.get(spec.trial_id)
+                    if name == spec.path_id != spec.trial_id and (held is None or self.status(held) != "ok"):
+                        names[spec.trial_id] = name
+        return names
 
     def report_folder(self, study: str, profile: str) -> Path:
         """Where the report of a study at a profile is written."""
@@ -234,7 +259,7 @@ class Store:
             UserError: the disk is full. Nothing half-written is left.
         """
         trial_id = result.spec.trial_id
-        final = self.trial_folder(trial_id)
+        final = self._named_folder(trial_id)
         status = self.status(trial_id)
         if status in ("ok", "diverged"):
             if status == "ok" and result.protocol is not None and result.scores:
@@ -287,7 +312,7 @@ class Store:
         """Add the scores of a stored trial under a further protocol; those it has are never replaced."""
         path = self._score_path(trial_id, protocol.protocol_id)
         if not path.exists():
-            self._write_json(path, _scores(trial_id, protocol, scores))
+            self._write_json(path, _scores(self.stored_name(trial_id), protocol, scores))
 
     # Every read_... below raises Damaged where the file is not what was written, FileNotFoundError where it is absent.
 
@@ -295,7 +320,7 @@ class Store:
         """result.json as it stands: status, error, cost, provenance, sha256."""
         path = self.trial_folder(trial_id) / "result.json"
         result = _read_sealed(path)
-        for key, ours in (("trial_id", trial_id), ("result_version", RESULT_VERSION)):
+        for key, ours in (("trial_id", path.parent.name), ("result_version", RESULT_VERSION)):
             if result.get(key) != ours:
                 raise Damaged(path, f"its {key} is {result.get(key)!r} and not {ours!r}")
         return result
@@ -307,9 +332,10 @@ class Store:
             spec = TrialSpec.from_dict(_read_json(path))
         except (UserError, TypeError) as error:
             raise error if isinstance(error, Damaged) else Damaged(path, str(error)) from None
-        if spec.trial_id != trial_id:  # the name is the content's own checksum
+        name = path.parent.name
+        if name not in (spec.trial_id, spec.path_id):  # the name is the content's own checksum
             revised = "it was made before a trick of its spec was revised (CHANGELOG.md), and its results may be wrong"
-            raise Damaged(path, revised if trial_id == spec.former_id else f"it is the spec of trial {spec.trial_id}")
+            raise Damaged(path, revised if name == spec.former_id else f"it is the spec of trial {spec.trial_id}")
         return spec
 
     def read_scores(self, trial_id: str) -> dict[str, tuple[ScoreProtocol, dict[str, float]]]:
@@ -321,11 +347,12 @@ class Store:
                 protocol, _ = ScoreProtocol.from_dict(content["protocol"]), content["scores"]
             except (UserError, KeyError, TypeError, AttributeError):
                 raise Damaged(path, "it holds something else") from None
-            if path.name != f"{protocol.protocol_id}.json":
+            name = path.parents[1].name
+            if path.stem not in (protocol.protocol_id, protocol.path_id):
                 raise Damaged(path, f"it holds scores of protocol {protocol.protocol_id}")
-            if content.get("trial_id", trial_id) != trial_id:
+            if content.get("trial_id", name) != name:
                 raise Damaged(path, f"it holds scores of trial {content['trial_id']}")
-            found[protocol.protocol_id] = (protocol, content["scores"])
+            found[path.stem] = (protocol, content["scores"])
         return found
 
     def read_curves(self, trial_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -504,11 +531,11 @@ class Store:
             return {}
         content = _read_sealed(path)
         try:
-            found, scores = ScoreProtocol.from_dict(content["protocol"]).protocol_id, content["scores"]
+            found, scores = ScoreProtocol.from_dict(content["protocol"]), content["scores"]
         except (UserError, KeyError, TypeError, AttributeError):
             raise Damaged(path, "it holds something else") from None
-        if found != protocol_id:
-            raise Damaged(path, f"it is the reference of protocol {found}")
+        if protocol_id not in (found.protocol_id, found.path_id):
+            raise Damaged(path, f"it is the reference of protocol {found.protocol_id}")
         return scores
 
     def _reference_path(self, protocol_id: str) -> Path:

@@ -4,6 +4,7 @@ A study expands to cells (arm, seed, TrialSpec); cells whose specs are equal are
 """
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,9 @@ from typing import Literal, TypeAlias
 
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
-from harness.spec import TrialSpec, uses_own_code
+from harness.plugin_identity import identity
+from harness.plugins import UserCode
+from harness.spec import FOLDER, TrialSpec, own_names
 
 Value: TypeAlias = float | int | str
 Changes: TypeAlias = Mapping[str, Value]
@@ -164,8 +167,7 @@ class Study:
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
-    file: str = ""  # the user's own file that declares it; "" for the studies of this repository
-    code: str = ""  # hash of that file's content
+    own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
@@ -206,6 +208,11 @@ class Study:
             for key in profile.factors:
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
+
+    @property
+    def file(self) -> str:
+        """The path of the user's own file that declares it; "" for the studies of this repository."""
+        return os.path.abspath(self.own_code.file) if self.own_code else ""
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.
@@ -301,8 +308,11 @@ class Study:
                             f"another is called so; give that baseline another name"
                         )
         for arm, values in arms.items():
-            if self.code and uses_own_code(values):
-                values["code"] = self.code
+            if self.own_code and (names := own_names(values)):
+                values["code"] = identity(self.own_code, names)
+            if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
+                path = str(values["dataset"]).removeprefix(FOLDER)
+                values["dataset"] = FOLDER + (os.path.abspath(os.path.expanduser(path)) if path else "")
             sound = _spec(arm, {**values, "data_fingerprint": "0" * 16})  # refused before data are prepared
             values["data_fingerprint"] = fingerprint(sound.dataset, sound.resolution, sound.channels)
         first = {arm: int(values.pop("seed", 0)) for arm, values in arms.items()}

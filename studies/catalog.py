@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import UserError, unknown_name
+from harness.plugins import read_user_code
 from harness.study import Study
-from harness.user_code import read_user_code
 from studies.aa import AA
 from studies.architecture import ARCHITECTURE
 from studies.combined import COMBINED
@@ -33,7 +33,7 @@ def find(name: str) -> Study:
             raise UserError(f"{name} declares no study; give it a STUDY = Study(...), of harness.study")
         if study.name in STUDIES:
             raise UserError(f"the study in {name} is called {study.name!r}, as one that is here already; rename it")
-        return replace(study, file=str(Path(name).resolve()), code=code.digest)
+        return replace(study, own_code=code)
     if name not in STUDIES:
         raise unknown_name("study", name, STUDIES, "or the path of a Python file of your own")
     return STUDIES[name]

@@ -1,17 +1,20 @@
 """The program: `python -m studies list | plan | run | report | score | check | summary | compare | export`."""
 
+import contextlib
 import errno
 import re
 import sys
 import textwrap
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from harness import interrupts, terminal
 from harness.errors import UserError
 from harness.store import Store
 from harness.study import Study
@@ -44,6 +47,7 @@ Snapshots = Annotated[
 ExtractorWeights = Annotated[
     Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
 ]
+Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and sentences, too.")]
 
 
 @app.command("list")
@@ -68,7 +72,7 @@ def plan(
     """Say what `run` would do, and run nothing."""
     from harness.data import is_downloaded
     from harness.scheduling.progress import duration
-    from harness.scheduling.runner import default_workers, make_plan
+    from harness.scheduling.runner import default_workers, left_behind_line, make_plan
 
     study = find(name)
     study.profile(profile)
@@ -80,6 +84,8 @@ def plan(
     typer.echo(f"{study.name} ({profile}): {study.title}")
     done = len(made.specs) - len(made.pending())
     typer.echo(f"  {len(made.arms)} arms × {num_seeds} seeds = {len(made.specs)} trials, {done} of them done")
+    if made.left_behind:
+        typer.echo(f"  {left_behind_line(made.left_behind)}")
     kimg = f"{images:,.1f}".removesuffix(".0")
     typer.echo(f"  {kimg} kimg to train on, {made.profile.num_generated:,} images scored a trial")
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
@@ -111,58 +117,64 @@ def run(
     budget: Annotated[
         str, typer.Option("--budget", help="Time to spend with --until-answered: 90s, 30m, 2h.", show_default=True)
     ] = "1h",
+    full: Full = False,
 ) -> None:
-    """Run the trials that the store lacks, then write and print the report."""
-    study = find(name)
-    study.profile(profile)
-    if until_answered and seeds is not None:
-        raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
-    _at_least_one("seeds", seeds)
-    _at_least_one("workers", workers)
-    budget_seconds = _seconds(budget)
-    from harness.scheduling.cluster import Cluster, snapshot_folder
+    """Run the trials that the store lacks, then write the report and print its answers."""
+    with _kept("finished trials", store):
+        study = find(name)
+        study.profile(profile)
+        if until_answered and seeds is not None:
+            raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
+        _at_least_one("seeds", seeds)
+        _at_least_one("workers", workers)
+        budget_seconds = _seconds(budget)
+        from harness.scheduling.cluster import Cluster, snapshot_folder
 
-    cluster = Cluster(
-        address=address,
-        gpus_per_trial=gpus_per_trial,
-        snapshots=None if snapshots is None else snapshot_folder(snapshots),
-    )
-    cluster.require_reachable()
-    was_there = store.exists()
-    opened = Store(store, create=True)
-    from harness.scheduling.machine import require_fit
-    from harness.scheduling.runner import default_workers, run_study
-    from harness.scheduling.until_answered import run_until_answered
+        cluster = Cluster(
+            address=address,
+            gpus_per_trial=gpus_per_trial,
+            snapshots=None if snapshots is None else snapshot_folder(snapshots),
+        )
+        cluster.require_reachable()
+        was_there = store.exists()
+        opened = Store(store, create=True)
+        from harness.scheduling.machine import require_fit
+        from harness.scheduling.runner import default_workers, run_study
+        from harness.scheduling.until_answered import run_until_answered
 
-    try:
-        require_fit(opened.root, _say)
-        with opened.claims.at_work():
-            workers = default_workers(cluster) if workers is None else workers
-            if until_answered:
-                complete = run_until_answered(
-                    study,
-                    profile,
-                    opened,
-                    workers,
-                    _say,
-                    cluster,
-                    budget_seconds=budget_seconds,
-                    extractor_weights=extractor_weights,
-                )
-            else:
-                complete = run_study(
-                    study, profile, seeds, opened, workers, _say, cluster, extractor_weights=extractor_weights
-                )
-            _report(study, profile, opened, unless_unchanged=True)
-    except KeyboardInterrupt:
-        _say(f"interrupted: finished trials are kept in {store}; the same command goes on from there")
-        raise typer.Exit(130) from None
-    except UserError:
-        if not was_there:
-            opened.remove_if_unused()
-        raise
-    if not complete:
-        raise typer.Exit(1)
+        try:
+            require_fit(opened.root, terminal.say)
+            with opened.claims.at_work():
+                workers = default_workers(cluster) if workers is None else workers
+                if until_answered:
+                    complete = run_until_answered(
+                        study,
+                        profile,
+                        opened,
+                        workers,
+                        terminal.say,
+                        cluster,
+                        budget_seconds=budget_seconds,
+                        extractor_weights=extractor_weights,
+                    )
+                else:
+                    complete = run_study(
+                        study,
+                        profile,
+                        seeds,
+                        opened,
+                        workers,
+                        terminal.say,
+                        cluster,
+                        extractor_weights=extractor_weights,
+                    )
+                _report(study, profile, opened, full=full, unless_unchanged=True)
+        except UserError:
+            if not was_there:
+                opened.remove_if_unused()
+            raise
+        if not complete:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -173,15 +185,16 @@ def report(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="By whose scores, from now on: an id, or an extractor's name.")
     ] = None,
+    full: Full = False,
 ) -> None:
-    """Write the report from the store alone, and print its table."""
+    """Write the report from the store alone, and print its answers."""
     study, opened = find(name), Store(store)
     study.profile(profile)
     if protocol is not None:
         from harness.scheduling.rescoring import choose_protocol
 
         choose_protocol(study, profile, opened, protocol)
-    _report(study, profile, opened)
+    _report(study, profile, opened, full=full)
 
 
 @app.command()
@@ -203,14 +216,14 @@ def score(
     workers: Workers = None,
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
-    study, opened = find(name), Store(store)
-    study.profile(profile)
-    from harness.scheduling.machine import require_fit
-    from harness.scheduling.rescoring import rescore
-    from harness.scheduling.runner import default_workers
+    with _kept("scores so far", store):
+        study, opened = find(name), Store(store)
+        study.profile(profile)
+        from harness.scheduling.machine import require_fit
+        from harness.scheduling.rescoring import rescore
+        from harness.scheduling.runner import default_workers
 
-    require_fit(opened.root, _say)
-    try:
+        require_fit(opened.root, terminal.say)
         with opened.claims.at_work():
             protocol_id = rescore(
                 study,
@@ -219,15 +232,12 @@ def score(
                 extractor=protocol,
                 num_generated=num_generated,
                 workers=(default_workers() or 1) if workers is None else workers,
-                say=_say,
+                say=terminal.say,
                 extractor_weights=extractor_weights,
             )
-    except KeyboardInterrupt:
-        _say(f"interrupted: scores so far are kept in {store}; the same command goes on from there")
-        raise typer.Exit(130) from None
-    typer.echo(
-        f"`python -m studies report {name} --profile {profile} --store {store} --protocol {protocol_id}` goes by it"
-    )
+        typer.echo(
+            f"`python -m studies report {name} --profile {profile} --store {store} --protocol {protocol_id}` goes by it"
+        )
 
 
 @app.command()
@@ -282,14 +292,18 @@ def prune(
 
 
 @app.command()
-def summary(profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE) -> None:
+def summary(profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE, full: Full = False) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
     from harness.analysis.report import render_summary
+    from harness.analysis.tables import claims_for_terminal
     from studies.claims import CLAIMS
 
     opened = Store(store)
-    _say("writing the summary")
-    _wrote(render_summary(STUDIES, CLAIMS, profile, opened))
+    terminal.say("writing the summary")
+    paths = render_summary(STUDIES, CLAIMS, profile, opened)
+    claims = next(path for path in paths if path.name == "claims.csv")
+    terminal.show(*claims_for_terminal(claims, full=full))
+    _wrote(paths, full=full)
 
 
 @app.command()
@@ -326,24 +340,24 @@ def export(
     typer.echo(f"wrote {len(table)} rows to {_short(folder / 'results.parquet')} and .csv")
 
 
-def _report(study: Study, profile: str, store: Store, *, unless_unchanged: bool = False) -> None:
+def _report(study: Study, profile: str, store: Store, *, full: bool, unless_unchanged: bool = False) -> None:
     from harness.analysis.report import Page, last_report, render
-    from harness.analysis.tables import summary_table
+    from harness.analysis.tables import study_for_terminal
 
-    there = last_report(study, profile, store) if unless_unchanged else []
-    if not there:
-        _say("writing the report")
-    paths = there or render(study, profile, store)
-    typer.echo(summary_table(study, profile, store, Page(study, profile, store).answers))
-    typer.echo("")
-    _wrote(paths, "unchanged since it was written:" if there else "wrote")
+    paths = last_report(study, profile, store) if unless_unchanged else []
+    if not paths:
+        terminal.say("writing the report")
+        paths = render(study, profile, store)
+    answers = Page(study, profile, store).answers
+    terminal.show(*study_for_terminal(study, profile, store, answers, full=full))
+    _wrote(paths, full=full)
 
 
-def _wrote(paths: list[Path], verb: str = "wrote") -> None:
-    pages = [path for path in paths if path.suffix not in (".csv", ".tex")]
-    for path in pages:
-        typer.echo(f"{verb} {_short(path)}")
-    typer.echo(f"{verb} {len(paths) - len(pages)} tables beside them (CSV, LaTeX)")
+def _wrote(paths: list[Path], *, full: bool) -> None:
+    """The files of a report, its page last; without `full` the page alone."""
+    page, *others = paths
+    for path in [*others * full, page]:
+        typer.echo(_short(path))
 
 
 def _at_least_one(name: str, value: int | None) -> None:
@@ -368,30 +382,39 @@ def _short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+@contextlib.contextmanager
+def _kept(what: str, store: Path) -> Iterator[None]:
+    """Where an interrupted command can be given again: what it keeps is said in place of a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        terminal.say(f"interrupted: {what} are kept in {store}; the same command goes on from there")
+        raise typer.Exit(interrupts.status()) from None
 
 
 def main() -> None:
     """Run the program; warnings and errors meant for the user are one line, and of these the exit status is 2."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    terminal.outlive_readers()
+    with interrupts.interruptible():
+        sys.exit(_status())
+
+
+def _status() -> int:
     try:
-        sys.exit(app(standalone_mode=False, prog_name="python -m studies"))
-    except typer.Abort:  # Ctrl-C outside a run, which has nothing to lose
-        sys.exit(130)
+        status = app(standalone_mode=False, prog_name="python -m studies") or 0
+        return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
+    except KeyboardInterrupt:  # outside of a command, which has nothing to lose
+        return interrupts.status()
     except TyperException as error:  # a command, an option or a value that typer does not know
         if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "python -m studies"
-            typer.echo(f"error: {wrong}; `{command} --help` lists what is allowed", err=True)
-        sys.exit(2)
+            terminal.say(f"error: {wrong}; `{command} --help` lists what is allowed")
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        terminal.say(f"error: {error}")
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
-        typer.echo(
-            f"error: cannot write {error.filename or ''}: {error.strerror}; finished trials are intact", err=True
-        )
-        sys.exit(2)
+        terminal.say(f"error: cannot write {error.filename or ''}: {error.strerror}; finished trials are intact")
+    return 2

@@ -12,10 +12,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
@@ -330,8 +332,10 @@ def _made_from(study: Study, profile: str, store: Store) -> str:
         path for package in ("architectures", "harness", "studies") for path in root.glob(f"{package}/**/*.py")
     )
     digest = hashlib.sha256(store.digest(study.name, profile).encode())
-    for path in (*code, _notebook(study), *([Path(study.file)] if study.file else [])):
+    for path in (*code, _notebook(study)):
         digest.update(path.read_bytes())
+    if study.own_code:
+        digest.update(study.own_code.digest.encode())
     return digest.hexdigest()
 
 
@@ -420,8 +424,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
             def kernel_spec(self) -> KernelSpec:
                 return spec
 
-        try:
-            notebook = papermill.execute_notebook(
+        with ThreadPoolExecutor(1) as thread:  # in the main one, nbclient would take signals for itself
+            work = thread.submit(
+                papermill.execute_notebook,
                 source,
                 None,
                 parameters=parameters,
@@ -432,11 +437,25 @@ def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
                 iopub_timeout=300,  # a busy machine may take longer over a picture than the 4 s that are usual
                 resources={"metadata": {"path": str(source.parent)}},
             )
-        except PapermillExecutionError as error:
-            raise UserError(f"the notebook {source.name} failed: {error.ename}: {error.evalue}") from None
+            try:
+                notebook = work.result()
+            except PapermillExecutionError as error:
+                raise UserError(f"the notebook {source.name} failed: {error.ename}: {error.evalue}") from None
+            except KeyboardInterrupt:
+                while not work.done():  # it ends when its kernel is gone, which may not even be there yet
+                    _kill_kernel()
+                    wait([work], timeout=0.2)
+                raise
         for name in ("input_path", "output_path"):  # a report says nothing of the machine's folders
             notebook.metadata.papermill.pop(name, None)
         nbformat.write(notebook, target)
+
+
+def _kill_kernel() -> None:
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            if "ipykernel_launcher" in child.cmdline():
+                child.kill()
 
 
 @contextmanager

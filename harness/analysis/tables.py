@@ -3,16 +3,22 @@
 import dataclasses
 import math
 import re
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 from tabulate import tabulate
 
 from harness.analysis import results
-from harness.analysis.answers import Answer
+from harness.analysis.answers import Answer, Verdict
 from harness.analysis.statistics import (
     FEWEST_FOR_A_CLAIM,
     MOST_SEEDS,
@@ -34,6 +40,10 @@ from harness.study import Question, Study
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
 FEW_IMAGES = 1000
 """Fewer real images than this to score against, and a report warns of it."""
+MOST_CAUTIONS = 5
+"""Sentences of warning at the end of a run; all are on the page."""
+LONGEST_CAUTION = 240
+"""Characters of such a sentence."""
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",
@@ -265,24 +275,64 @@ def latex(table: pd.DataFrame) -> str:
     return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
 
 
-def summary_table(study: Study, profile: str, store: Store, answers: Sequence[Answer]) -> str:
-    """The arms' scores, the verdicts and their sentences as plain text, for the end of a run."""
+def study_for_terminal(
+    study: Study, profile: str, store: Store, answers: Sequence[Answer], *, full: bool = False
+) -> list[RenderableType]:
+    """The end of a run: counts of verdicts, a line each claim, and what weakens them most; the page has the rest.
+
+    Args:
+        study: Whose answers.
+        profile: At which profile.
+        store: Where its results are.
+        answers: To its claims.
+        full: Whether to add the arms' scores, every answer's sentence and all that a reader must know.
+    """
     rows = results.load(store, study=study.name, profile=profile)
-    scores = formatted(overview_table(rows, list(results.planned(store, study.name, profile).arm.unique())))
-    scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
-    scores_align = ("left",) + ("right",) * (scores.shape[1] - 1)
-    table = tabulate(
-        scores.values.tolist(), list(scores.columns), "simple", disable_numparse=True, colalign=scores_align,
-        maxcolwidths=[48] + [None] * (scores.shape[1] - 1),
-    )  # fmt: skip
-    shown = formatted_verdicts(answers)[["claim", "verdict", "effect [95%]", "n"]]
-    align = ("left", "left", "right", "right")
-    widths = [56, None, None, None]
-    text = tabulate(
-        shown.values.tolist(), list(shown.columns), "simple", disable_numparse=True, colalign=align, maxcolwidths=widths
-    )  # fmt: skip
-    said = "\n".join(f"- {answer.sentence}" for answer in answers)
-    return "\n\n".join([study.title, table, text, said, *cautions(study, profile, store, rows)])
+    verdicts = formatted_verdicts(answers)[["claim", "verdict", "effect [95%]", "n"]]
+    told: list[RenderableType] = [Text(study.title, style="bold"), _counted(list(verdicts.verdict))]
+    told += ["", _terminal_table(verdicts)] if answers else []
+    found = cautions(study, profile, store, rows)
+    if full:
+        arms = list(results.planned(store, study.name, profile).arm.unique())
+        scores = formatted(overview_table(rows, arms))
+        scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
+        sentences = [f"- {answer.sentence}" for answer in answers]
+        return [*told, "", _terminal_table(scores), *(f"\n{line}" for line in (*sentences, *found)), ""]
+    return [*told, "", *_in_short(found), ""]
+
+
+def claims_for_terminal(claims: Path, *, full: bool = False) -> list[RenderableType]:
+    """The summary: counts of verdicts and a line each claim of the table in this CSV file; with effects where full."""
+    table = pd.read_csv(claims, dtype=str, keep_default_na=False)
+    shown = table if full else table[["claim", "verdict", "n"]]
+    return [_counted(list(table.verdict)), "", _terminal_table(shown)]
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    """12 claims: 1 supported, 0 refuted, 11 unresolved."""
+    counts = {verdict: 0 for verdict in get_args(Verdict)} | Counter(verdicts)
+    return f"{count(len(verdicts), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}"
+
+
+def _terminal_table(shown: pd.DataFrame) -> Table:
+    """A formatted table that fits any terminal: words are wrapped, and numbers only where they must be."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in shown:
+        words = column in ("arm", "claim")
+        table.add_column(column, justify="left" if words or column == "verdict" else "right", overflow="fold")
+    colours = {"supported": "green", "refuted": "red", "unresolved": "dim"}
+    for row in shown.itertuples(index=False):
+        table.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
+    return table
+
+
+def _in_short(found: Sequence[str]) -> list[str]:
+    """The first sentence of each caution; no more than MOST_CAUTIONS sentences, and none is long."""
+    shown = found if len(found) <= MOST_CAUTIONS else found[: MOST_CAUTIONS - 1]
+    short = [
+        textwrap.shorten(re.split(r"(?<=[.!?])\s", caution)[0], LONGEST_CAUTION, placeholder=" …") for caution in shown
+    ]
+    return short + [f"{len(found) - len(shown)} more warnings stand on the page."] * (len(shown) < len(found))
 
 
 def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> list[str]:
@@ -290,17 +340,17 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     plan = results.planned(store, study.name, profile)
     found = []
     seeds = plan.seed.nunique()
-    why = f"No claim can rest on fewer than {FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
+    why = f"no claim can rest on fewer than {FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
     ended = rows[(rows.status == "diverged") | rows.index.isin(scored(rows).index)]
     counts = ended.groupby("arm").size().reindex(plan.arm.unique(), fill_value=0)
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if seeds < FEWEST_FOR_A_CLAIM:
-        found.append(f"Exploratory: {count(seeds, 'seed')} an arm. {why}")
+        found.append(f"Exploratory: {count(seeds, 'seed')} an arm, and {why}")
     elif len(few) and len(few) == (counts > 0).sum():
-        found.append(f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm. {why}")
+        found.append(f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {why}")
     elif len(few):
         found.append(
-            f"Exploratory where few seeds have finished: {'; '.join(f'{a} ({n})' for a, n in few.items())}. {why}"
+            f"Exploratory where few seeds have finished: {'; '.join(f'{a} ({n})' for a, n in few.items())}; {why}"
         )
     protocol_id = (store.read_plan(study.name, profile) or {}).get("protocol_id", "")
     protocol = _protocol(store, protocol_id, list(rows.trial_id))

@@ -19,6 +19,7 @@ SET: dict[str, tuple[str, str]] = {
     "RAY_AUTH_MODE": ("token", "whoever reaches a Ray without a token may run there what they like"),
     "RAY_USAGE_STATS_ENABLED": ("0", "nothing is reported to anybody"),
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": ("0", "under `uv run` Ray would start its workers through uv, where they die"),
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": ("1", "it answers SIGTERM with a native stack trace, and an abort"),
     "RAY_AIR_NEW_OUTPUT": ("0", "no tables of Ray's own"),
     "RAY_CHDIR_TO_TRIAL_DIR": ("0", "trials keep the working folder"),
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": ("0", "a trial without a share of a GPU still sees it"),

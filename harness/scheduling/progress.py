@@ -1,16 +1,23 @@
-"""What a person sees while trials run: a live table in a terminal, plain lines elsewhere."""
+"""What a person sees while trials run: a live view in a terminal, plain lines elsewhere."""
 
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from harness import terminal
+
+WIDEST = 100
+"""Columns of the live view, at most: a longer bar tells no more."""
 
 
 @dataclass(kw_only=True)
@@ -29,6 +36,7 @@ class Progress:
     done: int = 0
     diverged: int = 0
     failed: int = 0
+    stopping: bool = False
     running: dict[str, float] = field(default_factory=dict)  # trial_id -> when it started
     best: dict[str, float] = field(default_factory=dict)  # arm -> lowest FID so far
     scored: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # arm -> finished seeds
@@ -36,8 +44,8 @@ class Progress:
     _began: float = 0.0  # when the first trial started; Ray's own start is not part of the pace
 
     def __enter__(self) -> "Progress":
-        if self.stream.isatty():
-            self._live = Live(console=Console(file=self.stream), refresh_per_second=2, get_renderable=self._render)
+        if console := terminal.live_console(self.stream):
+            self._live = _Live(self._lines, console)
             self._live.start()
         return self
 
@@ -70,14 +78,19 @@ class Progress:
         arm, seed = self.arms[trial_id]
         self.say(f"{arm}, seed {seed}: its worker died; started again")
 
+    def stop(self) -> None:
+        """The run was interrupted: what runs is being ended."""
+        self.stopping = True
+        if self._live is not None:
+            self._live.refresh()
+
     def say(self, line: str) -> None:
-        """Print a line, above the table where there is one."""
-        ended = self.already_done + self.done + self.diverged + self.failed
-        line = f"[{ended}/{self.total}] {line}"
+        """Print a line, above the live view where there is one."""
+        line = f"[{self._ended()}/{self.total}] {line}"
         if self._live is None:
             print(line, file=self.stream, flush=True)
         else:
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(line)
 
     def eta(self) -> str:
         """The time left, from the pace so far."""
@@ -89,33 +102,97 @@ class Progress:
             return "time left unknown until the first trial ends"
         return f"about {duration((time.monotonic() - self._began) / ended * left)} left"
 
-    def _render(self) -> Group:
-        ended = self.already_done + self.done + self.diverged + self.failed
-        counts = f"{ended}/{self.total} done, {len(self.running)} running"
-        if self.already_done:
-            counts += f", {self.already_done} from before"
-        if self.diverged:
-            counts += f", {self.diverged} diverged"
-        if self.failed:
-            counts += f", {self.failed} failed"
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("arm", style="cyan", no_wrap=True)
-        table.add_column("seeds", justify="right")
-        table.add_column("best FID ↓", justify="right")
-        for arm in dict.fromkeys(arm for arm, _ in self.arms.values()):
-            if arm in self.best:
-                table.add_row(arm, str(self.scored[arm]), f"{self.best[arm]:.1f}")
+    def _ended(self) -> int:
+        return self.already_done + self.done + self.diverged + self.failed
+
+    def _lines(self, width: int, height: int) -> list[RenderableType]:
+        """The live view in at most so many lines: counts and bar, a line each running trial, the best of each arm."""
+        counts = {
+            "running": len(self.running),
+            "from before": self.already_done,
+            "diverged": self.diverged,
+            "failed": self.failed,
+        }
+        told = "stopping" if self.stopping else ", ".join(f"{n} {what}" for what, n in counts.items() if n)
         now = time.monotonic()
-        running = Text(
-            "  ".join(f"{self.arms[t][0]}#{self.arms[t][1]} {now - at:.0f}s" for t, at in self.running.items()),
-            style="dim",
+        running, best = _table(("", "", ""), width, heading=False), _table(("arm", "seeds", "best FID ↓"), width)
+        arms = [arm for arm in dict.fromkeys(arm for arm, _ in self.arms.values()) if arm in self.best]
+        room = height - 2
+        shown = _fitting(list(self.running), room)
+        for trial_id in shown:
+            arm, seed = self.arms[trial_id]
+            running.add_row(arm, f"seed {seed}", f"{now - self.running[trial_id]:.0f} s", style="dim")
+        lines: list[RenderableType] = [
+            Text(f"{self.title}: {told}" if told else self.title, no_wrap=True, overflow="ellipsis"),
+            self._bar(),
+            *[running] * bool(shown),
+        ]
+        if hidden := len(self.running) - len(shown):
+            lines.append(Text(f"and {hidden} more", style="dim"))
+        room -= len(self.running) if not hidden else room
+        if room > 2 and arms:  # below an empty line and a heading
+            shown = _fitting(arms, room - 2)
+            for arm in shown:
+                best.add_row(arm, str(self.scored[arm]), f"{self.best[arm]:.1f}")
+            lines += ["", best]
+            if hidden := len(arms) - len(shown):
+                lines.append(Text(f"and {hidden} more arms", style="dim"))
+        return lines[: max(height, 1)]
+
+    def _bar(self) -> Table:
+        bar = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True, overflow="ellipsis")
+        bar.add_row(
+            ProgressBar(total=self.total, completed=self._ended()), f"{self._ended()}/{self.total}, {self.eta()}"
         )
-        return Group(
-            Text(f"{self.title}: {counts}; {self.eta()}"),
-            ProgressBar(total=self.total, completed=ended, width=60),
-            running,
-            table,
-        )
+        return bar
+
+
+def _table(columns: tuple[str, str, str], width: int, *, heading: bool = True) -> Table:
+    """An arm, cut off where it is too long, and two short numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=heading)
+    table.add_column(columns[0], no_wrap=True, overflow="ellipsis", max_width=max(width - 26, 8))
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True, min_width=10)
+    return table
+
+
+class _Live(Live):
+    """A live view of lines that are cut off rather than wrapped, and drawn over rightly when the terminal narrows."""
+
+    def __init__(self, lines: Callable[[int, int], list[RenderableType]], console: Console) -> None:
+        self._frame = _Frame(lines)
+        super().__init__(self._frame, console=console, refresh_per_second=2, transient=True)
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Go up by as many lines as the last frame takes by now: terminals wrap anew what became too long for them."""
+        width = self.console.width
+        height = sum(max(1, -(-length // width)) for length in self._frame.drawn)
+        if self._live_render._shape is not None:
+            self._live_render._shape = (width, height)
+        return super().process_renderables(renderables)
+
+
+@dataclass
+class _Frame:
+    lines: Callable[[int, int], list[RenderableType]]  # of a width and at most so many lines
+    drawn: list[int] = field(default_factory=list)  # columns that each line took when it was drawn last
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, drawn = min(options.max_width, WIDEST), []
+        options = options.update(width=width, height=None)
+        for part in self.lines(width, console.height - 1):
+            for line in console.render_lines(part, options, pad=False):
+                drawn.append(Segment.get_line_length(line))
+                yield from line
+                yield Segment.line()
+        self.drawn = drawn
+
+
+def _fitting(items: list[str], room: int) -> list[str]:
+    """As many of them as have room, with a line for how many are missing if not all have."""
+    return items if len(items) <= room else items[: max(room - 1, 0)]
 
 
 def duration(seconds: float) -> str:

@@ -1,14 +1,15 @@
 """Scores under a further protocol for trials that are already in the store. Nothing is trained, no weights change."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.scheduling.runner import Say, require_samples, scoring_contexts
 from harness.scheduling.scoring_pool import score_stored
-from harness.spec import ScoreProtocol
+from harness.spec import FOLDER, ScoreProtocol, TrialSpec
 from harness.store import Store
-from harness.study import Study
+from harness.study import Profile, Study
 
 
 def rescore(
@@ -53,7 +54,7 @@ def rescore(
     finished = [trial_id for trial_id in trial_ids if store.status(trial_id) == "ok"]
     if not finished:
         raise UserError(f"{study.name} ({profile_name}) has no finished trial in {store.root}; run it first")
-    specs = {trial_id: store.read_spec(trial_id) for trial_id in finished}
+    specs = {trial_id: _moved(store.read_spec(trial_id), study.profile(profile_name)) for trial_id in finished}
     contexts = scoring_contexts(study, specs.values(), extractor, number, store, say, extractor_weights)
     protocols = {trial_id: contexts[spec.data_fingerprint].protocol for trial_id, spec in specs.items()}
     for protocol in dict.fromkeys(protocols.values()):
@@ -62,6 +63,13 @@ def rescore(
     say(f"{len(pending)} of {len(finished)} finished trials to score, {workers} at once")
     score_stored(pending, contexts, store, workers, say)
     return protocols[finished[0]].protocol_id
+
+
+def _moved(spec: TrialSpec, profile: Profile) -> TrialSpec:
+    """The spec with its folder of images where the profile has it, if they are no longer where they were."""
+    now = str(profile.changes.get("dataset", ""))
+    moved = spec.dataset.startswith(FOLDER) and now.startswith(FOLDER) and spec.dataset != now
+    return replace(spec, dataset=now) if moved and not Path(spec.dataset.removeprefix(FOLDER)).is_dir() else spec
 
 
 def choose_protocol(study: Study, profile_name: str, store: Store, name: str) -> None:

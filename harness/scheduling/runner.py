@@ -26,7 +26,6 @@ from harness.spec import TrialSpec
 from harness.store import Damaged, Store
 from harness.study import Cell, Profile, Study
 from harness.training.loop import build_networks
-from harness.user_code import read_user_code
 
 FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
@@ -57,6 +56,7 @@ class Plan:
     core_seconds_per_trial: float
     measured: bool  # whether that comes from trials in the store, rather than from the profile's guess
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
+    left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
     @property
@@ -133,6 +133,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     wanted = {spec.trial_id for spec in (*(c.spec for c in cells), *ceilings.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
     seconds = _seconds_of_like_trials(store, cells)
+    left_behind = 0 if store is None else _left_behind(store, study.name, profile_name, cells)
     return Plan(
         study=study,
         profile=profile,
@@ -142,8 +143,15 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         core_seconds_per_trial=seconds or profile.core_seconds_per_trial,
         measured=seconds is not None,
         bytes_of=bytes_of,
+        left_behind=left_behind,
         bytes_of_data=sum(bytes_of_data.values()),
     )
+
+
+def left_behind_line(number: int) -> str:
+    """What a person is told of trials that this study no longer uses."""
+    trials = "1 finished trial was" if number == 1 else f"{number} finished trials were"
+    return f"{trials} made from an earlier version of this study's code, data or settings; kept, and no longer used"
 
 
 def run_study(
@@ -189,6 +197,8 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
+    if plan.left_behind:
+        say(left_behind_line(plan.left_behind))
     store.require_free(plan.bytes_left())
     contexts = scoring_contexts(
         study,
@@ -211,12 +221,12 @@ def run_study(
                 {
                     "arm": c.arm,
                     "seed": c.seed,
-                    "trial_id": c.spec.trial_id,
+                    "trial_id": store.stored_name(c.spec.trial_id),
                     "protocol_id": protocols[c.spec.data_fingerprint],
                 }
                 for c in plan.cells
             ],
-            "ceilings": {name: spec.trial_id for name, spec in plan.ceilings.items()},
+            "ceilings": {name: store.stored_name(spec.trial_id) for name, spec in plan.ceilings.items()},
         },
     )
     unscored = [spec for spec in pending if store.status(spec.trial_id) == "ok"]
@@ -277,11 +287,6 @@ def scoring_contexts(
         UserError: an extractor that cannot be had, or data that are not those of the specs.
     """
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch knows nothing of a container's quota
-    code = None
-    if study.file:
-        code = read_user_code(Path(study.file))
-        if code.digest != study.code:
-            raise UserError(f"{study.file} changed while it was being read; run again")
     contexts: dict[str, TrialContext] = {}
     for spec in specs:
         if spec.data_fingerprint in contexts:
@@ -306,7 +311,7 @@ def scoring_contexts(
             protocol=protocol,
             cache=store.cache,
             online=prepare_online_extractor(extractor, data, store.cache),
-            user_code=code,
+            user_code=study.own_code,
             provenance=provenance(),
         )
     return contexts
@@ -316,6 +321,18 @@ def require_samples(number: int) -> None:
     """Refuse to score by fewer samples than the scores are defined for."""
     if number < FEWEST_SAMPLES:
         raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
+
+
+def _left_behind(store: Store, study: str, profile: str, cells: list[Cell]) -> int:
+    """Finished trials that the last plan had at an arm and seed where this one has another trial."""
+    try:
+        last = store.read_plan(study, profile)
+    except Damaged:  # a run says so, and sets it aside
+        return 0
+    held = {(c["arm"], c["seed"]): c["trial_id"] for c in last["cells"]} if last else {}
+    there = {(c.arm, c.seed): store.stored_name(c.spec.trial_id) for c in cells}
+    replaced = {held[place] for place in held.keys() & there.keys() if held[place] != there[place]}
+    return sum(store.status(trial_id) in ("ok", "diverged") for trial_id in replaced - set(there.values()))
 
 
 def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> dict[str, int]:

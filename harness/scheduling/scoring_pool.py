@@ -1,6 +1,7 @@
 """Scores of stored trials from their weights, in processes of this machine."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from harness import interrupts
 from harness.errors import UserError
 from harness.scheduling.trial import TrialContext, score_weights
 from harness.scoring.fidelity import NonFiniteSamples
@@ -42,7 +44,8 @@ def score_stored(
         min(workers, len(specs)), mp_context=spawn, initializer=_take_gpu, initargs=(spawn.Value("i"),)
     )
     try:
-        jobs = {pool.submit(_score, spec, contexts[spec.data_fingerprint], store): spec for spec in specs}
+        with interrupts.starting_processes(signal.SIGINT):
+            jobs = {pool.submit(_score, spec, contexts[spec.data_fingerprint], store): spec for spec in specs}
         for done, job in enumerate(as_completed(jobs), 1):
             spec = jobs[job]
             try:
@@ -52,6 +55,10 @@ def score_stored(
                 continue
             store.add_scores(spec.trial_id, contexts[spec.data_fingerprint].protocol, scores)
             say(f"  {done}/{len(specs)} {spec.trial_id}: FID {scores['fid']:.2f}")
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
     except BrokenProcessPool:
         raise UserError(
             f"a process that scored died (for want of memory?); scores so far are kept: try again with fewer than "

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import architectures
 from harness.data import PreparedData
+from harness.plugins import UserCode
 from harness.scheduling.provenance import cpu_name
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import NonFiniteSamples, score_generator
@@ -45,7 +46,6 @@ from harness.training.snapshot_file import (
     set_aside,
     write_snapshot,
 )
-from harness.user_code import UserCode
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
 """Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""

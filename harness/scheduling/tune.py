@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from harness import interrupts
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.environment import seal
@@ -106,7 +107,8 @@ def run_trials(
     desk = _Desk(specs, protocols, store, progress)
     with ray_folder() as scratch:
         try:
-            _start_ray(cluster, workers, scratch)
+            with interrupts.starting_processes():
+                _start_ray(cluster, workers, scratch)
             _require_room(max((spec.world_size for spec in desk.waiting), default=1), cluster, progress)
             trainable = tune.with_parameters(
                 _trainable, run=run, **_parcels(contexts, cluster.snapshots, travels=bool(cluster.address))
@@ -130,6 +132,9 @@ def run_trials(
                 ).fit()
                 if desk.out:  # Tune ends early at SIGUSR1, by which batch systems tell that time is up
                     raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            progress.stop()
+            raise
         except tune.TuneError:
             if not desk.store_error:
                 raise
@@ -300,7 +305,11 @@ def _device() -> str:
 
 
 class _Desk:
-    """Where trials go out and results come in: the driver's side, and the only writer of the store."""
+    """Where trials go out and results come in: the driver's side, and the only writer of the store.
+
+    The one way from what Tune is handed to what must stay in this process: the store with its locks, the progress
+    with its terminal. Tune pickles its searcher and its callbacks; a desk in a pickle is None.
+    """
 
     def __init__(
         self, specs: Iterable[TrialSpec], protocols: Mapping[str, str], store: Store, progress: Progress
@@ -313,6 +322,9 @@ class _Desk:
         self.short_at = self.pause_ends = float("-inf")  # when a trial last died for it; when the next may start
         self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(None), ()
 
     def next(self) -> TrialSpec | None:
         """Claim the next trial; None where all that is left is run by other processes, or has to wait for memory."""
@@ -439,9 +451,6 @@ class _Watcher(tune.Callback):
 
     def __init__(self, desk: _Desk) -> None:
         self.desk, self.kills = desk, memory_kills()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"desk": None}  # Tune pickles its callbacks; a terminal cannot be
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.desk.started(trial.config["spec"])

@@ -18,7 +18,8 @@ from PIL import Image
 
 from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
-from harness.user_code import UserCode
+from harness.pictures import HEIC_REASON
+from harness.plugins import UserCode
 
 
 @pytest.fixture
@@ -110,12 +111,13 @@ def test_resize_is_antialiased_and_central(tmp_path: Path) -> None:
 def test_unreadable_files_are_counted_and_named(tree: Path, tmp_path: Path) -> None:
     (tree / "cats" / "broken.png").write_bytes(b"not a picture")
     (tree / "notes.txt").write_text("not an image at all")
-    with pytest.warns(UserWarning, match=r"1 files could not be read: cats/broken\.png"):
+    told = r"not read: notes\.txt \(no picture\); cats/broken\.png \(no picture by its content\); `.* inspect folder:"
+    with pytest.warns(UserWarning, match=told):
         data = load(tree, tmp_path / "cache")
-    assert data.skipped == ("cats/broken.png",)
+    assert data.skipped == ("notes.txt: no picture", "cats/broken.png: no picture by its content")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load(tree, tmp_path / "cache").skipped == ("cats/broken.png",), "and remembered"
+        assert load(tree, tmp_path / "cache").skipped == data.skipped, "and remembered"
 
 
 def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:
     for name, message in (
         ("mnist5k", "unknown dataset 'mnist5k' (did you mean 'mnist-5k'?); valid: mnist-5k, "),
         (f"folder:{tmp_path / 'absent'}", "is not a folder"),
-        (f"folder:{empty}", "has no readable image (0 files"),
+        (f"folder:{empty}", "has no readable image (it is empty)"),
     ):
         with pytest.raises(UserError) as caught:
             prepare(name, resolution=16, channels=1, cache=tmp_path / "cache")
@@ -179,8 +181,10 @@ def test_a_file_that_goes_round_or_ends_the_program_is_refused(ends: str) -> Non
 
 def test_a_picture_whose_colours_are_unknown_is_skipped_by_name(tree: Path, tmp_path: Path) -> None:
     Image.new("LAB", (20, 20)).save(tree / "cats" / "lab.tiff")
-    with pytest.warns(UserWarning, match=r"1 files could not be read: cats/lab\.tiff"):
-        assert load(tree, tmp_path / "cache").skipped == ("cats/lab.tiff",)
+    with pytest.warns(UserWarning, match=r"not read: cats/lab\.tiff \(mode LAB needs a colour profile"):
+        assert load(tree, tmp_path / "cache").skipped == (
+            "cats/lab.tiff: mode LAB needs a colour profile to become RGB",
+        )
 
 
 def test_the_pixels_of_the_digits_never_change(digits: PreparedData) -> None:
@@ -270,18 +274,27 @@ def test_every_kind_of_picture_is_read_as_a_person_would_see_it(tmp_path: Path) 
 def test_what_cannot_be_read_is_named_whatever_is_wrong_with_it(tree: Path, tmp_path: Path) -> None:
     good = (tree / "cats" / "1.png").read_bytes()
     bad = {
-        "cut.png": good[: len(good) // 2],
-        "empty.jpg": b"",
-        "clip.mp4": b"\0\0\0\x18ftypmp42",
+        "cut.png": (good[: len(good) // 2], "image file is truncated"),
+        "empty.jpg": (b"", "an empty file"),
+        "clip.mp4": (b"\0\0\0\x18ftypmp42", "a video, save its frames as pictures"),
+        "phone.jpg": (b"\0\0\0\x18ftypheic" + bytes(200), HEIC_REASON),
+        "no ending": (b"something else", "no picture"),
     }
-    for name, content in bad.items():
+    for name, (content, _) in bad.items():
         (tree / "dogs" / name).write_bytes(content)
     Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(tree / "dogs" / "float.tif")
+    Image.new("L", (1, 400)).save(tree / "dogs" / "spacer.gif")
     (tree / "dogs" / "lost.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tree / "dogs" / "pipe.png")
-    with pytest.warns(UserWarning, match=r"6 files could not be read: .*, \.\.\. \(all in .*meta\.json\)"):
+    with pytest.warns(UserWarning, match=r"not read: .*dogs/empty\.jpg \(an empty file\).*; others for 3 more reasons"):
         data = load(tree, tmp_path / "cache")
-    assert set(data.skipped) == {f"dogs/{name}" for name in [*bad, "float.tif", "lost.png", "pipe.png"]}
+    reasons = {name: reason for name, (_, reason) in bad.items()} | {
+        "float.tif": "mode F has no known range",
+        "spacer.gif": "smaller than 8 pixels a side",
+        "lost.png": "a link to nowhere",
+        "pipe.png": "no ordinary file",
+    }
+    assert sorted(data.skipped) == sorted(f"dogs/{name}: {reason}" for name, reason in reasons.items())
     assert sum(len(data.images(part)) for part in PARTS) == 40
 
 
@@ -459,7 +472,7 @@ def test_celeba_files_put_by_hand_are_used(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         kind, "file_list", [(i, md5(folder / n) if n in tables else m, n) for i, m, n in kind.file_list]
     )
-    with pytest.warns(UserWarning, match=r"celeba: 1 files could not be read: picture 2 of CelebA \(train\)"):
+    with pytest.warns(UserWarning, match=r"celeba: not read: picture 2 of CelebA \(train\) \(unreadable\)"):
         data = prepare("celeba", resolution=64, channels=3, cache=tmp_path)
     assert data.images("train").shape[1:] == (3, 64, 64) and data.num_classes == 4
     assert len(data.images("reference")) == 20

@@ -1,17 +1,24 @@
 """The driver's side of a run, without Ray around it: what goes out, what comes back, what comes back once more."""
 
 import io
+import os
+import pickle
+import pty
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
+from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 import harness.scheduling.tune as tune_module
 from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.progress import Progress
-from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue, _require_room
+from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue, _require_room, run_trials
 from harness.store import Store
 from tests.faults.sleepers import PROTOCOL_ID, specs
 from tests.unit.test_store import result
@@ -144,3 +151,45 @@ def test_what_another_process_finished_is_counted_and_not_claimed(desk: _Desk) -
     assert desk.next() == second and desk.progress.done == 1
     assert desk.store.claims.take(first.trial_id)
     desk.store.claims.give_back(first.trial_id)
+
+
+@pytest.fixture
+def terminal() -> Iterator[io.TextIOWrapper]:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream:
+        yield stream
+    os.close(master)
+
+
+def test_all_that_ray_is_handed_can_be_pickled(
+    tmp_path: Path, terminal: io.TextIOWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a terminal as stderr, which nothing can pickle; Ray itself does not start."""
+    wanted, handed = specs(2), []
+
+    class Tuner:
+        def __init__(self, trainable: Any, **kwargs: Any) -> None:
+            handed.append((trainable, kwargs))
+            self.queue, (self.watcher,) = kwargs["tune_config"].search_alg, kwargs["run_config"].callbacks
+
+        def fit(self) -> None:
+            while (config := self.queue.suggest("")) != Searcher.FINISHED:
+                trial = SimpleNamespace(config=config)
+                self.watcher.on_trial_start(0, [], trial)
+                self.watcher.on_trial_result(0, [], trial, {"result": result(spec=config["spec"])})
+
+    monkeypatch.setattr("harness.scheduling.tune._start_ray", lambda *_: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(tune, "with_parameters", lambda function, **kwargs: handed.append(kwargs) or function)
+    monkeypatch.setattr(tune, "Tuner", Tuner)
+    arms = {spec.trial_id: ("dc", spec.seed) for spec in wanted}
+    context: Any = SimpleNamespace(cache=tmp_path, protocol=SimpleNamespace(protocol_id=PROTOCOL_ID))
+    contexts = {spec.data_fingerprint: context for spec in wanted}
+    store = Store(tmp_path / "store", create=True)
+    with Progress(title="t", total=2, already_done=0, arms=arms, workers=2, stream=terminal) as progress:
+        with pytest.raises(pickle.PicklingError, match="tty"):
+            cloudpickle.dumps(progress)
+        run_trials(wanted, contexts, store, progress, 2)
+    assert progress.done == 2 and len(handed) == 2
+    for thing in handed:
+        cloudpickle.dumps(thing)

@@ -212,6 +212,15 @@ def test_a_revised_trick_renames_the_trials_that_use_it() -> None:
     assert penalised.former_id == content_hash({"result_version": RESULT_VERSION, **told})
 
 
+def test_pixels_name_data_and_paths_do_not() -> None:
+    paths = ("folder:pictures", "folder:pictures/", "folder:/somewhere/else", "folder:pictures@500")
+    assert len({TrialSpec(**{**VALUES, "dataset": path}).trial_id for path in paths}) == 1
+    assert TrialSpec(**{**VALUES, "dataset": "folder:x"}).trial_id != TrialSpec(**VALUES).trial_id
+    named = [ScoreProtocol(**{**PROTOCOL, "reference": f"{path}/reference"}) for path in paths]
+    assert len({protocol.protocol_id for protocol in named}) == 1 and len({p.path_id for p in named}) == 4
+    assert ScoreProtocol(**PROTOCOL).path_id == ScoreProtocol(**PROTOCOL).protocol_id
+
+
 def test_another_seed_is_another_trial_and_all_else_is_the_same() -> None:
     spec = TrialSpec(**VALUES)
     assert spec.trial_id and spec.at_seed(7) == TrialSpec(**{**VALUES, "seed": 7})

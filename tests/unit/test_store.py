@@ -536,3 +536,28 @@ def test_a_store_made_for_nothing_goes_but_not_what_is_dear(tmp_path: Path) -> N
     (store.cache / "data").mkdir()
     store.remove_if_unused()
     assert not store.root.exists()
+
+
+def test_a_trial_under_its_path_is_still_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As stores hold them in which a folder's path was part of a trial's name, some of them twice."""
+    values = {**VALUES, "dataset": "folder:/here"}
+    protocol = {**PROTOCOL, "reference": "folder:/here/reference"}
+    with monkeypatch.context() as earlier:
+        earlier.setattr("harness.spec._without_path", lambda name: name)
+        for path, status in (("/away", "failed"), ("/here", "ok"), ("/there", "failed")):
+            spec = TrialSpec(**{**values, "dataset": f"folder:{path}"})
+            store.write(result(status, spec=spec, protocol=ScoreProtocol(**protocol)))
+        assert len(store.trial_ids()) == 3
+    moved = TrialSpec(**{**values, "dataset": "folder:/moved/"})
+    here = TrialSpec(**values)
+    assert moved.trial_id == here.trial_id != here.path_id
+    store = Store(store.root, create=True)
+    assert store.stored_name(moved.trial_id) == here.path_id
+    assert store.status(moved.trial_id) == "ok" and store.read_spec(moved.trial_id) == here
+    assert list(store.read_scores(moved.trial_id)) == [ScoreProtocol(**protocol).path_id]
+    assert store.read_weights(moved.trial_id) == b"weights"
+    store.write(result(spec=moved, protocol=ScoreProtocol(**protocol)))  # done, so that only scores are taken over
+    assert len(store.trial_ids()) == 3 and len(store.read_scores(moved.trial_id)) == 2
+    assert not list(store.check())
+    other = TrialSpec(**{**values, "data_fingerprint": "2" * 16})
+    assert store.status(other.trial_id) is None and store.stored_name(other.trial_id) == other.trial_id

@@ -1,0 +1,106 @@
+"""Signals that ask the program to end. The first one interrupts its work, whatever libraries make of signals.
+
+The program alone takes signals over (`take_over`), before its slow imports; to import the packages changes nothing.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+STOPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+"""What asks the program to end: Ctrl-C, Ctrl-\\, a batch system or `docker stop`, a terminal that was closed."""
+
+PATIENCE = 10.0
+"""Seconds that tidying up may take before a further signal ends the program at once."""
+
+
+@dataclass
+class _Signals:
+    taken: bool = False  # whether this process is the program, rather than something that uses its packages
+    began: bool = False
+    at_work: bool = False
+    first: int = 0  # the signal that interrupted the work
+    when: float = 0.0
+
+
+_signals = _Signals()
+
+
+def take_over() -> None:
+    """Handle the signals of STOPS from now on."""
+    _signals.taken = True
+    _take_signals()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Where the first signal raises KeyboardInterrupt; before, and afterwards, it ends the program on the spot.
+
+    Further signals are ignored, so that they do not interrupt the tidying up: of a Ctrl-C that is pressed twice, say.
+    After PATIENCE they end the program.
+    """
+    _signals.began = _signals.at_work = True
+    try:
+        yield
+    finally:
+        _signals.at_work = False
+
+
+def status() -> int:
+    """The exit status that tells of the signal which raised KeyboardInterrupt: 130 of Ctrl-C, 143 of SIGTERM."""
+    return 128 + (_signals.first or signal.SIGINT)
+
+
+@contextlib.contextmanager
+def starting_processes(*deaf_to: signal.Signals) -> Iterator[None]:
+    """Around the start of processes that this one will end itself, and of libraries that take signals for themselves.
+
+    A terminal sends its signals to all processes of a program. Those started here do not hear SIGQUIT and SIGHUP; for
+    this process both wait until the end of the block.
+
+    Args:
+        deaf_to: What they do not hear, either: Ctrl-C, where they do not see to that themselves as Ray's do.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGQUIT, signal.SIGHUP, *deaf_to})
+    try:
+        yield
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:  # which is what Ray's handler raises
+            raise
+        _signals.first, _signals.when = signal.SIGTERM, time.monotonic()
+        raise KeyboardInterrupt from None
+    finally:
+        if _signals.taken:
+            _take_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _take_signals() -> None:
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    now = time.monotonic()
+    if _signals.first:
+        if now - _signals.when > PATIENCE:
+            _leave()
+        return
+    _signals.first, _signals.when = number, now
+    if not _signals.at_work:
+        _leave()
+    raise KeyboardInterrupt
+
+
+def _leave() -> None:
+    with contextlib.suppress(OSError):  # there may be nobody to read it
+        if not _signals.began:
+            os.write(2, b"interrupted before any work began\n")
+        elif os.isatty(2):
+            os.write(2, b"\x1b[?25h")  # a live view hides the cursor
+    os._exit(status())

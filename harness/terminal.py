@@ -1,0 +1,75 @@
+"""All that the program writes to the terminal: lines on stderr, results on stdout, and the console of a live view."""
+
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+PLAIN_WIDTH = 100
+"""Columns where the output goes to a file or a pipe, and COLUMNS does not say otherwise."""
+
+
+def outlive_readers() -> None:
+    """Let the standard streams go on where nobody reads them any more, and where they lack a character."""
+    sys.stdout = _outliving(sys.stdout, 1, "replace")
+    sys.stderr = _outliving(sys.stderr, 2, "backslashreplace")
+
+
+def say(line: str) -> None:
+    """Tell the person one line, beside the results: on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print results on stdout, as wide as the terminal is."""
+    console = Console(file=sys.stdout, width=width(sys.stdout), markup=False, emoji=False, highlight=False)
+    console.print(*parts, sep="\n")
+    sys.stdout.flush()
+
+
+def width(stream: TextIO) -> int:
+    """Columns of the terminal that the stream goes to; of a file or a pipe, COLUMNS or PLAIN_WIDTH."""
+    if stream.isatty():
+        return os.get_terminal_size(stream.fileno()).columns or 80  # a terminal that does not know says 0
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if told.isdigit() and int(told) else PLAIN_WIDTH
+
+
+def live_console(stream: TextIO) -> Console | None:
+    """A console for a view that is drawn again and again; None where lines can only be added: a file, a dumb terminal.
+
+    It asks the terminal for its size, at each moment, rather than COLUMNS and LINES, which may be out of date.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    console = Console(file=stream, _environ=environment, markup=False, emoji=False, highlight=False)
+    return console if stream.isatty() and console.is_interactive and not console.is_dumb_terminal else None
+
+
+class _Outliving(io.FileIO):
+    """A stream whose reader may go away: what nobody reads any more is thrown away, and the work goes on."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # a closed pipe, a closed terminal
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return memoryview(data).nbytes
+
+
+def _outliving(stream: TextIO | None, descriptor: int, errors: str) -> TextIO:
+    """The standard stream of that descriptor, outliving its reader, and whatever its encoding lacks."""
+    if stream is None:  # it was closed before the program began
+        return open(os.devnull, "w")
+    raw = _Outliving(descriptor, "w", closefd=False)
+    line_buffering = descriptor == 2 or raw.isatty()
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, errors, line_buffering=line_buffering)

@@ -1,0 +1,192 @@
+"""A user's own file and modules: what is read, what runs, and what of it is in a trial's identity."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.plugin_identity import identity
+from harness.plugins import UserCode, is_own, read_user_code
+from harness.scheduling.runner import make_plan
+from studies.catalog import find
+
+STUDY = '''
+"""A docstring."""
+import torch
+from dataclasses import replace
+from architectures import ARCHITECTURES, Architecture, fc
+from harness.training.losses import LOSSES
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import FC
+from studies.profiles import SMOKE
+from nets import build
+
+RATE = 0.2
+def rated(slope=RATE):  # a comment
+    """Another docstring."""
+    return slope
+
+ARCHITECTURES["fc-mine"] = Architecture(build, fc.defaults)
+def other(**choices):
+    return fc.build(**{**choices, "generator_dropout": rated()})
+
+ARCHITECTURES["fc-other"] = Architecture(other, fc.defaults)
+STUDY = Study(
+    name="mine", title="A title", baselines={"fc": FC, "mine": {**FC, "architecture": "fc-mine"}},
+    questions=(
+        Question(key="mine", text="Is mine better?", hypothesis="Yes.", baseline="fc", kind="contrast",
+            factor=Factor(label="network", levels=(Level(label="FC"), Level(label="mine", baseline="mine"))),
+            expected="lower"),
+    ),
+    profiles=(replace(SMOKE, seeds=1, num_generated=200),),
+)
+'''
+NETS = """
+from torch import nn
+from architectures import GanPair, fc
+from parts.layers import activation
+
+UNUSED = 1
+
+def build(**choices):
+    pair = fc.build(**choices)
+    return GanPair(nn.Sequential(*[activation(l) for l in pair.generator]), pair.discriminator)
+"""
+LAYERS = """
+from torch import nn
+
+def activation(layer):
+    return nn.SiLU() if isinstance(layer, nn.LeakyReLU) else layer
+
+def unused():
+    return 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "mystudy.py").write_text(STUDY)
+    (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "parts" / "layers.py").write_text(LAYERS)
+    return tmp_path
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    code = read_user_code(folder / "mystudy.py")
+    return {name: identity(code, [("architecture", name)]) for name in ("fc-mine", "fc-other")}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_network_beside_the_study_is_found_and_read(folder: Path) -> None:
+    code = read_user_code(folder / "mystudy.py")
+    assert [m.name for m in code.modules] == ["nets", "parts", "parts.layers"]
+    assert is_own("nets") and is_own(code.load().rated.__module__) and not is_own("torch")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("parts/layers.py", "nn.SiLU()", "nn.Tanh()", {"fc-mine"}),  # two modules away
+        ("nets.py", "activation(l)", "activation(activation(l))", {"fc-mine"}),
+        ("nets.py", "UNUSED = 1", "UNUSED = 2", set()),
+        ("parts/layers.py", "return 2", "return 3", set()),
+        ("mystudy.py", "A title", "Another title", set()),
+        ("mystudy.py", "A docstring", "Prose", set()),
+        ("mystudy.py", "Another docstring", "Prose", set()),
+        ("mystudy.py", "# a comment", "# prose", set()),
+        ("mystudy.py", "slope=RATE", "slope = RATE", set()),
+        ("mystudy.py", "RATE = 0.2", "RATE = 0.3", {"fc-other"}),
+        ("mystudy.py", "RATE = 0.2", "RATE = '0.2'", {"fc-other"}),
+        ("mystudy.py", "RATE = 0.2", "RATE = 0.2\nprint(end='')", {"fc-mine", "fc-other"}),
+        ("mystudy.py", "RATE = 0.2", "RATE = 0.2\nif torch:\n    RATE = 0.3", {"fc-mine", "fc-other"}),
+        ("nets.py", "UNUSED = 1", "UNUSED = 1\nfc.build.note = 1", {"fc-mine", "fc-other"}),
+        ("nets.py", "UNUSED = 1", "TABLE = {}\n_ = TABLE.update(a=1)", {"fc-mine", "fc-other"}),
+    ],
+)
+def test_identity_is_of_what_is_used(folder: Path, file: str, old: str, new: str, changed: set[str]) -> None:
+    before = hashes(folder)
+    edit(folder / file, old, new)
+    after = hashes(folder)
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_identity_is_golden_and_knows_no_path(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same for every version of Python and wherever the files lie."""
+    assert hashes(folder) == {"fc-mine": "7b284cec2252914f", "fc-other": "2cefd1119a045a03"}
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "there"
+    folder.rename(elsewhere)
+    assert hashes(elsewhere)["fc-mine"] == "7b284cec2252914f"
+
+
+def test_an_entry_made_in_a_loop_is_of_everything(folder: Path) -> None:
+    """No line registers it in so many words, so all that there is belongs to it."""
+    edit(
+        folder / "mystudy.py",
+        'ARCHITECTURES["fc-mine"] = Architecture(build, fc.defaults)',
+        'for name in ("fc-mine",):\n    ARCHITECTURES[name] = Architecture(build, fc.defaults)',
+    )
+    before = hashes(folder)
+    edit(folder / "nets.py", "UNUSED = 1", "UNUSED = 2")
+    assert hashes(folder)["fc-mine"] != before["fc-mine"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("nets.py", "pair = fc", "import torch; torch.load('x'); pair = fc", "nets.py: what `load` brings cannot be"),
+        ("nets.py", "pair = fc", "open('x'); pair = fc", "what `open` brings"),
+        ("nets.py", "pair = fc", "eval('1'); pair = fc", "what `eval` brings"),
+        ("nets.py", "pair = fc", "import importlib; importlib.import_module('y'); pair = fc", "what `import_module`"),
+        ("nets.py", "pair = fc", "import os; os.environ['x']; pair = fc", "what `environ` brings"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(folder: Path, file: str, old: str, new: str, message: str) -> None:
+    edit(folder / file, old, new)
+    study = find(str(folder / "mystudy.py"))
+    with pytest.raises(UserError, match=message) as refused:
+        make_plan(study, "smoke", None, None)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_evaluates_a_network_is_no_eval(folder: Path) -> None:
+    edit(folder / "nets.py", "pair = fc", "nn.Identity().eval(); pair = fc")
+    hashes(folder)
+
+
+def test_a_compiled_module_is_refused(folder: Path) -> None:
+    import py_compile
+
+    py_compile.compile(str(folder / "nets.py"), cfile=str(folder / "nets.pyc"))
+    (folder / "nets.py").unlink()
+    with pytest.raises(UserError, match="which is no Python source"):
+        read_user_code(folder / "mystudy.py")
+
+
+def test_an_import_inside_a_function_is_followed(folder: Path) -> None:
+    edit(folder / "nets.py", "from parts.layers import activation\n", "")
+    edit(folder / "nets.py", "    pair = fc", "    from parts.layers import activation\n    pair = fc")
+    before = hashes(folder)
+    edit(folder / "parts/layers.py", "nn.SiLU()", "nn.Tanh()")
+    assert hashes(folder)["fc-mine"] != before["fc-mine"]
+
+
+def test_workers_run_the_sources_that_were_read(folder: Path) -> None:
+    code = read_user_code(folder / "mystudy.py")
+    old = code.load().build
+    for file in ("nets.py", "parts/layers.py", "mystudy.py"):
+        (folder / file).unlink()
+    copy = UserCode(code.file, code.source + "\n", code.modules)  # as another process has it: nothing loaded yet
+    assert copy.load().build is not old and sys.modules["parts.layers"].activation is not None
+
+
+def test_a_module_that_fails_names_its_line(folder: Path) -> None:
+    edit(folder / "parts/layers.py", "def unused", "1 / 0\ndef unused")
+    with pytest.raises(UserError, match=r"mystudy.py failed: ZeroDivisionError: .* \(line \d+ of .*layers.py\)"):
+        read_user_code(folder / "mystudy.py")

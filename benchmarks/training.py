@@ -12,12 +12,15 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torch.optim import Optimizer
 
 from harness.data import prepare
 from harness.scheduling.provenance import cpu_name, provenance
@@ -29,29 +32,64 @@ from harness.training.loop import build_networks, train
 from studies.noise import NOISE
 
 
-def bare_loop(spec: TrialSpec, images: torch.Tensor) -> float:
-    """Train for the spec's budget the plain way; images a second."""
-    gan = build_networks(spec)
-    generator, discriminator = gan.generator.train(), gan.discriminator.train()
-    betas = (spec.adam_beta1, spec.adam_beta2)
-    g_optimizer = torch.optim.Adam(generator.parameters(), lr=spec.generator_lr, betas=betas)
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=spec.discriminator_lr, betas=betas)
-    real_label, fake_label = torch.ones(spec.batch_size, 1), torch.zeros(spec.batch_size, 1)
-    started = time.perf_counter()
-    for _ in range(spec.num_steps):
-        real = images[torch.randint(len(images), (spec.batch_size,))].float() / 127.5 - 1
-        fake = generator(torch.randn(spec.batch_size, spec.latent_dim))
+def textbook_step(
+    spec: TrialSpec,
+    images: Tensor,
+    players: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
+    optimizers: tuple[Optimizer, Optimizer],
+    *,
+    seeds: tuple[int, ...] = (),
+    bfloat16: bool = False,
+) -> Callable[[], None]:
+    """One step as a tutorial would write it, to be called again and again.
+
+    Args:
+        spec: What to train; its tricks are left out.
+        images: (N, C, H, W) uint8, where the networks are.
+        players: G and D.
+        optimizers: Theirs.
+        seeds: (S,) where the players are S networks each, which take and give tensors (S, batch, ...).
+        bfloat16: Whether the forward passes are under autocast.
+    """
+    generator, discriminator = players
+    g_optimizer, d_optimizer = optimizers
+    device, batch = images.device, (*seeds, spec.batch_size)
+    real_label, fake_label = torch.ones(*batch, 1, device=device), torch.zeros(*batch, 1, device=device)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            real = images[torch.randint(len(images), batch, device=device)].float() / 127.5 - 1
+            fake = generator(torch.randn(*batch, spec.latent_dim, device=device))
+            d_loss = bce(discriminator(real), real_label) + bce(discriminator(fake.detach()), fake_label)
         d_optimizer.zero_grad()
-        d_loss = bce(discriminator(real), real_label) + bce(discriminator(fake.detach()), fake_label)
         d_loss.backward()
         d_optimizer.step()
         g_optimizer.zero_grad()
-        bce(discriminator(fake), real_label).backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            g_loss = bce(discriminator(fake), real_label)
+        g_loss.backward()
         g_optimizer.step()
+
+    return step
+
+
+def bare_loop(spec: TrialSpec, images: Tensor) -> float:
+    """Train for the spec's budget the plain way, where the images are; images a second."""
+    gan = build_networks(spec)
+    players = gan.generator.to(images.device).train(), gan.discriminator.to(images.device).train()
+    betas = (spec.adam_beta1, spec.adam_beta2)
+    g_optimizer = torch.optim.Adam(players[0].parameters(), lr=spec.generator_lr, betas=betas)
+    d_optimizer = torch.optim.Adam(players[1].parameters(), lr=spec.discriminator_lr, betas=betas)
+    step = textbook_step(spec, images, players, (g_optimizer, d_optimizer))
+    started = time.perf_counter()
+    for _ in range(spec.num_steps):
+        step()
+    if images.is_cuda:
+        torch.cuda.synchronize()
     return spec.num_steps * spec.batch_size / (time.perf_counter() - started)
 
 
-def harness_loop(spec: TrialSpec, images: torch.Tensor) -> float:
+def harness_loop(spec: TrialSpec, images: Tensor) -> float:
     """Train for the spec's budget with the harness; images a second, everything that `train` does included."""
     started = time.perf_counter()
     train(spec, images)

@@ -3,6 +3,7 @@
 Imports nothing of the project.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,14 @@ class Metric:
     def arrow(self) -> str:
         """↓ or ↑ towards better; empty where neither is."""
         return {"lower": "↓", "higher": "↑", "neither": ""}[self.better]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value that there can be, ±inf for none; what caps IS depends on the extractor."""
+        if self.scale == "ratio":
+            return (0.0, math.inf)
+        lowest, highest = (*self.bounds, *(-math.inf, math.inf)[len(self.bounds) :])
+        return (lowest, highest)
 
 
 COLLAPSED_IS = 1.1

@@ -15,12 +15,15 @@ import typer
 from typer.exceptions import TyperException
 
 from harness import interrupts, terminal
+from harness.analysis.wording import count
 from harness.errors import UserError
 from harness.store import Store
 from harness.study import Study
 from studies.catalog import STUDIES, find
 
 DEFAULT_STORE = Path("runs")
+DEFAULT_PROFILE = "laptop"
+DEFAULT_BUDGET = "1h"
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 app = typer.Typer(
@@ -34,7 +37,12 @@ Name = Annotated[
     str, typer.Argument(help=f"The study: {', '.join(STUDIES)}, or a Python file of your own.", show_default=False)
 ]
 ProfileName = Annotated[
-    str, typer.Option("--profile", help="What to spend: smoke, laptop, paper; paper@DATASET on other data.")
+    str | None,
+    typer.Option(
+        "--profile",
+        help="What to spend: smoke, laptop, paper; paper@DATASET on other data. Default: laptop, else the first.",
+        show_default=False,
+    ),
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
 StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
@@ -64,7 +72,7 @@ def list_studies() -> None:
 @app.command()
 def plan(
     name: Name,
-    profile: ProfileName = "laptop",
+    profile: ProfileName = None,
     seeds: Seeds = None,
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
@@ -75,21 +83,22 @@ def plan(
     from harness.scheduling.runner import default_workers, left_behind_line, make_plan
 
     study = find(name)
-    study.profile(profile)
+    profile = _profile(study, profile)
     _at_least_one("workers", workers)
-    workers = workers or default_workers()
+    workers = workers or default_workers() or 1
     made = make_plan(study, profile, seeds, _existing(store))
     num_seeds = len({cell.seed for cell in made.cells})
     images = sum(spec.kimg for spec in made.pending())
     typer.echo(f"{study.name} ({profile}): {study.title}")
     done = len(made.specs) - len(made.pending())
-    typer.echo(f"  {len(made.arms)} arms × {num_seeds} seeds = {len(made.specs)} trials, {done} of them done")
+    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.specs), 'trial')}"
+    typer.echo(f"  {sizes}, {done} of them done")
     if made.left_behind:
         typer.echo(f"  {left_behind_line(made.left_behind)}")
     kimg = f"{images:,.1f}".removesuffix(".0")
-    typer.echo(f"  {kimg} kimg to train on, {made.profile.num_generated:,} images scored a trial")
+    typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
-    typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
+    typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
     typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
@@ -103,7 +112,7 @@ def plan(
 @app.command()
 def run(
     name: Name,
-    profile: ProfileName = "laptop",
+    profile: ProfileName = None,
     seeds: Seeds = None,
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
@@ -115,19 +124,26 @@ def run(
         bool, typer.Option("--until-answered", help="Add seeds to what is unresolved, until all is settled.")
     ] = False,
     budget: Annotated[
-        str, typer.Option("--budget", help="Time to spend with --until-answered: 90s, 30m, 2h.", show_default=True)
-    ] = "1h",
+        str | None,
+        typer.Option(
+            "--budget", help=f"Time to spend with --until-answered: 90s, 30m, 2h; {DEFAULT_BUDGET} if left out."
+        ),
+    ] = None,
     full: Full = False,
 ) -> None:
     """Run the trials that the store lacks, then write the report and print its answers."""
     with _kept("finished trials", store):
         study = find(name)
-        study.profile(profile)
+        profile = _profile(study, profile)
         if until_answered and seeds is not None:
             raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
+        if budget is not None and not until_answered:
+            raise UserError(
+                f"--budget {budget} belongs to --until-answered, which adds seeds until it is spent; name both"
+            )
         _at_least_one("seeds", seeds)
         _at_least_one("workers", workers)
-        budget_seconds = _seconds(budget)
+        budget_seconds = _seconds(budget or DEFAULT_BUDGET)
         from harness.scheduling.cluster import Cluster, snapshot_folder
 
         cluster = Cluster(
@@ -180,7 +196,7 @@ def run(
 @app.command()
 def report(
     name: Name,
-    profile: ProfileName = "laptop",
+    profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="By whose scores, from now on: an id, or an extractor's name.")
@@ -189,7 +205,7 @@ def report(
 ) -> None:
     """Write the report from the store alone, and print its answers."""
     study, opened = find(name), Store(store)
-    study.profile(profile)
+    profile = _profile(study, profile)
     if protocol is not None:
         from harness.scheduling.rescoring import choose_protocol
 
@@ -211,14 +227,14 @@ def score(
         ),
     ] = None,
     extractor_weights: ExtractorWeights = None,
-    profile: ProfileName = "laptop",
+    profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
     with _kept("scores so far", store):
         study, opened = find(name), Store(store)
-        study.profile(profile)
+        profile = _profile(study, profile)
         from harness.scheduling.machine import require_fit
         from harness.scheduling.rescoring import rescore
         from harness.scheduling.runner import default_workers
@@ -292,7 +308,11 @@ def prune(
 
 
 @app.command()
-def summary(profile: ProfileName = "laptop", store: StorePath = DEFAULT_STORE, full: Full = False) -> None:
+def summary(
+    profile: Annotated[str, typer.Option("--profile", help="Of all studies: smoke, laptop, paper.")] = DEFAULT_PROFILE,
+    store: StorePath = DEFAULT_STORE,
+    full: Full = False,
+) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
     from harness.analysis.report import render_summary
     from harness.analysis.tables import claims_for_terminal
@@ -329,7 +349,10 @@ def export(
     store: StorePath = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write; the store's reports.")] = None,
 ) -> None:
-    """Write everything in the store as one table, a row a trial and protocol: results.parquet and results.csv."""
+    """Write everything in the store as one table, a row a trial and protocol: results.parquet and results.csv.
+
+    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0.
+    """
     from harness.analysis.compare import whole_table
 
     opened = Store(store)
@@ -337,7 +360,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(folder / "results.parquet", index=False)
     table.to_csv(folder / "results.csv", index=False)
-    typer.echo(f"wrote {len(table)} rows to {_short(folder / 'results.parquet')} and .csv")
+    typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
 
 
 def _report(study: Study, profile: str, store: Store, *, full: bool, unless_unchanged: bool = False) -> None:
@@ -358,6 +381,17 @@ def _wrote(paths: list[Path], *, full: bool) -> None:
     page, *others = paths
     for path in [*others * full, page]:
         typer.echo(_short(path))
+
+
+def _profile(study: Study, typed: str | None) -> str:
+    """The profile that was asked for, refused where the study has none of that name; else the study's own default."""
+    if typed is not None:
+        return study.profile(typed).name
+    names = [profile.name for profile in study.profiles]
+    if DEFAULT_PROFILE in names or not names:
+        return study.profile(DEFAULT_PROFILE).name
+    terminal.say(f"{study.name} has no profile {DEFAULT_PROFILE}; taking {names[0]}, of: {', '.join(names)}")
+    return names[0]
 
 
 def _at_least_one(name: str, value: int | None) -> None:

@@ -256,24 +256,27 @@ def _order(scores: np.ndarray, test: Test) -> tuple[np.ndarray, np.ndarray]:
 def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: bool) -> list[tuple[Answer, _Claim]]:
     arms, metric = study.arms(question), METRICS[question.metric]
     names, baseline = list(arms.values()), list(arms.values()).index(question.baseline)
-    scores, diverged_of, seconds_of = _tabulated(rows, names, question.metric)
+    scores, diverged_of, zero_of, seconds_of = _tabulated(rows, names, question.metric)
     if question.versus:
-        others, diverged_there, seconds_there = _tabulated(
+        others, diverged_there, zero_there, seconds_there = _tabulated(
             rows, list(study.arms_versus(question).values()), question.metric
         )
         with np.errstate(invalid="ignore"):  # both diverged: no interaction to be seen
             scores = scores - others
         diverged_of, seconds_of = diverged_of + diverged_there, seconds_of + seconds_there
+        zero_of = zero_of + zero_there
     found, verdicts = judge(question, baseline, scores, sequential=sequential)
     exact = _evidence(question, baseline, scores, _sign_flip)
     answers = []
     for c, claim in enumerate(_claims(question, baseline)):
         levels = list(claim.levels)
         diverged = int(diverged_of[levels].sum())
-        lacking = [names[i] for i in claim.levels if np.isnan(scores[i]).all()]
+        lacking = [i for i in claim.levels if np.isnan(scores[i]).all()]
         problem = claim.problem
-        if lacking:
-            problem = f"no trial has a score yet of {', '.join(lacking)}"
+        if zeros := [names[i] for i in lacking if zero_of[i]]:
+            problem = f"{metric.label} is 0 in every trial of {', '.join(zeros)}, and 0 has no ratio"
+        elif lacking:
+            problem = f"no trial has a score yet of {', '.join(names[i] for i in lacking)}"
         if not problem and diverged and metric.better == "neither":
             problem = f"{count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
         if not problem and not question.versus:
@@ -310,7 +313,8 @@ def _answers(study: Study, question: Question, rows: pd.DataFrame, sequential: b
             problem=problem,
             sentence="",
         )
-        sentence = _sentence(one, question, opposite) + _beside(one, question, scores, levels)
+        zero = 0 if problem else int(zero_of[levels].sum())
+        sentence = _sentence(one, question, opposite) + _beside(one, question, scores, levels, zero)
         answers.append((replace(one, sentence=sentence), claim))
     return answers
 
@@ -336,14 +340,21 @@ def _whose(question: Question) -> str:
     return f"{question.baseline} relative to {question.versus}" if question.versus else question.baseline
 
 
-def _tabulated(rows: pd.DataFrame, names: list[str], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores (arms, seeds) as `judge` takes them; of each arm, how many trials diverged and what all have cost."""
+def _tabulated(
+    rows: pd.DataFrame, names: list[str], metric: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores (arms, seeds) as `judge` takes them, and three counts or sums an arm.
+
+    They are: trials that diverged; trials whose metric, though compared by ratios, is 0 or by rounding below, so that
+    they have no score here; seconds that all have cost.
+    """
     how = METRICS[metric]
     worst = {"lower": math.inf, "higher": -math.inf, "neither": math.nan}[how.better]
     values = rows[metric] if metric in rows else [math.nan] * len(rows)
     seeds = {seed: column for column, seed in enumerate(sorted(set(rows.seed)))}
     scores = np.full((len(names), len(seeds)), np.nan)
-    diverged, seconds, seen = np.zeros(len(names), dtype=int), np.zeros(len(names)), set()
+    diverged, zero = np.zeros((2, len(names)), dtype=int)
+    seconds, seen = np.zeros(len(names)), set()
     for arms, seed, status, value, cost in zip(rows.arm, rows.seed, rows.status, values, rows.seconds, strict=True):
         for arm in set(arms.split(" | ")).intersection(names):  # several arms may share a trial
             if (arm, seed) in seen:
@@ -361,7 +372,9 @@ def _tabulated(rows: pd.DataFrame, names: list[str], metric: str) -> tuple[np.nd
                 scores[i, seeds[seed]] = value
             elif status == "ok" and value > 0:
                 scores[i, seeds[seed]] = math.log(value)
-    return scores, diverged, seconds
+            elif status == "ok" and value <= 0:
+                zero[i] += 1
+    return scores, diverged, zero, seconds
 
 
 def _sign_flip(x: np.ndarray, margin: float) -> np.ndarray:
@@ -446,7 +459,7 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     if one.n < FEWEST_FOR_A_CLAIM:
         text = f"Exploratory, as a claim needs {FEWEST_FOR_A_CLAIM} seeds: whether {one.claim} is open; {seen}."
     elif one.verdict == "supported" and question.expected == "equal":
-        text = f"Supported: {one.claim}, to within {small}: {seen}, {_p(one)}."
+        text = f"Supported: {one.claim}, to within {small}: {seen}; a difference of less is shown, {_p(one)}."
     elif one.verdict == "supported":
         less = (
             f"; the effect seen is less than {small}, the smallest of interest"
@@ -455,7 +468,7 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
         )
         text = f"Supported: {one.claim}: {seen}, {_p(one)}{less}."
     elif one.verdict == "refuted" and question.expected == "equal":
-        text = f"Refuted that {one.claim}: {seen}, a difference of more than {small}, {_p(one)}."
+        text = f"Refuted that {one.claim}: {seen}; a difference of more than {small} is shown, {_p(one)}."
     elif one.verdict == "refuted" and question.kind == "sweet-spot":
         text = f"Refuted that {one.claim}: {seen}; one side at least is not worse by {small}, {_p(one)}."
     elif one.verdict == "refuted":
@@ -467,7 +480,14 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
         text = f"Refuted that {one.claim}: {seen}; {why}, {_p(one)}."
     else:
         needed = f"about {one.seeds_needed} seeds in all" if one.seeds_needed else f"more than {MOST_SEEDS} seeds"
-        text = f"Unresolved whether {one.claim}: {seen}, {_p(one)}; at the effect seen, it takes {needed} to settle it."
+        if question.expected == "equal":  # its p is of the equality: large where the difference is large, too
+            text = (
+                f"Unresolved whether {one.claim}, to within {small}: {seen}; neither a smaller difference is shown "
+                f"({_p(one)}) nor a larger one; at the effect seen, it takes {needed} to settle it."
+            )
+        else:
+            text = f"Unresolved whether {one.claim}: {seen}, {_p(one)}; "
+            text += f"at the effect seen, it takes {needed} to settle it."
     return text
 
 
@@ -483,10 +503,11 @@ def _counts_as_none(one: Answer, question: Question) -> bool:
     return one.effect > 0 and abs(math.log(one.effect)) < _margin(question)
 
 
-def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[int]) -> str:
+def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[int], zero: int) -> str:
     """What a reader needs beside the sentence.
 
-    Trials without a number; where a sweet spot was seen to be; what lies between the ends that decide a trend.
+    Trials without a number, `zero` of them for want of a ratio; where a sweet spot was seen; what lies between the
+    ends that decide a trend.
     """
     if one.problem:
         return ""
@@ -498,6 +519,9 @@ def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[in
     if unreached and not question.versus:
         verb = "counts" if unreached == 1 else "count"
         text += f" {count(unreached, 'trial')} never reached it and {verb} as later than any that did."
+    if zero:
+        verb = "has" if zero == 1 else "have"
+        text += f" {count(zero, 'trial')} {verb} {METRICS[question.metric].label} 0, which has no ratio: left out."
     if question.kind == "sweet-spot":
         sign = 1 if METRICS[question.metric].better == "lower" else -1
         means = [sign * location(level).mean for level in scores]
@@ -519,4 +543,4 @@ def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[in
 def _p(one: Answer) -> str:
     raw, corrected = p_value(one.p), p_value(one.p_holm)
     said = f"p {raw}" if raw.startswith("<") else f"p = {raw}"
-    return said if corrected == raw else f"{said} (Holm {corrected})"
+    return said if corrected == raw else f"{said} ({corrected} after Holm)"

@@ -36,7 +36,7 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
     Returns:
         COLUMNS. `ratio` is that of B's FID to A's with its 95% interval over `n` seeds; diverged trials are worse than
         any score. `outcome` is "identical", "differs" (p at most 0.05 after Holm's correction over all rows), "not
-        shown to differ", "too few seeds", "not comparable" (another protocol) or "in one store only".
+        shown to differ", "too few seeds", "not comparable" (another protocol, or an FID of 0) or "in one store only".
 
     Raises:
         UserError: the stores share no study at that profile.
@@ -73,11 +73,13 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
 def whole_table(store: Store) -> pd.DataFrame:
     """Everything in a store as one table: one row a trial and protocol, trials without scores once.
 
-    Columns as in `results.load`; `trial_id` and `protocol_id` together name a row. Scores of different protocols
-    stand in the same columns and must not be compared.
+    Columns as in `results.load`, untrained baselines among its rows (arm "NAME, untrained"); `trial_id` and
+    `protocol_id` together name a row. Scores of different protocols stand in the same columns and must not be compared.
     """
     protocols = sorted({p for trial_id in store.trial_ids() for p in store.read_scores(trial_id)})
-    tables = [results.load(store, protocol_id=p) for p in protocols] or [results.load(store)]
+    tables = [results.load(store, protocol_id=p, untrained=True) for p in protocols] or [
+        results.load(store, untrained=True)
+    ]
     scored = [table[table.protocol_id == p] for p, table in zip(protocols, tables, strict=False)]
     anywhere = {trial_id for table in scored for trial_id in table.trial_id}
     never = tables[0][~tables[0].trial_id.isin(anywhere)]
@@ -104,6 +106,12 @@ def _row(fid_a: pd.DataFrame, fid_b: pd.DataFrame, arm: str) -> dict[str, Any]:
     of_a, of_b = of_a.loc[seeds], of_b.loc[seeds]
     if len(seeds) and (of_a == of_b).all():
         return {"outcome": "identical", "n": len(seeds), "ratio": 1.0}
+    positive = (of_a > 0) & (of_b > 0)
+    if not positive.all():
+        seeds, of_a, of_b = seeds[positive], of_a[positive], of_b[positive]
+        if not len(seeds):
+            why = "FID is 0 in one of the stores at every shared seed, which has no ratio"
+            return {"outcome": "not comparable", "n": 0, "sentence": why}
     x = paired_differences(np.log(of_b), np.log(of_a))
     found = location(x)
     spread = dict(zip(("ratio", "low", "high"), np.exp([found.mean, found.low, found.high]), strict=True))

@@ -31,6 +31,7 @@ def load(
     study: str | None = None,
     profile: str | None = None,
     protocol_id: str | None = None,
+    untrained: bool = False,
 ) -> pd.DataFrame:
     """The results table: one row a trial.
 
@@ -38,7 +39,8 @@ def load(
     recall (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
     (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date. A trial that
     several studies share is one row, with their names and arms joined by " | "; with `study` only that study's trials,
-    under its own arm names and at its own seeds, by which its arms are paired.
+    under its own arm names and at its own seeds, by which its arms are paired. A trial that no study in the store
+    names any more, as its arm has since been changed or taken out, has an empty study and arm.
 
     Files that were read before and have not changed since are not read again (`harness.analysis.index`).
 
@@ -47,6 +49,8 @@ def load(
         study: Keep only this study's trials.
         profile: Of that study at this profile; needs `study`.
         protocol_id: Which scores to take where trials were scored under several protocols.
+        untrained: With the baselines' generators as they are before training, too, one seed each, which every study
+            scores as its ceiling: arm "NAME, untrained", kimg 0.
 
     Raises:
         UserError: the study never ran here, no trial has scores of that protocol, or scores of several would be mixed.
@@ -71,9 +75,20 @@ def load(
     for plan in plans:
         for cell in plan["cells"]:
             places.setdefault(cell["trial_id"], []).append((plan["study"], cell["arm"]))
+    ceilings: dict[str, list[tuple[str, str]]] = {}
+    for plan in plans:
+        for baseline, trial_id in plan.get("ceilings", {}).items():
+            ceilings.setdefault(trial_id, []).append((plan["study"], untrained_arm(baseline)))
+            protocol_of.setdefault(trial_id, plan["protocol_id"])
+    if untrained:
+        for trial_id, arms in ceilings.items():
+            places.setdefault(trial_id, []).extend(arms)
+    left_out = ceilings.keys() - places.keys()
 
     rows, protocols, known = [], set(), set(protocol_of.values())
-    trial_ids = [trial_id for trial_id in store.trial_ids() if study is None or trial_id in places]
+    trial_ids = [
+        trial_id for trial_id in store.trial_ids() if trial_id in places or (study is None and trial_id not in left_out)
+    ]
     for trial_id, found in index.records(store, trial_ids, _record).items():
         scored = found["scores"]
         known |= scored.keys()
@@ -112,6 +127,11 @@ def load(
     if protocol_id is not None and protocol_id not in known:
         raise unknown_name("protocol_id", protocol_id, sorted(known))
     return pd.DataFrame(rows, columns=None if rows else list(FIRST))
+
+
+def untrained_arm(baseline: str) -> str:
+    """What the untrained generator of a baseline is called where arms are named."""
+    return f"{baseline}, untrained"
 
 
 def _record(store: Store, trial_id: str) -> dict[str, Any]:

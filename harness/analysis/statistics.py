@@ -16,11 +16,13 @@ MOST_SEEDS = 100
 """Beyond this many, how many seeds a question needs is no longer said."""
 FEWEST_FOR_A_CLAIM = 6
 """Below this many seeds an exact two-sided sign-flip test cannot reach p = 0.05, and results are exploratory."""
+FEWEST_FOR_AN_INTERVAL = 3
+"""Below this many seeds no interval is given: with two, Student's t makes it 9 standard deviations either way."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval. The ends are NaN where one value or none is too few for an interval."""
+    """A mean with its interval. The ends are NaN where there is none, as with too few values."""
 
     mean: float
     low: float
@@ -28,22 +30,43 @@ class Estimate:
     n: int
 
 
-def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean with Student's t interval, n - 1 degrees of freedom.
+def mean_interval(
+    values: ArrayLike, confidence: float = CONFIDENCE, *, lowest: float = -math.inf, highest: float = math.inf
+) -> Estimate:
+    """Mean with an interval that holds only values that a mean can have.
+
+    Without limits this is Student's t interval, n - 1 degrees of freedom. With them it is that interval of the mean's
+    logarithm (of its distance from `lowest`) or, between two limits, of its log odds, taken back: the standard error is
+    carried over by the derivative (the delta method). It is the mean that is transformed and not each value, so that
+    single values may lie at a limit, and the interval belongs to the mean that stands beside it.
 
     Args:
-        values: (n,) one finite value a seed. Assumed independent and roughly normal; simulated coverage of the
-            95% interval at n = 5 to 10 is 94-95% for normal values and 86-89% for lognormal ones.
+        values: (n,) one finite value a seed. Assumed independent and, without limits, roughly normal;
+            docs/statistics.md has the simulated coverage of all three.
         confidence: Between 0 and 1.
+        lowest: What no value can be below; -inf for no such limit.
+        highest: What no value can be above; inf for none. Only together with `lowest`.
+
+    Returns:
+        Ends are NaN below FEWEST_FOR_AN_INTERVAL values, and where the mean lies at a limit or, by rounding, beyond.
     """
     x = np.asarray(values, dtype=float)
     if x.size == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
     mean = float(x.mean())
-    if x.size == 1:
-        return Estimate(mean, np.nan, np.nan, 1)
+    if x.size < FEWEST_FOR_AN_INTERVAL or not (mean > lowest or math.isinf(lowest)) or not mean < highest:
+        return Estimate(mean, np.nan, np.nan, x.size)
     half = float(stats.t.ppf((1 + confidence) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size))
-    return Estimate(mean, mean - half, mean + half, x.size)
+    if math.isinf(lowest):
+        return Estimate(mean, mean - half, mean + half, x.size)
+    above = mean - lowest
+    if math.isinf(highest):
+        stretch = np.exp(min(half / above, 300.0))
+        return Estimate(mean, float(lowest + above / stretch), float(lowest + above * stretch), x.size)
+    span = highest - lowest
+    share = above / span
+    ends = special.expit(special.logit(share) + np.array([-1, 1]) * half / (span * share * (1 - share)))
+    return Estimate(mean, float(lowest + span * ends[0]), float(lowest + span * ends[1]), x.size)
 
 
 def paired_difference(treated: ArrayLike, baseline: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
@@ -229,7 +252,8 @@ def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDE
 
     Returns:
         The mean with its t interval; with an infinite difference the median, with the order statistics that the sign
-        test does not refuse (Thompson 1936). Ends may be infinite; NaN where there are too few seeds for any.
+        test does not refuse (Thompson 1936). Ends may be infinite; NaN where there are too few seeds for any, and below
+        FEWEST_FOR_AN_INTERVAL.
     """
     x = np.asarray(x, dtype=float)
     x = x[~np.isnan(x)]
@@ -237,7 +261,7 @@ def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDE
         return _confidence_sequence(x, confidence) if anytime else mean_interval(x, confidence)
     ordered = np.sort(x)
     middle = _median(ordered)
-    if anytime:
+    if anytime and x.size >= FEWEST_FOR_AN_INTERVAL:
         low, high = _anytime_bound(x, 1 - confidence), -_anytime_bound(-x, 1 - confidence)
         return Estimate(middle, low, high, x.size)
     rank = int(stats.binom.ppf((1 - confidence) / 2, x.size, 0.5))
@@ -457,7 +481,7 @@ def _t_process(y: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _confidence_sequence(x: np.ndarray, confidence: float) -> Estimate:
     """The running intersection over looks of mean ± the half-width at which the t process crosses its line."""
-    if x.size < 2:
+    if x.size < FEWEST_FOR_AN_INTERVAL:
         return mean_interval(x, confidence)
     n, _, mean, squares = (v[1:] for v in _t_process(x, np.isfinite(x)))
     a = 1 + n * _EFFECT_VARIANCE

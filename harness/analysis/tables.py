@@ -30,7 +30,7 @@ from harness.analysis.statistics import (
     pairing_pays_above,
     seed_correlation,
 )
-from harness.analysis.wording import count, decimals_of, effect, number, p_value
+from harness.analysis.wording import count, effect, number, p_value, with_interval
 from harness.errors import UserError
 from harness.metrics import COLLAPSED_IS, METRICS
 from harness.spec import ScoreProtocol
@@ -72,12 +72,16 @@ def values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
 def paired(rows: pd.DataFrame, arm: str, baseline: str, metric: str) -> pd.Series:
     """The arm's effect at each seed that both arms have: the ratio to the baseline or the difference from it.
 
-    Infinite values stay: 0 or inf where one arm alone did not reach a threshold; seeds where neither did are left out.
+    Infinite values stay: 0 or inf where one arm alone did not reach a threshold; seeds where neither did are left out,
+    and so are those where a value is 0 or, by rounding, below, which has no ratio.
     """
     theirs = values(rows, baseline, metric)
     mine = values(rows, arm, metric).reindex(theirs.index).dropna()
     theirs = theirs.loc[mine.index]
-    return (mine / theirs if METRICS[metric].scale == "ratio" else mine - theirs).dropna()
+    if METRICS[metric].scale != "ratio":
+        return (mine - theirs).dropna()
+    positive = (mine > 0) & (theirs > 0)
+    return (mine[positive] / theirs[positive]).dropna()
 
 
 def paired_question(study: Study, question: Question, rows: pd.DataFrame) -> dict[str, pd.Series]:
@@ -99,8 +103,14 @@ def paired_question(study: Study, question: Question, rows: pd.DataFrame) -> dic
     return found
 
 
+def arm_interval(found: pd.Series, metric: str) -> Estimate:
+    """The mean of an arm's finite values of a metric, with an interval inside the metric's limits."""
+    lowest, highest = METRICS[metric].limits
+    return mean_interval(found, lowest=lowest, highest=highest)
+
+
 def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "fid") -> dict[str, float | int | str]:
-    """One arm's numbers: counts, each score's mean and 95% t interval over seeds, and against the baseline by seed.
+    """One arm's numbers: counts, each score's mean and 95% interval over seeds, and against the baseline by seed.
 
     Diverged seeds have no score: they are counted, and left out of means and pairs.
 
@@ -127,7 +137,7 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "f
     for name in dict.fromkeys((metric, *SCORES)):
         found = values(rows, arm, name)
         never = int((found == math.inf).sum())  # of these a mean over the others would flatter the arm
-        row |= _columns(name, location(found) if never else mean_interval(found))
+        row |= _columns(name, location(found) if never else arm_interval(found, name))
         if never:
             row[f"{name}_not_reached"] = never
     row["seconds"] = float(finished.seconds.mean()) if len(finished) else math.nan
@@ -139,7 +149,9 @@ def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "f
         row["pairs"] = len(a)
         row |= _columns(f"{metric}_difference", location(paired_differences(a, b)))
         if METRICS[metric].scale == "ratio":
-            a, b = np.log(a), np.log(b)  # as they are compared
+            positive = (a > 0) & (b > 0)
+            finite = finite[positive]
+            a, b = np.log(a[positive]), np.log(b[positive])  # as they are compared
             logs = location(paired_differences(a, b))
             row |= {name: float(np.exp(value)) for name, value in _columns(f"{metric}_ratio", logs).items()}
         row["seed_correlation"] = seed_correlation(a[finite], b[finite])
@@ -227,10 +239,10 @@ def formatted(table: pd.DataFrame, metric: str = "fid") -> pd.DataFrame:
         ]
     if metric != "fid":
         shown["FID ↓ [95%]"] = [_mean_and_interval(r, "fid") for r in lines]
-    shown["KID×10³ ↓"] = [_plus_minus(r, "kid", 1000) for r in lines]
-    shown["IS ↑"] = [_plus_minus(r, "is_mean") for r in lines]
-    shown["precision ↑"] = [_plus_minus(r, "precision") for r in lines]
-    shown["recall ↑"] = [_plus_minus(r, "recall") for r in lines]
+    shown["KID×10³ ↓"] = [_mean_and_interval(r, "kid", 1000) for r in lines]
+    shown["IS ↑"] = [_mean_and_interval(r, "is_mean") for r in lines]
+    shown["precision ↑"] = [_mean_and_interval(r, "precision") for r in lines]
+    shown["recall ↑"] = [_mean_and_interval(r, "recall") for r in lines]
     shown["s/trial"] = [number(s) for s in table.seconds]
     return shown
 
@@ -474,22 +486,12 @@ def _failures(row: Any) -> str:
     return f"{row.diverged} of {row.ended} [{100 * row.diverged_low:.0f}, {100 * row.diverged_high:.0f}%]"
 
 
-def _mean_and_interval(row: Any, name: str) -> str:
-    mean, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
+def _mean_and_interval(row: Any, name: str, scale: float = 1) -> str:
+    mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
     missed = getattr(row, f"{name}_not_reached", 0)
     if missed and not math.isnan(missed):
         return "never" if missed == row.n else f"median {number(mean)}; {missed:.0f} never"
-    if math.isnan(low):
-        return number(mean)
-    decimals = decimals_of(mean)
-    return f"{number(mean, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
-
-
-def _plus_minus(row: Any, name: str, scale: float = 1) -> str:
-    mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
-    if math.isnan(low):
-        return number(mean)
-    return f"{number(mean)} ± {number((high - low) / 2, decimals_of(mean))}"
+    return with_interval(mean, low, high)
 
 
 _LATEX = str.maketrans(

@@ -3,17 +3,37 @@
 import math
 
 
-def effect(mean: float, low: float, high: float, scale: str) -> str:
-    """A ratio as ×1.20 [1.10, 1.31], a difference as +0.05 [+0.01, +0.09]; a dash for nothing."""
+def with_interval(mean: float, low: float, high: float) -> str:
+    """A mean as 12.3 [11.0, 13.9], as 12.3 [–] where there is no interval; a dash for nothing."""
     if math.isnan(mean):
         return "–"
-    if scale == "ratio":
-        text = [_ratio(x) for x in (mean, low, high)]
-        text[0] = "×" + text[0]
-    else:
-        decimals = decimals_of(mean)
-        text = [("+" if x > 0 else "") + number(x, decimals) for x in (mean, low, high)]
-    return text[0] if math.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
+    decimals = decimals_of(mean)
+    ends = "–" if math.isnan(low) else f"{number(low, decimals)}, {number(high, decimals)}"
+    return f"{number(mean, decimals)} [{ends}]"
+
+
+def effect(mean: float, low: float, high: float, scale: str) -> str:
+    """A ratio as ×1.20 [1.10, 1.31], a difference as +0.05 [+0.01, +0.09]; a dash for nothing, [–] for no interval.
+
+    What is infinite, or a ratio of 0, comes of sides of which one has no finite value, and is told in words with the
+    end of the interval that is a number.
+    """
+    if math.isnan(mean):
+        return "–"
+    ratio = scale == "ratio"
+    if math.isinf(mean) or (ratio and mean == 0):
+        above = mean > 0
+        end = low if above else high
+        text = f"{'above' if above else 'below'} any {scale}"
+        if math.isnan(end) or end == mean:
+            return text
+        if math.isinf(end) or (ratio and end == 0):
+            return f"{text} (interval: every {scale})"
+        return f"{text} (at {'least' if above else 'most'} {_effect_number(end, ratio, decimals_of(end))})"
+    decimals = 2 if ratio else decimals_of(mean)
+    text = [_effect_number(mean, ratio, decimals)]
+    text += [_effect_number(end, ratio, decimals).removeprefix("×") for end in (low, high)]
+    return f"{text[0]} [–]" if math.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
 
 
 def p_value(p: float) -> str:
@@ -29,12 +49,13 @@ def number(x: float, decimals: int | None = None) -> str:
         return "–"
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    return f"{x:,.{decimals_of(x) if decimals is None else decimals}f}".replace("-", "−")
+    text = f"{x:z,.{decimals_of(x) if decimals is None else decimals}f}"  # z: no minus before what rounds to 0
+    return text.replace("-", "−")
 
 
 def count(n: int, what: str) -> str:
-    """1 trial, 2 trials."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    """1 trial, 2 trials, 1,234 trials."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def decimals_of(x: float) -> int:
@@ -43,7 +64,9 @@ def decimals_of(x: float) -> int:
     return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
 
 
-def _ratio(x: float) -> str:
+def _effect_number(x: float, ratio: bool, decimals: int) -> str:
+    if not ratio:
+        return ("+" if x > 0 else "") + number(x, decimals)
     if x == 0:  # only where one side has no number at all: a level that was never reached, a diverged trial
-        return "0"
-    return number(x, 2) if x < 1000 or math.isinf(x) else f"{x:.1e}"
+        return "×0"
+    return "×" + (number(x, 2) if x < 1000 or math.isinf(x) else f"{x:.1e}")

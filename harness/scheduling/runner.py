@@ -12,6 +12,8 @@ from typing import TypeAlias
 import torch
 
 from architectures import GanPair
+from harness.analysis.results import untrained_arm
+from harness.analysis.wording import count
 from harness.data import is_downloaded, prepare
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
@@ -150,8 +152,11 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
 
 def left_behind_line(number: int) -> str:
     """What a person is told of trials that this study no longer uses."""
-    trials = "1 finished trial was" if number == 1 else f"{number} finished trials were"
-    return f"{trials} made from an earlier version of this study's code, data or settings; kept, and no longer used"
+    were = "was" if number == 1 else "were"
+    return (
+        f"{count(number, 'finished trial')} {were} made from an earlier version of this study's code, data or "
+        f"settings: kept, and no longer used"
+    )
 
 
 def run_study(
@@ -231,27 +236,29 @@ def run_study(
     )
     unscored = [spec for spec in pending if store.status(spec.trial_id) == "ok"]
     if unscored:  # under another protocol, perhaps by other versions of the libraries: their weights are there
-        say(f"{len(unscored)} finished trials have no scores under this protocol; scoring them, none is trained again")
+        have = "has" if len(unscored) == 1 else "have"
+        say(f"{count(len(unscored), 'finished trial')} {have} no scores under this protocol; scoring, not training")
         score_stored(unscored, contexts, store, workers or processors(), say)
         pending = [spec for spec in pending if spec not in unscored]
     if not pending:
-        say(f"all {len(plan.specs)} trials of {study.name} ({profile_name}) are done")
+        say(f"{study.name} ({profile_name}): {count(len(plan.specs), 'trial')} done, nothing to run")
         return True
     from harness.scheduling.tune import (
         run_trials,
     )  # ray is slow to import, and a finished study does not need it
 
     trained = sum(spec.trial_id in plan.specs for spec in pending)
-    untrained = f"and {len(pending) - trained} untrained generators to score, " if trained < len(pending) else ""
+    others = len(pending) - trained
+    untrained = f"and {count(others, 'untrained generator')} to score, " if others else ""
     say(
-        f"{study.name} ({profile_name}): {trained} of {len(plan.specs)} trials to run, {untrained}"
+        f"{study.name} ({profile_name}): {trained} of {count(len(plan.specs), 'trial')} to run, {untrained}"
         + (
             f"{workers} at once, roughly {duration(len(pending) * plan.core_seconds_per_trial / workers)}"
             if workers
             else f"as many at once as {cluster.address} has room for"
         )
     )
-    arms = {spec.trial_id: (f"{name}, untrained", spec.seed) for name, spec in plan.ceilings.items()}
+    arms = {spec.trial_id: (untrained_arm(name), spec.seed) for name, spec in plan.ceilings.items()}
     arms |= {c.spec.trial_id: (c.arm, c.seed) for c in reversed(plan.cells)}
     with Progress(
         title=f"{study.name} ({profile_name})",
@@ -262,7 +269,7 @@ def run_study(
     ) as progress:
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:
-        say(f"{progress.failed} trials failed; they are tried again by the next run")
+        say(f"{count(progress.failed, 'trial')} failed, to be tried again by the next run")
     return progress.failed == 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.analysis import results
 from harness.analysis.answers import answer_study, arms_open
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
+from harness.analysis.wording import count
 from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.progress import duration
@@ -88,7 +89,7 @@ def run_until_answered(
         rows = results.load(store, study=study.name, profile=profile_name)
         answers = answer_study(resolved, rows, sequential=True)
         wanted = arms_open(resolved, rows)
-        say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {len(answers)} claims settled")
+        say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {count(len(answers), 'claim')} settled")
         if not wanted:
             say("stopped: every claim is settled, or cannot be by more seeds")
             return True

@@ -30,13 +30,14 @@ class Batches:
     def begin_epoch(self) -> None:
         """Draw a new order."""
         self.epoch_start = self.order.get_state()
-        self.indices = torch.randperm(len(self.images), generator=self.order).split(self.batch_size)
+        order = torch.randperm(len(self.images), generator=self.order)
+        self.indices = order.to(self.images.device).split(self.batch_size)  # a copy a batch would wait for the GPU
         self.taken = 0
 
     def __next__(self) -> Tensor:
         if self.taken == len(self.images) // self.batch_size:
             self.begin_epoch()
-        index = self.ranks.mine(self.indices[self.taken]).to(self.images.device)
+        index = self.ranks.mine(self.indices[self.taken])
         self.taken += 1
         return self.images[index].float().div_(127.5).sub_(1)
 

@@ -49,7 +49,7 @@ def nolock(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_ray_starts_on_an_odd_machine(tmp_path: Path) -> None:
     """An odd temporary folder, no home, little shared memory, others' variables, all under `uv run`."""
-    place = tmp_path / ("a long folder of the batch system " * 3).strip()
+    place, uvs = tmp_path / ("a long folder of the batch system " * 3).strip(), tmp_path / "uv"
     place.mkdir()
     words: list[object] = [sys.executable, "-m", SLEEPERS, tmp_path / "store", 2, 0.1, 2]
     uv = Path(sys.executable).with_name("uv")
@@ -64,7 +64,7 @@ def test_ray_starts_on_an_odd_machine(tmp_path: Path) -> None:
     before = set(Path("/tmp").glob("gan-*"))
     done = subprocess.run(
         [str(word) for word in words],
-        env={**os.environ, **ODD, "TMPDIR": str(place), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ODD, "TMPDIR": str(place), "UV_CACHE_DIR": str(uvs), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,

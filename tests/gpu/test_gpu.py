@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,29 @@ def test_a_trial_goes_on_from_its_snapshot(name: str, tmp_path: Path, monkeypatc
     assert_near(resumed, undisturbed)
     for stream, state in undisturbed.streams.items():
         assert torch.equal(resumed.streams[stream], state), stream
+
+
+def waits(s: TrialSpec) -> int:
+    """How often training waited for the device, as torch itself counts."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            train(s, IMAGES, device="cuda")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in seen)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_training_waits_only_to_report(name: str) -> None:
+    """A report and an epoch's order may make it wait: so many further steps at as many reports add next to nothing."""
+    s = trial(name)
+    of_a_step = s.batch_size * s.discriminator_steps
+    waits(trial(name, kimg=of_a_step / 1000))  # what a process does but once
+    fewer, more = (waits(trial(name, kimg=steps * of_a_step / 1000)) for steps in (128, 256))
+    assert fewer >= loop.REPORT_POINTS  # they are seen
+    assert more - fewer <= 128 * of_a_step / len(IMAGES)
 
 
 def rank_process(rank: int, folder: Path, s: TrialSpec) -> None:

@@ -102,6 +102,7 @@ def test_after_a_death_for_memory_all_wait(desk: _Desk, monkeypatch: pytest.Monk
     now += tune_module.MEMORY_PATIENCE + 1
     assert desk.next() == spec, "it is not waited for ever"
     now += tune_module.MEMORY_RECOVERY
+    free = 2**40
     assert desk.next() is not None, "after a while one more is tried again"
 
 

@@ -191,6 +191,13 @@ def test_a_batch_larger_than_the_data_is_refused(images: torch.Tensor) -> None:
         train(spec(batch_size=128), images)
 
 
+def test_an_epochs_order_lies_beside_the_images() -> None:
+    """A GPU that is sent each batch's indices makes the loop wait at every step."""
+    elsewhere = torch.empty(64, 1, 28, 28, dtype=torch.uint8, device="meta")
+    batches = Batches(elsewhere, 8, stream(0, "data"))
+    assert {index.device.type for index in batches.indices} == {"meta"} and next(batches).shape == (8, 1, 28, 28)
+
+
 def test_every_image_is_seen_once_an_epoch(images: torch.Tensor) -> None:
     batches = Batches(images, 8, stream(0, "data"))
     epochs = [torch.cat([next(batches) for _ in range(8)]) for _ in range(2)]

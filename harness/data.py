@@ -195,7 +195,7 @@ def _named_by_pixels(folder: Path, key: str) -> Path:
     """Where a set of a user's own loader belongs: it is named by its pixels, since nothing else tells of a change."""
     fingerprint = json.loads((folder / "meta.json").read_text())["fingerprint"]
     named = folder.with_name(hashlib.sha256(f"{key} {fingerprint}".encode()).hexdigest()[:16])
-    if named.exists():
+    if named != folder and named.exists():
         shutil.rmtree(folder)
     else:
         folder.rename(named)
@@ -353,7 +353,10 @@ def _damage(folder: Path, *, thorough: bool) -> str:
     """What is wrong with the prepared set there, or if not `thorough`, with its meta.json alone; empty for nothing."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if not isinstance(meta, dict) or not {"fingerprint", "num_classes", "skipped"} <= meta.keys():
+        if (
+            not isinstance(meta, dict)
+            or not {"fingerprint", "num_classes", "skipped", "arrangement", "survey"} <= meta.keys()
+        ):
             return "meta.json holds something else"
         return "its checksum differs" if thorough and _fingerprint(folder) != meta["fingerprint"] else ""
     except (OSError, ValueError, EOFError) as error:  # gone, cut off, or not an array any more
@@ -369,7 +372,7 @@ def _sweep(folder: Path) -> None:
     """Remove what killed processes left of this set and others beside it; what a live one is writing stays."""
     for leftover in folder.parent.glob(".*-*"):
         key = leftover.name[1:].partition("-")[0]
-        if key == folder.name:  # whose lock is ours
+        if key == folder.name.partition("-")[0]:  # whose lock is ours
             shutil.rmtree(leftover, ignore_errors=True)
             continue
         with suppress(Timeout), FileLock(folder.with_name(f"{key}.lock"), timeout=0):

@@ -101,7 +101,7 @@ def plan(
     measured = made.core_seconds.measured
     source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
-    typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
+    typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))

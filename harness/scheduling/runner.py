@@ -53,6 +53,7 @@ class Plan:
     core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
+    bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
     @property
     def specs(self) -> dict[str, TrialSpec]:
@@ -69,10 +70,11 @@ class Plan:
         return [spec for trial_id, spec in self.specs.items() if trial_id not in self.done]
 
     def bytes_left(self) -> int:
-        """What the pending trials and untrained generators will leave on disk, in bytes, at most."""
+        """What data, pending trials and untrained generators will leave on disk, in bytes, at most."""
         arms = {spec.trial_id: arm for arm, spec in self.ceilings.items()}
         arms |= {cell.spec.trial_id: cell.arm for cell in self.cells}
-        return sum(self.bytes_of[arm] for trial_id, arm in arms.items() if trial_id not in self.done)
+        trials = sum(self.bytes_of[arm] for trial_id, arm in arms.items() if trial_id not in self.done)
+        return trials + self.bytes_of_data
 
     def seconds_left(self, workers: int | None) -> float:
         """A rough guess at the wall-clock time of what is pending; None workers count as one."""
@@ -110,12 +112,15 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         cache = store.cache if store is not None else Path(scratch)
 
         num_images: dict[str, int] = {}  # by fingerprint, where known
+        bytes_of_data: dict[str, int] = {}
 
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
             if store is None and is_downloaded(dataset):
                 return "0" * 16  # nothing to look up, and nowhere to keep a download
             data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
             num_images[data.fingerprint] = len(data.images("train"))
+            if store is None:  # else they are there already
+                bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
             return data.fingerprint
 
         cells = study.expand(profile, seeds, fingerprint)
@@ -135,6 +140,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         core_seconds=estimate(cells, weights, profile, store),
         bytes_of=bytes_of,
         left_behind=left_behind,
+        bytes_of_data=sum(bytes_of_data.values()),
     )
 
 

@@ -14,6 +14,7 @@ import ray
 from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
+import harness.scheduling.tune as tune_module
 from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.progress import Progress
@@ -27,7 +28,7 @@ from tests.unit.test_store import result
 def desk(tmp_path: Path) -> _Desk:
     wanted = specs(3)
     arms = {spec.trial_id: ("dc", spec.seed) for spec in wanted}
-    progress = Progress(title="t", total=3, already_done=0, arms=arms, workers=1)
+    progress = Progress(title="t", total=3, already_done=0, arms=arms, workers=1, stream=io.StringIO())
     protocols = dict.fromkeys((spec.data_fingerprint for spec in wanted), PROTOCOL_ID)
     return _Desk(wanted, protocols, Store(tmp_path / "store", create=True), progress)
 
@@ -61,6 +62,48 @@ def test_a_trial_whose_worker_dies_again_and_again_has_failed(desk: _Desk) -> No
         desk.lost(spec)
     assert desk.store.read_result(spec.trial_id)["error"] == f"its worker died {WORKER_DEATHS + 1} times"
     assert desk.progress.failed == 1 and desk.next() != spec
+
+
+def test_trials_that_die_for_memory_run_fewer_at_once(desk: _Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune_module, "MEMORY_PAUSES", (0.0, 0.0))
+    first, second, third = (desk.next() for _ in range(3))
+    assert first and second and third
+    desk.lost(first, for_memory=True)
+    assert desk.at_once == 2 and not desk.deaths.total(), "it had company: others may have taken the memory"
+    assert desk.next() is None, "two are out"
+    desk.lost(second, for_memory=True)
+    assert desk.at_once == 1 and desk.next() is None
+    desk.accept(result(spec=third))
+    for _ in range(WORKER_DEATHS + 1):
+        assert desk.next() == second and desk.next() is None
+        desk.lost(second, for_memory=True)
+    error = desk.store.read_result(second.trial_id)["error"]
+    assert error == "not enough memory: its worker died 3 times for want of it, with no other trial beside it"
+    assert desk.next() == first, "what does not fit alone is no reason to give up the others"
+
+
+def test_after_a_death_for_memory_all_wait(desk: _Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, free = 1000.0, 2**40
+    monkeypatch.setattr(tune_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(tune_module, "memory_left", lambda: free)
+    assert isinstance(desk.progress.stream, io.StringIO)
+    spec = desk.next()
+    assert spec
+    desk.lost(spec, for_memory=True)
+    assert "memory ran short" in desk.progress.stream.getvalue()
+    assert desk.next() is None
+    now += max(tune_module.MEMORY_PAUSES) + 1
+    free = tune_module.MEMORY_A_TRIAL - 1
+    assert desk.next() is None, "somebody else still has it"
+    free = tune_module.MEMORY_A_TRIAL
+    assert desk.next() == spec and desk.next() is None
+    desk.lost(spec, for_memory=True)
+    free = 0
+    now += tune_module.MEMORY_PATIENCE + 1
+    assert desk.next() == spec, "it is not waited for ever"
+    now += tune_module.MEMORY_RECOVERY
+    free = 2**40
+    assert desk.next() is not None, "after a while one more is tried again"
 
 
 def test_a_tuner_ends_after_its_share_and_the_next_takes_what_is_left(desk: _Desk) -> None:

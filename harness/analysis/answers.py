@@ -543,4 +543,4 @@ def _beside(one: Answer, question: Question, scores: np.ndarray, levels: list[in
 def _p(one: Answer) -> str:
     raw, corrected = p_value(one.p), p_value(one.p_holm)
     said = f"p {raw}" if raw.startswith("<") else f"p = {raw}"
-    return said if corrected == raw else f"{said} ({corrected} after Holm)"
+    return said if corrected == raw else f"{said}, {corrected} after Holm's correction"

@@ -19,9 +19,9 @@ from PIL import Image
 from harness.analysis.answers import Answer
 from harness.analysis.neighbours import Neighbours
 from harness.analysis.results import load_curves
-from harness.analysis.statistics import Estimate, location, mean_interval
-from harness.analysis.tables import paired_question, values
-from harness.analysis.wording import effect
+from harness.analysis.statistics import Estimate, location
+from harness.analysis.tables import arm_interval, paired_question, values
+from harness.analysis.wording import effect, number
 from harness.metrics import METRICS
 from harness.store import Store
 from harness.study import Question, Study
@@ -39,6 +39,10 @@ STYLE = {
 }
 WIDTH = 6.4  # inches: type stays large enough on a phone
 DARK, LIGHT, ACCENT, ALARM = "0.15", "0.6", "#0072B2", "#B34E00"  # Okabe & Ito's blue and, darker, their vermilion
+_MULTIPLES = ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
+_MOST_TICKS = 8
+_TICK_ROOM = 0.09
+"""Share of an axis that a number on it needs."""
 VERDICTS = {"supported": ("o", ACCENT), "refuted": ("X", ALARM), "unresolved": ("d", "0.45")}
 """verdict -> marker and colour: told apart by shape as well."""
 
@@ -100,7 +104,7 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
 
 
 def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[str, float]) -> Figure | None:
-    """The question's metric at each level: a dot a seed, joined by thin lines, the mean with its 95% t interval.
+    """The question's metric at each level: a dot a seed, joined by thin lines, the mean with its 95% interval.
 
     Of an interaction, the means of both networks, each joined: lines that are not parallel interact.
 
@@ -119,22 +123,23 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
             line[~np.isfinite(line)] = math.nan
             axes.plot(range(len(arms)), line, color=LIGHT, lw=0.7, marker="o", ms=4, mec="white", mew=0.4, zorder=2)
         others = study.arms_versus(question).values()
-        other_means = [mean_interval(v[np.isfinite(v)]) for v in (values(rows, arm, name) for arm in others)]
+        other_means = [arm_interval(v[np.isfinite(v)], name) for v in (values(rows, arm, name) for arm in others)]
         if any(e.n for e in other_means):
-            own_means = [mean_interval(v[np.isfinite(v)]).mean for v in found.values()]
+            own_means = [arm_interval(v[np.isfinite(v)], name).mean for v in found.values()]
             axes.plot(np.arange(len(arms)) + 0.12, own_means, color=ACCENT, lw=1.2, zorder=3)
             middle = np.array([e.mean for e in other_means])
             span = np.abs([[e.mean - e.low for e in other_means], [e.high - e.mean for e in other_means]])
             axes.errorbar(
                 np.arange(len(arms)) - 0.12, middle, yerr=np.nan_to_num(span), fmt="s--", ms=6, capsize=4, lw=1.2,
-                color=ALARM, zorder=3, label=f"mean of {question.versus}, 95% t interval",
+                color=ALARM, zorder=3, label=f"mean of {question.versus}, 95% interval",
             )  # fmt: skip
             finite = np.concatenate([finite, middle[np.isfinite(middle)]])
         for x, (label, arm) in enumerate(arms.items()):
             reached = found[label][np.isfinite(found[label])]
-            estimate = mean_interval(reached)
+            estimate = arm_interval(reached, name)
             if estimate.n and len(reached) == len(found[label]):  # a mean of those that did reach it would flatter
-                span = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if estimate.n > 1 else None
+                known = not math.isnan(estimate.low)
+                span = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if known else None
                 axes.errorbar(
                     x + 0.12, estimate.mean, yerr=span, fmt="D", ms=6, capsize=4, lw=1.6, color=ACCENT, zorder=3
                 )  # fmt: skip
@@ -154,7 +159,6 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         wide = bool(finite.size and finite.min() > 0 and finite.max() > 8 * finite.min())
         logarithmic = wide or bool(question.versus and METRICS[name].scale == "ratio")
         if logarithmic:
-            # An interval may reach below 0, which this axis cannot show: it then runs off the lower edge.
             lowest = min(v for v in (finite.min(), floor.get(name, math.inf)) if v > 0)
             _log(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
         elif METRICS[name].scale == "ratio":
@@ -184,7 +188,7 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         axes.set_ylabel(f"{METRICS[name].label}{joint}{direction[METRICS[name].better]}".strip())
         axes.grid(visible=False, axis="x")
         whose = f"mean of {question.baseline}" if question.versus else "mean"
-        _legend(figure, axes, mean=f"{whose}, 95% t interval", joined=True)
+        _legend(figure, axes, mean=f"{whose}, 95% interval", joined=True)
     return _finished(figure)
 
 
@@ -261,9 +265,9 @@ def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
             trial = trials[arm]
             with Image.open(store.trial_folder(trial.trial_id) / "samples.png") as picture:
                 axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            said = f"FID {trial.fid:.1f}"
+            said = f"FID {number(trial.fid)}"
             if question.metric != "fid" and question.metric in rows:
-                said += f", {metric.label} {getattr(trial, question.metric):.3g}"
+                said += f", {metric.label} {number(getattr(trial, question.metric))}"
             axes.set_title(f"{name}\n{_wrapped(said, 30)}", fontsize=10, loc="center")
         figure.get_layout_engine().set(h_pad=0.08)  # else the title touches the captions
         seed = next(iter(trials.values())).seed
@@ -474,13 +478,29 @@ def _log(axis: Any, low: float, high: float) -> None:
     axes = axis.axes
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(low, high)
-    decades = math.log10(high / low)
-    if decades > 0.8:
-        axis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0,) if decades > 2.5 else (1.0, 2.0, 5.0), numticks=20))
-    else:
-        axis.set_major_locator(mpl.ticker.MaxNLocator(6))
+    axis.set_major_locator(mpl.ticker.FixedLocator(log_ticks(low, high)))
     axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 10 else f"{v:g}"))
     axis.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Where a logarithmic axis from low to high has its numbers: round ones, 1 among them where it is on the axis.
+
+    As many as leave room between them, and at most eight.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    powers = [[10.0**k for k in range(first, last + 1) if k % stride == 0] for stride in (6, 3, 2, 1)]
+    multiples = [[m * power for power in powers[-1] for m in some] for some in _MULTIPLES]
+    steps = [m * 10.0**k for k in range(math.floor(math.log10(high - low)) - 1, last) for m in (1, 2, 5)]
+    evenly = [[step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)] for step in steps]
+    best: list[float] = []
+    for family in (*powers, *multiples, *evenly):
+        found = [float(f"{v:.9g}") for v in family if low <= v <= high]  # 0.3, not 0.30000000000000004
+        room = np.diff(np.log(found)) / math.log(high / low)
+        has_one = 1 in found or not low <= 1 <= high
+        if has_one and len(best) < len(found) <= _MOST_TICKS and (room > _TICK_ROOM).all():
+            best = found
+    return best
 
 
 def _finished(figure: Figure) -> Figure:

@@ -21,9 +21,9 @@ import psutil
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from harness.analysis import figures, neighbours, results, tables
+from harness.analysis import figures, layout, neighbours, results, tables
 from harness.analysis.answers import Answer, answer_study
-from harness.analysis.statistics import MOST_SEEDS
+from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL, MOST_SEEDS
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
@@ -60,7 +60,8 @@ class Page:
 
     def verdicts(self) -> None:
         """Every claim of the study with its verdict, what to beware of, and how to read both."""
-        _text("## Answers\n\n" + _verdicts(self.answers))
+        _heading("answers", "Answers")
+        _text(f"{_tally(self.answers)}\n\n{_verdicts(self.study, self.answers, linked=True)}")
         self.cautions()
         _text(HOW_TO_READ)
 
@@ -77,9 +78,11 @@ class Page:
         said = "\n".join(f"- {a.sentence}" for a in self.answers if a.question == key)
         arms = self.study.arms(question)
         lacking = [arm for arm in arms.values() if tables.values(self.rows, arm, question.metric).empty]
+        _heading(key, question.text)
         _text(
-            f"## {question.text}\n\n**Expected:** {question.hypothesis}\n\n{said}\n\n"
+            f"**Expected:** {question.hypothesis}\n\n{said}\n\n"
             + (f"No scored trial yet of: {', '.join(f'`{arm}`' for arm in lacking)}.\n\n" if lacking else "")
+            + "[↑ all answers](#answers)\n\n"
         )
         part = (self.study, question, self.rows)
         effects = figures.effects(*part)
@@ -88,6 +91,9 @@ class Page:
             reached = pd.concat([tables.values(self.rows, arm, question.metric) for arm in arms.values()])
             if len(reached) and reached.eq(math.inf).all():
                 _text("*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*")
+            elif METRICS[question.metric].scale == "ratio" and reached.le(0).any():
+                label = METRICS[question.metric].label
+                _text(f"*Where {label} is 0 there is no ratio, and so there is no effect to draw.*")
             else:
                 _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
         shown = set(arms.values())  # once in a report, though several questions may be asked of these arms
@@ -98,7 +104,7 @@ class Page:
         else:
             _text(f"*Samples and curves of these arms stand under “{first.text}”*")
         _text("#### Scores at each level")
-        _text(tables.markdown(tables.formatted(table, question.metric)) + _pairing_note(table))
+        _text(_shown(tables.formatted(table, question.metric)) + _pairing_note(table))
         levels = figures.levels(*part, self.floor)
         _figure(levels, f"{key}-levels", f"{question.text} {METRICS[question.metric].label} at each level, every seed")
         if first is question:
@@ -137,7 +143,8 @@ class Page:
         """Every arm of the study: scores, cost, and the trials that diverged or failed."""
         scores = tables.formatted(tables.overview_table(self.rows, self.arms))
         costs = tables.formatted_costs(tables.cost_table(self.rows, self.arms))
-        _text("## Every arm\n\n#### Scores\n\n" + tables.markdown(scores))
+        _heading("arms", "Every arm")
+        _text("#### Scores\n\n" + _shown(scores))
         _text("#### Cost of a trial\n\n" + tables.markdown(costs))
         lost = tables.failure_table(self.rows)
         if len(lost):
@@ -146,7 +153,8 @@ class Page:
     def provenance(self) -> None:
         """How the numbers were made."""
         box = tables.provenance(self.study, self.profile.name, self.store, self.rows)
-        _text("## How these numbers were made\n\n" + tables.markdown(box))
+        _heading("provenance", "How these numbers were made")
+        _text(tables.markdown(box))
 
     def write_tables(self, folder: Path) -> None:
         """Every table as CSV (numbers) and LaTeX (as shown)."""
@@ -176,7 +184,7 @@ class Summary:
             store: Where the results are.
 
         Raises:
-            UserError: no such store, or a profile that no study has.
+            UserError: no such store, a profile that no study has, or one that the store holds no trial of.
         """
         plain = profile.partition("@")[0]
         self.studies = {name: s for name, s in studies.items() if plain in [p.name for p in s.profiles]}
@@ -186,6 +194,12 @@ class Summary:
         self.store = store if isinstance(store, Store) else Store(store)
         ran = {plan["study"] for plan in self.store.read_plans() if plan["profile"] == profile}
         self.pages = {name: Page(study, profile, self.store) for name, study in self.studies.items() if name in ran}
+        if not any(len(page.rows) for page in self.pages.values()):
+            held = sorted({plan["profile"] for plan in self.store.read_plans()} - {profile})
+            there = (
+                f"there are results of {', '.join(held)}: name one with --profile" if held else "it holds none at all"
+            )
+            raise UserError(f"{self.store.root} holds no trial of the profile {profile}; {there}")
 
     def introduction(self) -> None:
         """What this page is, and which studies have not run."""
@@ -199,12 +213,17 @@ class Summary:
 
     def verdicts(self) -> None:
         """The founding document's claims, each with the verdicts of the questions that test it."""
-        _text("## The document's claims\n\n" + tables.markdown(self._claim_table()) + "\n\n" + HOW_TO_READ)
+        shown = self._claim_table()
+        first = [references[0].split("/")[0] if references else "" for references in self.claims.values()]
+        shown["claim"] = [_link(words, study) for words, study in zip(shown.claim, first, strict=True)]
+        shown["effects [95%]"] = shown["effects [95%]"].str.replace("; ", "<br>")
+        _heading("claims", "The document's claims")
+        _text(_shown(shown) + "\n\n" + HOW_TO_READ)
 
     def details(self) -> None:
         """Each study: all its claims with their verdicts, or plainly that it has no results."""
         for name, study in self.studies.items():
-            _text(f"## {study.title}")
+            _heading(name, study.title)
             if name not in self.pages:
                 _text(
                     f"**No results.** The study {name} never ran in this store at the profile {self.profile}: "
@@ -220,11 +239,12 @@ class Summary:
                 f"{study.title} Each claim's effect in units of the smallest effect of interest, with its interval",
             )
             said = "\n".join(f"- {a.sentence}" for a in page.answers)
-            _text(f"#### All answers of this study\n\n{_verdicts(page.answers)}{said}")
+            _text(f"{_tally(page.answers)} [↑ all claims](#claims)")
+            _text(f"#### All answers of this study\n\n{_verdicts(page.study, page.answers)}{said}")
 
     def provenance(self) -> None:
         """How the numbers of each study were made."""
-        _text("## How these numbers were made")
+        _heading("provenance", "How these numbers were made")
         for name, page in self.pages.items():
             box = tables.provenance(page.study, self.profile, self.store, page.rows)
             _text(f"#### {name}\n\n{tables.markdown(box)}")
@@ -475,10 +495,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _export(path: Path, name: str, title: str) -> None:
-    """The executed notebook's outputs as one stand-alone HTML file, and as Markdown with its pictures; without code.
-
-    A heading of the fourth level folds what stands below it, up to the next heading.
-    """
+    """The executed notebook's outputs as one stand-alone HTML file, and as Markdown with its pictures; without code."""
     with _quiet():
         import nbformat
         from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -497,19 +514,9 @@ def _export(path: Path, name: str, title: str) -> None:
         elif "text/markdown" in data:
             body.append(to_html(data["text/markdown"]))
             text.append(data["text/markdown"])
-    page = HTML.replace("{title}", html.escape(title)).replace("{body}", _arranged("\n".join(body)))
-    path.with_name(f"{name}.html").write_text(page, encoding="utf-8")
+    path.with_name(f"{name}.html").write_text(layout.page(title, "\n".join(body)), encoding="utf-8")
     markdown = re.sub(r"\n{3,}", "\n\n", "\n\n".join(text)).strip()
     path.with_name(f"{name}.md").write_text(markdown + "\n", encoding="utf-8")
-
-
-def _arranged(body: str) -> str:
-    """HTML in which wide tables scroll inside their own box, verdicts are badges, and details are folded."""
-    body = re.sub(r"(<table.*?</table>)", r'<div class="scroll">\1</div>', body, flags=re.DOTALL)
-    body = re.sub(r"<td[^>]*>(supported|refuted|unresolved)</td>", r'<td><span class="\1">\1</span></td>', body)
-    parts = re.split(r"(?=<h[1-4])", body)
-    fold = re.compile(r"<h4[^>]*>(.*?)</h4>(.*)", re.DOTALL)
-    return "".join(fold.sub(r"<details><summary>\1</summary>\2</details>", part) for part in parts)
 
 
 def _scope(profile: Profile, seeds: int) -> str:
@@ -533,14 +540,53 @@ def _figure(figure: Figure | None, name: str, alt: str) -> None:
         display({"image/png": picture, "text/plain": alt}, metadata=metadata, raw=True)
 
 
-def _verdicts(answers: Sequence[Answer]) -> str:
-    """The table of verdicts in Markdown, and the smallest p that its tests could reach."""
+def _heading(name: str, text: str) -> None:
+    """A heading of the second level that links can name; the anchor works in HTML and where Markdown is shown."""
+    _text(f'<a id="{name}"></a>\n\n## {text}')
+
+
+def _link(text: str, name: str) -> str:
+    """Text that leads to the heading of that name; text alone without one."""
+    return "[{}](#{})".format(re.sub(r"([\[\]])", r"\\\1", text), name) if name else text
+
+
+def _shown(table: pd.DataFrame) -> str:
+    """A formatted table in Markdown, and why intervals are missing where they are."""
+    lacking = table.map(lambda cell: "[–]" in str(cell)).any(axis=None)
+    return tables.markdown(table) + (NO_INTERVAL if lacking else "")
+
+
+def _tally(answers: Sequence[Answer]) -> str:
+    """How many claims came out how: "Of 14 claims, 5 are supported, 4 refuted and 5 unresolved."."""
     if not answers:
-        return "*No claim could be tested yet.*\n\n"
+        return "*No claim could be tested yet.*"
+    counts = [f"{sum(a.verdict == v for a in answers)} {v}" for v in figures.VERDICTS]
+    return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
+
+
+def _verdicts(study: Study, answers: Sequence[Answer], *, linked: bool = False) -> str:
+    """The table of verdicts in Markdown, and what its p values are of; `linked` to the sections of their questions."""
+    if not answers:
+        return ""
+    shown = tables.formatted_verdicts(answers)
+    if linked:
+        shown["claim"] = [_link(a.claim, a.question) for a in answers]
     reach = {a.n: a.smallest_p for a in answers if a.n}
     least = ", ".join(f"{p_value(p)} with {count(n, 'seed')}" for n, p in sorted(reach.items()))
-    note = f"\n\n*Smallest p that the exact test can reach: {least}.*" if least else ""
-    return tables.markdown(tables.formatted_verdicts(answers)) + note + "\n\n"
+    note = ""
+    mostly = "an anytime-valid t test" if any("anytime" in a.method for a in answers) else "Student's t"
+    if least:
+        note = (
+            f"\n\n*p is that of the verdict's test, mostly {mostly} of paired differences, which uses their sizes. The "
+            "exact p beside it is of a test that flips their signs only: it assumes less, and can come no lower than "
+            f"{least}.*"
+        )
+    if any(study.question(a.question).expected == "equal" for a in answers):
+        note += (
+            "\n\n*Of a claim that something is the same, p is of the test that the difference is smaller than the "
+            "smallest effect of interest: a small p shows that it is, and p = 1 only that this is not shown.*"
+        )
+    return _shown(shown) + note + "\n\n"
 
 
 def _needed(answers: Sequence[Answer]) -> str:
@@ -573,6 +619,11 @@ def _umask() -> int:
     return mask
 
 
+NO_INTERVAL = (
+    f"\n\n*[–]: no interval. Fewer than {FEWEST_FOR_AN_INTERVAL} seeds say too little of how much seeds differ (a 95% "
+    "interval from two would be 9 standard deviations wide either way), and a mean at a bound of its metric has none.*"
+)
+
 SUMMARY_TITLE = "What the founding document claims, and what came out"
 
 HOW_TO_READ = """#### How to read this
@@ -586,48 +637,14 @@ effect of interest, below which an effect counts as none.
 - **refuted**: shown, too: the opposite, or an effect smaller than the smallest of interest.
 - **unresolved**: neither. Not evidence of no difference; 'seeds needed' says how many in all would probably settle it.
 
-The p beside a verdict is its own: of what refutes the claim where it is refuted, otherwise of the claim.
+The p beside a verdict is its own: of what refutes the claim where it is refuted, otherwise of the claim. The first is
+uncorrected, the one in brackets corrected by Holm.
 
-An effect of ×∞ or ×0 comes of trials that never reached the level that is asked for; it is then the median over seeds.
-A diverged trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page
-and cannot be compared with another's.
-"""
+*Above any ratio* and *below any ratio* are said where, at most seeds, one of the two compared has no finite value: it
+diverged, or never reached the level of FID that is asked for. The effect is then the median over seeds. A diverged
+trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page and cannot
+be compared with another's.
 
-HTML = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif;
-  color: #1a1a1a; background: #fff; max-width: 1220px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-p, li, blockquote { max-width: 50rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 1rem 0; }
-h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1rem; border-top: 1px solid #ddd; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .5rem; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
-th { border-bottom: 2px solid #888; }
-td:not([style*="right"]) { white-space: normal; min-width: 4.5rem; overflow-wrap: break-word; }
-td:last-child:not([style*="right"]) { min-width: 14rem; overflow-wrap: anywhere; }
-th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
-td:has(+ td > .supported, + td > .refuted, + td > .unresolved) { min-width: 11rem; position: static; }
-blockquote { margin: 1rem 0; padding: .2rem 1rem; border-left: 4px solid #d55e00; background: #fdf3ec; }
-img { max-width: min(100%, 50rem); height: auto; display: block; }
-details { border: 1px solid #ddd; border-radius: 4px; margin: .6rem 0; padding: 0 .8rem; max-width: 75rem; }
-summary { cursor: pointer; padding: .5rem 0; font-weight: 600; }
-.supported, .refuted, .unresolved { font-weight: 600; white-space: nowrap; }
-.supported { color: #005a8f; } .supported::before { content: "● "; }
-.refuted { color: #9a4200; } .refuted::before { content: "✕ "; }
-.unresolved { color: #555; } .unresolved::before { content: "◇ "; }
-code { overflow-wrap: anywhere; background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }
-@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } img, .scroll { break-inside: avoid; }
-  details::details-content { content-visibility: visible; block-size: auto; } }
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+The interval of an arm's own mean is computed on the scale on which its metric has no end (the logarithm of FID, the log
+odds of precision, recall and accuracy), so that it holds only values that there can be.
 """

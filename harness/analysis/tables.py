@@ -44,6 +44,8 @@ MOST_CAUTIONS = 5
 """Sentences of warning at the end of a run; all are on the page."""
 LONGEST_CAUTION = 240
 """Characters of such a sentence."""
+MOST_LISTED = 4
+"""More values than this of one fact, over the trials of a study, are summarised."""
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",
@@ -206,6 +208,7 @@ def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:
             "verdict": [a.verdict for a in answers],
             "effect [95%]": [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers],
             "p of the verdict (Holm)": [f"{p_value(a.p)} ({p_value(a.p_holm)})" for a in answers],
+            "exact p": [p_value(a.p_exact) for a in answers],
             "n": [str(a.n) for a in answers],
             "diverged": [str(a.failures) for a in answers],
             "seeds needed": [_needed(a) for a in answers],
@@ -258,8 +261,8 @@ def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
         ("cpu_seconds", "CPU seconds", 1),
         ("generator_parameters", "G parameters", 1),
         ("discriminator_parameters", "D parameters", 1),
-        ("generator_flops_per_image", "G MFLOPs/image", 1e-6),
-        ("discriminator_flops_per_image", "D MFLOPs/image", 1e-6),
+        ("generator_flops_per_image", "G MFLOPs / image", 1e-6),
+        ("discriminator_flops_per_image", "D MFLOPs / image", 1e-6),
     ):
         if column in table:
             whole = column.endswith(("steps", "parameters"))
@@ -269,7 +272,7 @@ def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """A formatted table in Markdown; words to the left, numbers to the right."""
-    words = {"arm", "level", "claim", "verdict", "status", "error", "study", ""}
+    words = {"arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " "}
     return tabulate(
         [[str(cell).replace("|", "\\|") for cell in row] for row in table.values.tolist()],
         headers=list(table.columns),
@@ -413,8 +416,14 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
     made = [store.read_result(trial_id)["provenance"] for trial_id in rows.trial_id]
     protocol = _protocol(store, plan["protocol_id"], list(rows.trial_id))
 
+    made.sort(key=lambda p: str(p.get("date", "")))
+
     def distinct(key: str) -> str:
-        return ", ".join(sorted({str(p[key]) for p in made if p.get(key)})) or "–"
+        """What trials have here, the earliest first; of many, the ends."""
+        there = list(dict.fromkeys(str(p[key]) for p in made if p.get(key)))
+        if len(there) > MOST_LISTED:
+            return f"{len(there)} in all, from {there[0]} to {there[-1]}"
+        return ", ".join(there) or "–"
 
     dates = sorted(p["date"] for p in made if p.get("date"))
     seeds = results.planned(store, study.name, profile).seed.nunique()
@@ -430,7 +439,7 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
             for name, trial_id in plan.get("ceilings", {}).items()
             if store.status(trial_id) == "ok" and plan["protocol_id"] in store.read_scores(trial_id)
         },
-        "commit": distinct("commit") + " (+ marks a changed working tree)",
+        "commit": distinct("commit") + (" (+ marks a changed working tree)" if "+" in distinct("commit") else ""),
         "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
         "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial",
         "software": ", ".join(

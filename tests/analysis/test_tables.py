@@ -141,7 +141,7 @@ def test_every_arm_has_its_cost(study: Study, rows: pd.DataFrame) -> None:
     dc = rows[(rows.arm == "dc") & (rows.status == "ok")]
     assert table.set_index("arm").loc["dc", "seconds"] == pytest.approx(dc.seconds.mean())
     shown = formatted_costs(table).set_index("arm").loc["dc"]
-    assert shown["G parameters"] == f"{dc.generator_parameters.iloc[0]:,}" and shown["G MFLOPs/image"] == "2.50"
+    assert shown["G parameters"] == f"{dc.generator_parameters.iloc[0]:,}" and shown["G MFLOPs / image"] == "2.50"
     assert shown["D steps"] == shown["G steps"] == f"{dc.d_steps.iloc[0]:,}" and shown["CPU seconds"] == "20.0"
     older = formatted_costs(cost_table(rows.drop(columns="cpu_seconds"), arms))
     assert "CPU seconds" not in older

@@ -1,4 +1,4 @@
-"""The README: its figures, read from the published reports; its commands, all of them run; its example, run as it says."""
+"""The README: its figures are published, its commands are all run, its example runs as it says."""
 
 import re
 import shutil

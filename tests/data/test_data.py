@@ -2,6 +2,7 @@ import hashlib
 import os
 import pickle
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON
 from harness.plugins import UserCode
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -156,6 +159,34 @@ def test_a_users_own_loader_is_asked_again_when_its_file_changes(tmp_path: Path,
         found.append(prepare("mine", resolution=16, channels=1, cache=tmp_path))
     assert found[0].fingerprint == found[2].fingerprint != found[1].fingerprint
     assert found[1].images("train").min() >= 100
+
+
+ASKED = """
+import sys
+from pathlib import Path
+from harness.data import prepare
+from harness.plugins import read_user_code
+read_user_code(Path("mine.py"))
+for _ in range(2):
+    print(prepare("mine", resolution=16, channels=1, cache=Path("cache")).fingerprint)
+"""
+
+
+def test_a_users_own_file_of_pixels_decides(tmp_path: Path) -> None:
+    """Nothing tells from outside which files a loader reads, so it is asked again in every process."""
+    reads = "np.load('pixels.npy') + np.uint8(i)"
+    (tmp_path / "mine.py").write_text(OWN.format(shade=0).replace("np.full((16, 16), 0 + i, np.uint8)", reads))
+    found = []
+    for shade in (0, 0, 100, 0):
+        np.save(tmp_path / "pixels.npy", np.random.default_rng(shade).integers(0, 255, (16, 16), np.uint8))
+        done = subprocess.run(
+            [sys.executable, "-c", ASKED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert len(set(done.stdout.split())) == 1
+        found.append(done.stdout.split()[0])
+    assert found[0] == found[1] == found[3] != found[2]
+    assert len([p for p in (tmp_path / "cache" / "data").iterdir() if p.is_dir()]) == 2, "each kept once"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from harness.errors import UserError
 from harness.plugin_identity import identity
 from harness.plugins import UserCode, is_own, read_user_code
 from harness.scheduling.runner import make_plan
+from harness.store import Store, TrialResult
 from studies.catalog import find
 
 STUDY = '''
@@ -190,3 +191,18 @@ def test_a_module_that_fails_names_its_line(folder: Path) -> None:
     edit(folder / "parts/layers.py", "def unused", "1 / 0\ndef unused")
     with pytest.raises(UserError, match=r"mystudy.py failed: ZeroDivisionError: .* \(line \d+ of .*layers.py\)"):
         read_user_code(folder / "mystudy.py")
+
+
+def test_trials_of_earlier_code_are_counted(folder: Path) -> None:
+    store = Store(folder / "store", create=True)
+    plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
+    for spec in plan.pending():
+        store.write(TrialResult(spec=spec, status="ok", cost={"seconds": 1.0}, provenance={}))
+    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.cells]
+    store.write_plan("mine", "smoke", {"protocol_id": "0" * 12, "cells": cells})
+    edit(folder / "mystudy.py", "A title", "Another title")
+    plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
+    assert (len(plan.pending()), plan.left_behind) == (0, 0)
+    edit(folder / "parts/layers.py", "nn.SiLU()", "nn.Tanh()")
+    plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
+    assert (len(plan.pending()), plan.left_behind) == (1, 1), "the baseline's trial is still good"

@@ -72,11 +72,11 @@ class Progress:
             outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error[:160]}"
             self.say(f"{arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}")
 
-    def lost(self, trial_id: str) -> None:
+    def lost(self, trial_id: str, why: str = "its worker died; started again") -> None:
         """A trial's worker died, and the trial will begin again."""
         self.running.pop(trial_id, None)
         arm, seed = self.arms[trial_id]
-        self.say(f"{arm}, seed {seed}: its worker died; started again")
+        self.say(f"{arm}, seed {seed}: {why}")
 
     def stop(self) -> None:
         """The run was interrupted: what runs is being ended."""

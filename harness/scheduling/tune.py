@@ -375,22 +375,21 @@ class _Desk:
                 died = f"not enough memory: {died} for want of it, with no other trial beside it"
             self.accept(TrialResult(spec=spec, status="failed", error=died))
             return
-        self.progress.lost(trial_id)
         if for_memory:
-            self._run_fewer(alone=alone)
+            self.progress.lost(trial_id, self._run_fewer(alone=alone))
+        else:
+            self.progress.lost(trial_id)
         self._is_in(trial_id)
         self.waiting.appendleft(spec)
 
-    def _run_fewer(self, *, alone: bool) -> None:
-        """Take one trial less at once, and wait a little."""
+    def _run_fewer(self, *, alone: bool) -> str:
+        """Take one trial less at once, and wait a little; says so."""
         pause = MEMORY_PAUSES[alone]
         self.short_at = time.monotonic()
         self.pause_ends = self.short_at + pause
         self.at_once = max(1, min(len(self.out) - 1, self.at_once or len(self.out)))
         then = f"tried again alone in {pause:.0f} s" if alone else f"from now on {self.at_once} at once"
-        self.progress.say(
-            f"memory ran short ({memory_left() / 2**20:,.0f} MiB are free), so that a worker died: {then}"
-        )
+        return f"memory ran short ({memory_left() / 2**20:,.0f} MiB free), and its worker died; {then}"
 
     def _memory_allows(self) -> bool:
         """Whether one more may be started, after trials have died for want of memory."""

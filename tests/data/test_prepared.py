@@ -19,8 +19,18 @@ from tests.faults.test_faults import small_disk
 Usage = namedtuple("Usage", "total used free")
 
 
-def small(cache: Path, *, check: bool = False) -> PreparedData:
-    return prepare("mnist-5k@50", resolution=8, channels=1, cache=cache, check=check)
+@pytest.fixture
+def pictures(tmp_path: Path) -> str:
+    """40 pictures of two classes."""
+    for n in range(40):
+        folder = tmp_path / "pictures" / ("odd" if n % 2 else "even")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), n, np.uint8)).save(folder / f"{n}.png")
+    return f"folder:{tmp_path / 'pictures'}"
+
+
+def small(pictures: str, cache: Path, *, check: bool = False) -> PreparedData:
+    return prepare(pictures, resolution=8, channels=1, cache=cache, check=check)
 
 
 def test_a_disk_that_fills_ends_in_one_line(tmp_path: Path) -> None:
@@ -38,21 +48,17 @@ def test_a_disk_that_fills_ends_in_one_line(tmp_path: Path) -> None:
             assert all(name.endswith(".lock") for name in left), "something half-written was left"
 
 
-def test_pictures_that_have_no_room_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pictures").mkdir()
-    for n in range(40):
-        Image.fromarray(np.full((8, 8), n, np.uint8)).save(tmp_path / "pictures" / f"{n}.png")
-    source = f"folder:{tmp_path / 'pictures'}"
+def test_pictures_that_have_no_room_are_refused(pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**40, 0, 2 * 40 * 3 * 64 * 64 - 1))
     with pytest.raises(UserError, match=r"only 1 MiB are free at .*, and preparing the 40 pictures of .* needs 1 MiB"):
-        prepare(source, resolution=64, channels=3, cache=tmp_path / "cache")
+        prepare(pictures, resolution=64, channels=3, cache=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache" / "data").iterdir() if path.suffix != ".lock"]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**40, 0, 2 * 40 * 3 * 64 * 64))
-    prepare(source, resolution=64, channels=3, cache=tmp_path / "cache")
+    prepare(pictures, resolution=64, channels=3, cache=tmp_path / "cache")
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    data = small(tmp_path)
+def test_what_a_killed_process_left_is_swept(pictures: str, tmp_path: Path) -> None:
+    data = small(pictures, tmp_path)
     other, live = "a" * 16, "b" * 16
     left = [data.folder.with_name(f".{key}-12345678") for key in (data.folder.name, other, live)]
     for folder in left:
@@ -60,7 +66,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
         (folder / "pixels").write_bytes(bytes(100))
     shutil.rmtree(data.folder)
     with FileLock(data.folder.with_name(f"{live}.lock")):  # of a process that is writing
-        assert small(tmp_path) == data
+        assert small(pictures, tmp_path) == data
     assert [folder.exists() for folder in left] == [False, False, True]
 
 
@@ -86,19 +92,19 @@ def flip(path: Path) -> None:
         ("meta.json", os.unlink, "No such file"),
     ],
 )
-def test_damaged_data_are_made_again(tmp_path: Path, name: str, harm, reason: str) -> None:
-    data = small(tmp_path)
+def test_damaged_data_are_made_again(pictures: str, tmp_path: Path, name: str, harm, reason: str) -> None:
+    data = small(pictures, tmp_path)
     before = {path.name: path.read_bytes() for path in data.folder.iterdir()}
     harm(data.folder / name)
-    with pytest.warns(UserWarning, match=f"the prepared data of mnist-5k@50 were damaged .*{reason}.*: made again"):
-        assert small(tmp_path, check=True) == data
+    with pytest.warns(UserWarning, match=f"the prepared data of folder:.* were damaged .*{reason}.*: made again"):
+        assert small(pictures, tmp_path, check=True) == data
     assert {path.name: path.read_bytes() for path in data.folder.iterdir()} == before
     assert {path.name for path in data.folder.parent.iterdir()} == {data.folder.name, f"{data.folder.name}.lock"}
 
 
-def test_whole_data_are_left_alone(tmp_path: Path) -> None:
+def test_whole_data_are_left_alone(pictures: str, tmp_path: Path) -> None:
     """Those of earlier versions, too: the fingerprint has always been the checksum."""
-    data = small(tmp_path)
+    data = small(pictures, tmp_path)
     times = {path: path.stat().st_mtime_ns for path in data.folder.iterdir()}
-    assert small(tmp_path, check=True) == data
+    assert small(pictures, tmp_path, check=True) == data
     assert {path: path.stat().st_mtime_ns for path in data.folder.iterdir()} == times

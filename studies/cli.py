@@ -1,8 +1,9 @@
-"""The program: `python -m studies list | plan | run | report | score | check | summary | compare | export`."""
+"""The program, `python -m studies`: list, inspect, plan, run, report, score, check, summary, compare, export, prune."""
 
 import errno
 import re
 import sys
+import tempfile
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from harness.errors import UserError
+from harness.errors import UserError, require_utf8
 from harness.store import Store
 from harness.study import Study
 from studies.catalog import STUDIES, find
@@ -57,6 +58,42 @@ def list_studies() -> None:
 
 
 @app.command()
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="folder:PATH, or a data set's name.", show_default=False)],
+    resolution: Annotated[int, typer.Option("--resolution", help="Side of the prepared pictures in pixels.")] = 28,
+    channels: Annotated[int, typer.Option("--channels", help="1 for grey, 3 for colour.")] = 1,
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option("--out", help="The contact sheet to write.")] = Path("contact-sheet.png"),
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Train the classifier, too, and say what it gets right.")
+    ] = False,
+) -> None:
+    """Look at a data set before using it: what is read, what is not and why, classes, sizes, split, a contact sheet."""
+    from harness.data import prepare
+    from harness.inspection import contact_sheet, full_lines, wrapped
+
+    _at_least_one("resolution", resolution)
+    if channels not in (1, 3):
+        raise UserError(f"channels={channels} is not allowed; allowed: 1 (grey) or 3 (colour)")
+    opened = _existing(store)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is warned of is among the lines
+        cache = opened.cache if opened else Path(scratch)
+        data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
+        for line in full_lines(data):
+            typer.echo(line)
+        if accuracy:
+            from harness.metrics import proof_in_words
+            from harness.scoring.extractors import require_labels, train_extractor
+
+            require_labels("classifier", data)
+            for line in wrapped(proof_in_words(train_extractor(data, cache).proof()), "  accuracy  "):
+                typer.echo(line)
+        contact_sheet(data).save(out, format="PNG")
+    typer.echo(f"wrote {_short(out)}")
+
+
+@app.command()
 def plan(
     name: Name,
     profile: ProfileName = "laptop",
@@ -84,6 +121,8 @@ def plan(
     source = "as trials in the store took" if made.measured else "a guess until the first trials are done"
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {workers} trials at once ({source})")
     typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, beside data and features")
+    for line in made.data_lines:
+        typer.echo(f"  {line}")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))
@@ -350,6 +389,8 @@ def main() -> None:
     """Run the program; warnings and errors meant for the user are one line, and of these the exit status is 2."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
+        for argument in sys.argv:  # Ray, for one, takes the whole command line with it
+            require_utf8("argument", argument)
         sys.exit(app(standalone_mode=False, prog_name="python -m studies"))
     except typer.Abort:  # Ctrl-C outside a run, which has nothing to lose
         sys.exit(130)

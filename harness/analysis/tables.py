@@ -26,7 +26,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.wording import count, decimals_of, effect, number, p_value
 from harness.errors import UserError
-from harness.metrics import COLLAPSED_IS, METRICS
+from harness.metrics import COLLAPSED_IS, METRICS, collapsed_below, proof_in_words
 from harness.spec import ScoreProtocol
 from harness.store import Store
 from harness.study import Question, Study
@@ -282,7 +282,17 @@ def summary_table(study: Study, profile: str, store: Store, answers: Sequence[An
         shown.values.tolist(), list(shown.columns), "simple", disable_numparse=True, colalign=align, maxcolwidths=widths
     )  # fmt: skip
     said = "\n".join(f"- {answer.sentence}" for answer in answers)
-    return "\n\n".join([study.title, table, text, said, *cautions(study, profile, store, rows)])
+    told = [*cautions(study, profile, store, rows), *extractor_proof(study, profile, store)]
+    return "\n\n".join([study.title, table, text, said, *told])
+
+
+def extractor_proof(study: Study, profile: str, store: Store) -> list[str]:
+    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored."""
+    plan = store.read_plan(study.name, profile) or {"cells": []}
+    protocols = dict.fromkeys(cell.get("protocol_id", plan.get("protocol_id")) for cell in plan["cells"])
+    found = {protocol_id: proof_in_words(store.read_reference(protocol_id)) for protocol_id in protocols}
+    several = len(found) > 1
+    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in found.items() if words]
 
 
 def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> list[str]:
@@ -329,11 +339,16 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
             f"{count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
             "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
         )
-    collapsed = scored(rows)[scored(rows).is_mean < COLLAPSED_IS].groupby("arm").size()
+    finished = scored(rows)
+    least = {
+        key: collapsed_below(store.read_reference(key).get("is_mean", math.nan)) for key in set(finished.protocol_id)
+    }
+    collapsed = finished[finished.is_mean < finished.protocol_id.map(least)].groupby("arm").size()
     if len(collapsed):
         found.append(
             f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, of 1 at the "
-            f"least) in {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
+            "least, or not a tenth of the way from 1 to that of real images) in "
+            f"{'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     unscored = int((rows.status == "ok").sum()) - len(scored(rows))
     if unscored:
@@ -362,6 +377,7 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
         else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`",
         "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
+        "extractor": " ".join(extractor_proof(study, profile, store)) or "–",
         "real against real": _scores(store.read_reference(plan["protocol_id"])),
         **{
             f"untrained {name}": _scores(store.read_scores(trial_id)[plan["protocol_id"]][1])

@@ -4,6 +4,7 @@ Imports nothing of the project.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,54 @@ class Metric:
 
 COLLAPSED_IS = 1.1
 """Below this IS, of 1 at the least, nearly all samples look the same to the extractor's classes: mode collapse."""
+
+LEAST_SKILL, GOOD_SKILL = 0.25, 0.5
+"""How far a classifier must have come from guessing (0) to knowing every picture (1) for its features to be used at
+all, and for its scores to need no caution."""
+
+
+def collapsed_below(real: float) -> float:
+    """The IS below which samples count as collapsed: COLLAPSED_IS, or less where the real images' own IS is low.
+
+    A tenth of the way from 1 to `real`, the IS of real images, at most; NaN where that is not known.
+    """
+    return COLLAPSED_IS if math.isnan(real) else min(COLLAPSED_IS, 1 + max(real - 1, 0.0) / 10)
+
+
+def least_accuracy(chance: float, number: int, skill: float = LEAST_SKILL) -> float:
+    """The accuracy from which a classifier can be believed to know something of its classes.
+
+    It must have come `skill` of the way from always guessing the largest class to knowing every picture, and be two
+    standard errors above guessing: of 10 equal classes 0.325, of two 0.625 (0.75 where only 16 pictures tell).
+
+    Args:
+        chance: Share of the largest class among the pictures that it is judged by.
+        number: How many these are, at least 1.
+        skill: From 0 to 1.
+    """
+    return min(1.0, chance + max(skill * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / number)))
+
+
+def proof_in_words(reference: Mapping[str, float]) -> str:
+    """What the classifier behind the scores gets right of pictures that it has not seen, and whether that is enough.
+
+    Args:
+        reference: What is stored of real images under a protocol, of which the keys extractor_... are looked at.
+
+    Returns:
+        A sentence without its full stop; empty where nothing is known, as of published networks.
+    """
+    if "extractor_accuracy" not in reference:
+        return ""
+    accuracy, chance = reference["extractor_accuracy"], reference["extractor_chance"]
+    number = int(reference["extractor_unseen"])
+    found = f"The classifier gets {accuracy:.1%} of {number:,} unseen real pictures right (guessing: {chance:.1%})"
+    if accuracy < (least := least_accuracy(chance, number)):
+        return f"{found}: too little to score by, {least:.1%} are the least"
+    if accuracy < least_accuracy(chance, number, GOOD_SKILL):
+        return f"{found}: its features tell these pictures poorly apart, and its scores are coarse"
+    return found
+
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(label="FID", better="lower", scale="ratio"),

@@ -8,7 +8,7 @@ How folders are understood, after wrappers are taken off (a folder that holds ev
 * Pictures in one folder have no classes.
 * Folders side by side are classes, named by the first level, however deep the pictures lie. A few loose pictures
   beside them are left out; where there are more loose ones than others, nothing has a class.
-* Folders that are all named as splits (train, val, test and the like) are a split that somebody made: the classes are
+* Folders that are all named as splits (train, val, test and the like) are a split made beforehand: the classes are
   the folders inside. The test split, or without one the validation split, becomes the reference if it holds at least
   OWN_TEST_SHARE of all pictures; else all are pooled.
 * Numbered folders that look like shards (`_are_shards`) are one set without classes.
@@ -314,7 +314,7 @@ def _arrange(root: Path, paths: list[Parts]) -> tuple[_Labels, dict[Parts, str],
     if len({kinds[name] for name in splits}) > 1:
         if others := [name for name, kind in kinds.items() if not kind]:
             raise UserError(
-                f"folder:{printable(str(root))} was split by somebody ({_some(splits)}), but beside that lie folders "
+                f"folder:{printable(str(root))} was split beforehand ({_some(splits)}), but beside that lie folders "
                 f"that are no split: {_some(others)}; move these away, or give folder:PATH of one of them"
             )
         labels, unused, words = _split_tree(folders, kinds)
@@ -424,14 +424,15 @@ def _split_tree(folders: Mapping[str, list[Parts]], kinds: Mapping[str, str]) ->
                 unused[path] = f"without a class, which the {main} split has"
     number = Counter(path[0] for path in labels)
     tests = sum(is_test for _, is_test in labels.values())
+    of_last = " and ".join(printable(name) for name in sorted(kinds) if kinds[name] == last)
     split = ", ".join(f"{printable(name)} {number[name]:,}" for name in sorted(kinds))
     if tests < OWN_TEST_SHARE * len(labels):
         labels = {path: (label, False) for path, (label, _) in labels.items()}
-        own = f"too few pictures of {last}: pooled and split anew"
+        own = f"too few in {of_last}: all are pooled and split anew"
     else:
-        own = f"{last} is the reference"
+        own = f"{of_last} is the reference"
     first = next(name for name in kinds if kinds[name] == main)
-    return labels, unused, f"split by somebody ({split}; {own}), {words[first]}"
+    return labels, unused, f"split beforehand ({split}; {own}), {words[first]}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow.parquet
 
-from harness.errors import UserError
+from harness.errors import UserError, require_utf8
 from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec, content_hash
 
 FORMAT = 1
@@ -111,6 +111,7 @@ class Store:
             UserError: `root` is not a store, was written under another result version, or cannot be written.
         """
         self.root = Path(root).expanduser().resolve()
+        require_utf8("store", self.root)
         marker = self.root / "store.json"
         try:
             found = json.loads(marker.read_text())

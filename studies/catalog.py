@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from harness.errors import UserError, unknown_name
+from harness.errors import UserError, require_utf8, unknown_name
 from harness.plugins import read_user_code
 from harness.study import Study
 from studies.aa import AA
@@ -27,6 +27,7 @@ def find(name: str) -> Study:
         UserError: no study of that name, or a file that fails, declares no study, or one whose name is taken.
     """
     if name.endswith(".py"):
+        require_utf8("study file", Path(name).resolve())
         code = read_user_code(Path(name))
         study = getattr(code.load(), "STUDY", None)
         if not isinstance(study, Study):

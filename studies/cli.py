@@ -1,9 +1,10 @@
-"""The program: `python -m studies list | plan | run | report | score | check | summary | compare | export`."""
+"""The program, `python -m studies`: list, inspect, plan, run, report, score, check, summary, compare, export, prune."""
 
 import contextlib
 import errno
 import re
 import sys
+import tempfile
 import textwrap
 import warnings
 from collections import Counter
@@ -16,7 +17,7 @@ from typer.exceptions import TyperException
 
 from harness import interrupts, terminal
 from harness.analysis.wording import count
-from harness.errors import UserError
+from harness.errors import UserError, require_utf8
 from harness.store import Store
 from harness.study import Study
 from studies.catalog import STUDIES, find
@@ -71,6 +72,42 @@ def list_studies() -> None:
 
 
 @app.command()
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="folder:PATH, or a data set's name.", show_default=False)],
+    resolution: Annotated[int, typer.Option("--resolution", help="Side of the prepared pictures in pixels.")] = 28,
+    channels: Annotated[int, typer.Option("--channels", help="1 for grey, 3 for colour.")] = 1,
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option("--out", help="The contact sheet to write.")] = Path("contact-sheet.png"),
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Train the classifier, too, and say what it gets right.")
+    ] = False,
+) -> None:
+    """Look at a data set before using it: what is read, what is not and why, classes, sizes, split, a contact sheet."""
+    from harness.data import prepare
+    from harness.inspection import contact_sheet, full_lines, wrapped
+
+    _at_least_one("resolution", resolution)
+    if channels not in (1, 3):
+        raise UserError(f"channels={channels} is not allowed; allowed: 1 (grey) or 3 (colour)")
+    opened = _existing(store)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is warned of is among the lines
+        cache = opened.cache if opened else Path(scratch)
+        data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
+        for line in full_lines(data):
+            typer.echo(line)
+        if accuracy:
+            from harness.metrics import proof_in_words
+            from harness.scoring.extractors import require_labels, train_extractor
+
+            require_labels("classifier", data)
+            for line in wrapped(proof_in_words(train_extractor(data, cache).proof()), "  accuracy  "):
+                typer.echo(line)
+        contact_sheet(data).save(out, format="PNG")
+    typer.echo(f"wrote {_short(out)}")
+
+
+@app.command()
 def plan(
     name: Name,
     profile: ProfileName = None,
@@ -102,6 +139,8 @@ def plan(
     source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
     typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
     typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
+    for line in made.data_lines:
+        typer.echo(f"  {line}")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))
@@ -439,6 +478,8 @@ def main() -> None:
 
 def _status() -> int:
     try:
+        for argument in sys.argv:  # Ray, for one, takes the whole command line with it
+            require_utf8("argument", argument)
         status = app(standalone_mode=False, prog_name="python -m studies") or 0
         return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
     except KeyboardInterrupt:  # outside of a command, which has nothing to lose

@@ -68,6 +68,7 @@ class Page:
     def cautions(self) -> None:
         """What a reader must know before believing the tables."""
         found = tables.cautions(self.study, self.profile.name, self.store, self.rows)
+        found += tables.extractor_proof(self.study, self.profile.name, self.store)
         if found:
             _text("\n>\n".join(f"> {caution}" for caution in found))
 

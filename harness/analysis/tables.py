@@ -32,7 +32,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.wording import count, effect, number, p_value, with_interval
 from harness.errors import UserError
-from harness.metrics import COLLAPSED_IS, METRICS
+from harness.metrics import COLLAPSED_IS, METRICS, collapsed_below, proof_in_words
 from harness.spec import ScoreProtocol
 from harness.store import Store
 from harness.study import Question, Study
@@ -306,7 +306,7 @@ def study_for_terminal(
     verdicts = formatted_verdicts(answers)[["claim", "verdict", "effect [95%]", "n"]]
     told: list[RenderableType] = [Text(study.title, style="bold"), _counted(list(verdicts.verdict))]
     told += ["", _terminal_table(verdicts)] if answers else []
-    found = cautions(study, profile, store, rows)
+    found = [*extractor_proof(study, profile, store), *cautions(study, profile, store, rows)]
     if full:
         arms = list(results.planned(store, study.name, profile).arm.unique())
         scores = formatted(overview_table(rows, arms))
@@ -348,6 +348,15 @@ def _in_short(found: Sequence[str]) -> list[str]:
         textwrap.shorten(re.split(r"(?<=[.!?])\s", caution)[0], LONGEST_CAUTION, placeholder=" …") for caution in shown
     ]
     return short + [f"{len(found) - len(shown)} more warnings stand on the page."] * (len(shown) < len(found))
+
+
+def extractor_proof(study: Study, profile: str, store: Store) -> list[str]:
+    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored."""
+    plan = store.read_plan(study.name, profile) or {"cells": []}
+    protocols = dict.fromkeys(cell.get("protocol_id", plan.get("protocol_id")) for cell in plan["cells"])
+    found = {protocol_id: proof_in_words(store.read_reference(protocol_id)) for protocol_id in protocols}
+    several = len(found) > 1
+    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in found.items() if words]
 
 
 def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> list[str]:
@@ -394,11 +403,16 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
             f"{count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
             "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
         )
-    collapsed = scored(rows)[scored(rows).is_mean < COLLAPSED_IS].groupby("arm").size()
+    finished = scored(rows)
+    least = {
+        key: collapsed_below(store.read_reference(key).get("is_mean", math.nan)) for key in set(finished.protocol_id)
+    }
+    collapsed = finished[finished.is_mean < finished.protocol_id.map(least)].groupby("arm").size()
     if len(collapsed):
         found.append(
             f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, of 1 at the "
-            f"least) in {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
+            "least, or not a tenth of the way from 1 to that of real images) in "
+            f"{'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     unscored = int((rows.status == "ok").sum()) - len(scored(rows))
     if unscored:
@@ -433,6 +447,7 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
         else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`",
         "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
+        "extractor": " ".join(extractor_proof(study, profile, store)) or "–",
         "real against real": _scores(store.read_reference(plan["protocol_id"])),
         **{
             f"untrained {name}": _scores(store.read_scores(trial_id)[plan["protocol_id"]][1])

@@ -13,6 +13,8 @@ from harness.analysis.results import untrained_arm
 from harness.analysis.wording import count
 from harness.data import is_downloaded, prepare
 from harness.errors import UserError
+from harness.inspection import short_lines
+from harness.metrics import proof_in_words
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.estimates import Estimate, arithmetic, estimate
 from harness.scheduling.machine import processors, trials_in_memory
@@ -20,7 +22,7 @@ from harness.scheduling.progress import Progress, duration
 from harness.scheduling.provenance import provenance
 from harness.scheduling.scoring_pool import score_stored
 from harness.scheduling.trial import GRID, TrialContext
-from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
+from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor, require_labels
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
 from harness.store import Damaged, Store
@@ -53,6 +55,7 @@ class Plan:
     core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
+    data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
     @property
@@ -104,7 +107,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     Without a store nothing is downloaded, and data that would have to be are taken for large enough.
 
     Raises:
-        UserError: an unknown profile, data that cannot be had, or a spec or network that is refused.
+        UserError: an unknown profile, data that cannot be had or that the profile's extractor cannot learn from, or
+            a spec or network that is refused.
     """
     profile = study.profile(profile_name)
     require_samples(profile.num_generated)
@@ -113,14 +117,17 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
 
         num_images: dict[str, int] = {}  # by fingerprint, where known
         bytes_of_data: dict[str, int] = {}
+        data_lines: dict[tuple[str, int, int], list[str]] = {}
 
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
             if store is None and is_downloaded(dataset):
                 return "0" * 16  # nothing to look up, and nowhere to keep a download
             data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
+            require_labels(profile.extractor, data)
             num_images[data.fingerprint] = len(data.images("train"))
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
+            data_lines.setdefault((dataset, resolution, channels), short_lines(data))
             return data.fingerprint
 
         cells = study.expand(profile, seeds, fingerprint)
@@ -140,6 +147,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         core_seconds=estimate(cells, weights, profile, store),
         bytes_of=bytes_of,
         left_behind=left_behind,
+        data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
 
@@ -302,16 +310,25 @@ def scoring_contexts(
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
             say(f"training the {extractor_name} that scores {at} (once)")
         extractor = prepare_extractor(extractor_name, data, store.cache, extractor_weights)
+        if sentence := proof_in_words(extractor.proof()):
+            say(f"{spec.dataset}: {sentence[0].lower()}{sentence[1:]}")
         protocol = make_protocol(extractor, data, num_generated=num_generated)
-        if not store.read_reference(protocol.protocol_id):
+        reference, proof = store.read_reference(protocol.protocol_id), extractor.proof()
+        if not reference:
             say(f"scoring the real images of {spec.dataset} (once a protocol)")
-            store.write_reference(protocol, prepare_reference(protocol, extractor, data, store.cache))
+            reference = prepare_reference(protocol, extractor, data, store.cache)
+            store.write_reference(protocol, {**reference, **proof})
+        elif not proof.keys() <= reference.keys():  # kept before reports asked for it
+            store.write_reference(protocol, {**reference, **proof})
+        online = prepare_online_extractor(extractor, data, store.cache)
+        if online is None and data.num_classes is not None:
+            say(f"no FID in the curves on {spec.dataset}: its classes cannot be learned from its pictures")
         contexts[spec.data_fingerprint] = TrialContext(
             data=data,
             extractor=extractor,
             protocol=protocol,
             cache=store.cache,
-            online=prepare_online_extractor(extractor, data, store.cache),
+            online=online,
             user_code=study.own_code,
             provenance=provenance(),
         )

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.data import PreparedData, impatient
 from harness.errors import UserError, unknown_name
+from harness.metrics import least_accuracy
 
 FEATURE_DIM = 64
 TRAINING = 1
@@ -98,12 +99,29 @@ class Extractor:
     # of the classifier alone
     num_classes: int = 0
     accuracy: float = 0.0  # share of the reference part that it classifies rightly; it has not seen that part
+    chance: float = 0.0  # what always guessing the largest class gets right of it
+    num_unseen: int = 1  # images of that part
     feature_rms: float = 1.0  # root mean square of its features on its own training images
 
     @property
     def pretrained(self) -> Pretrained | None:
         """What there is to know of a published network; None for the classifier."""
         return PRETRAINED.get(self.name)
+
+    @property
+    def knows_its_classes(self) -> bool:
+        """Whether what it gets right is enough to believe in its features; see `harness.metrics.least_accuracy`."""
+        return self.pretrained is not None or self.accuracy >= least_accuracy(self.chance, self.num_unseen)
+
+    def proof(self) -> dict[str, float]:
+        """What a reference record keeps of this, for reports; empty for a published network."""
+        if self.pretrained:
+            return {}
+        return {
+            "extractor_accuracy": self.accuracy,
+            "extractor_chance": self.chance,
+            "extractor_unseen": float(self.num_unseen),
+        }
 
     @property
     def registered_name(self) -> str:
@@ -170,7 +188,8 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path 
     torch.hub's copy, else they are downloaded.
 
     Raises:
-        UserError: an unknown name, data without labels to train on, or weights that cannot be had, read or used.
+        UserError: an unknown name, data without labels to train on, a classifier that learned too little of them to
+            score by, or weights that cannot be had, read or used.
     """
     if name in PRETRAINED:
         return _prepare_pretrained(name, data.channels, cache, weights)
@@ -181,11 +200,37 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path 
             f"{WEIGHTS_OPTION} {weights} cannot be used with the extractor {name!r}, which is trained here; leave it "
             f"out, or take another extractor: {', '.join(PRETRAINED)}"
         )
-    if data.num_classes is None:
+    require_labels(name, data)
+    extractor = train_extractor(data, cache)
+    if not extractor.knows_its_classes:
+        bar = least_accuracy(extractor.chance, extractor.num_unseen)
         raise UserError(
-            f"{data.dataset} has no labels for the extractor {name!r} to learn from; put its images into one "
-            f"sub-folder a class, at least two, or take another extractor: {', '.join(PRETRAINED)}"
+            f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
+            f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
+            f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
+            f"picture (`python -m studies inspect {data.dataset}`), add pictures, or take another extractor: "
+            f"{', '.join(PRETRAINED)}"
         )
+    return extractor
+
+
+def require_labels(name: str, data: PreparedData) -> None:
+    """Refuse to score data without labels by a network that learns from them.
+
+    Raises:
+        UserError: the data have none.
+    """
+    if name == "classifier" and data.num_classes is None:
+        raise UserError(
+            f"{data.dataset} has no labels for the extractor {name!r} to learn from"
+            f"{f' ({data.arrangement})' if data.arrangement else ''}; put its images into one sub-folder a class, at "
+            f"least two, or take another extractor: {', '.join(PRETRAINED)}"
+        )
+
+
+def train_extractor(data: PreparedData, cache: Path) -> Extractor:
+    """The classifier for labelled data, whatever it has learned; trained once for the data's content and kept."""
+    name = "classifier"
     stem = _stem(name, data, cache)
     stem.parent.mkdir(parents=True, exist_ok=True)
     weights_path, meta_path = Path(f"{stem}.safetensors"), Path(f"{stem}.json")
@@ -201,24 +246,30 @@ def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path 
                 staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
                 staging.write_bytes(content)
                 staging.replace(path)
+    labels = data.labels("reference")
     return Extractor(
         name=name,
+        chance=np.bincount(labels).max().item() / len(labels),
+        num_unseen=len(labels),
         weights_path=weights_path,
         weights_hash=hashlib.sha256(weights_path.read_bytes()).hexdigest()[:16],
         channels=data.channels,
-        num_classes=data.num_classes,
+        num_classes=data.num_classes or 0,
         **json.loads(meta_path.read_text()),
     )
 
 
 def prepare_online_extractor(extractor: Extractor, data: PreparedData, cache: Path) -> Extractor | None:
-    """The extractor for the FID in the curves: the classifier, which is cheap; None where the data has no labels.
+    """The extractor for the FID in the curves: the classifier, which is cheap.
+
+    None where the data has no labels, or they are not what can be learned from its images.
 
     A pretrained network would take longer at each of the curve's points than the training between them.
     """
     if extractor.pretrained is None:
         return extractor
-    return prepare_extractor("classifier", data, cache) if data.num_classes is not None else None
+    classifier = train_extractor(data, cache) if data.num_classes is not None else None
+    return classifier if classifier is not None and classifier.knows_its_classes else None
 
 
 def _prepare_pretrained(name: str, channels: int, cache: Path, weights: Path | None) -> Extractor:

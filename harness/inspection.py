@@ -1,0 +1,140 @@
+"""What there is to know of a prepared data set, in words and as a picture, for people who want to see it first."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from harness.data import PARTS, PreparedData, read_survey
+from harness.pictures import by_reason, summary
+
+WIDTH = 79
+"""Columns of the terminal that the lines fit."""
+
+CLASSES_SHOWN, NAMES_SHOWN = 20, 4
+"""In the full text: rows of the table of classes, and names of files that were not read for the same reason."""
+
+SHEET_ROWS, SHEET_COLUMNS, GAP = 12, 12, 2
+"""Of the contact sheet: rows (a class each, where there are classes), pictures in a row, pixels between them."""
+
+
+def short_lines(data: PreparedData) -> list[str]:
+    """A few lines: how many pictures, how they are split, and what a person should know before using them."""
+    survey = read_survey(data)
+    classes = f"{len(survey.classes)} classes" if survey.classes else "no classes"
+    found = [f"{data.dataset}: {survey.pictures:,} pictures, {classes}; {_split(data)}"]
+    doubts = "; ".join(_doubts(data))
+    unread = f"not read: {summary(data.skipped)}" if data.skipped else ""
+    for text in (data.arrangement, doubts, unread):
+        found += textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="    ")
+    return found
+
+
+def full_lines(data: PreparedData) -> list[str]:
+    """Everything that was noted, in lines of at most WIDTH columns."""
+    survey = read_survey(data)
+    at = f"{data.resolution}×{data.resolution}, {'grey' if data.channels == 1 else 'colour'}"
+    kinds = (
+        ""
+        if survey.num_sizes == 1
+        else f"{survey.num_sizes:,} kinds, {_by(survey.smallest)} to {_by(survey.largest)}; "
+    )
+    more = survey.num_sizes - len(survey.sizes)
+    facts = {
+        "made fit": f"{at}; fingerprint {data.fingerprint}",
+        "pictures": f"{survey.pictures:,}, {survey.pictures - survey.copies:,} of them distinct",
+        "split": _split(data),
+        "folders": data.arrangement,
+        "sizes": kinds + _counts(survey.sizes) + (f" and {more:,} more" if more else ""),
+        "modes": _counts(survey.modes),
+        "endings": _counts(survey.endings),
+        "beware": "; ".join(_doubts(data)),
+        "not read": f"{len(data.skipped):,}" if data.skipped else "nothing",
+    }
+    found = [data.dataset]
+    for name, text in facts.items():
+        if text:
+            found += wrapped(text, f"  {name:<10}")
+    for reason, names in by_reason(data.skipped).items():
+        shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+        found += wrapped(f"{len(names):,} × {reason}: {shown}", " " * 12)
+    return found + _class_table(data, survey.classes)
+
+
+def contact_sheet(data: PreparedData) -> Image.Image:
+    """Training pictures as the GAN sees them: a row a class, in the order of the labels; without classes, in turn.
+
+    Of more than SHEET_ROWS classes those are shown that `full_lines` names, as far as there is room.
+    """
+    images, labels = data.images("train"), data.labels("train")
+    if data.num_classes is None:
+        rows = [range(i, i + SHEET_COLUMNS) for i in range(0, SHEET_ROWS * SHEET_COLUMNS, SHEET_COLUMNS)]
+    else:
+        rows = [np.flatnonzero(labels == label)[:SHEET_COLUMNS] for label in range(min(data.num_classes, SHEET_ROWS))]
+    side = data.resolution + GAP
+    filled = [[i for i in row if i < len(images)] for row in rows]
+    filled = [row for row in filled if row]
+    sheet = np.full((3, GAP + side * len(filled), GAP + side * SHEET_COLUMNS), 255, np.uint8)
+    for y, row in enumerate(filled):
+        for x, index in enumerate(row):
+            top, left = GAP + side * y, GAP + side * x
+            sheet[:, top : top + data.resolution, left : left + data.resolution] = images[index]  # grey in all three
+    return Image.fromarray(sheet.transpose(1, 2, 0))
+
+
+def _doubts(data: PreparedData) -> Iterable[str]:
+    survey = read_survey(data)
+    at = f"{data.resolution}×{data.resolution}"
+    if survey.enlarged:
+        yield f"{survey.enlarged:,} are smaller than {at} and were enlarged"
+    if survey.copies:
+        most = ": more copies than pictures" if 2 * survey.copies > survey.pictures else ""
+        two = f", {survey.contradictions:,} of them in another class" if survey.contradictions else ""
+        yield f"{survey.copies:,} are copies of others (equal at {at}){two}{most}"
+
+
+def _split(data: PreparedData) -> str:
+    return ", ".join(f"{len(data.labels(part)):,} {part}" for part in PARTS)
+
+
+def _class_table(data: PreparedData, classes: Sequence[str]) -> list[str]:
+    """One row a class with its pictures in each part; the smallest classes first to be named where not all fit."""
+    if not classes:
+        return []
+    counts = {part: np.bincount(data.labels(part), minlength=len(classes)) for part in PARTS}
+    total = np.sum(list(counts.values()), axis=0)
+    shown = range(len(classes))
+    if len(classes) > CLASSES_SHOWN:
+        order = np.argsort(-total, kind="stable")
+        half = CLASSES_SHOWN // 2
+        shown = sorted([*order[:half], *order[-half:]])
+    width = min(max(len(classes[i]) for i in shown), WIDTH - 2 - 11 * (len(PARTS) + 1))
+    head = "  " + "class".ljust(max(width, 5)) + "".join(f"{name:>11}" for name in (*PARTS, "all"))
+    rows = [
+        "  "
+        + _cut(classes[i], width).ljust(max(width, 5))
+        + "".join(f"{count[i]:>11,}" for count in (*counts.values(), total))
+        for i in shown
+    ]
+    rest = len(classes) - len(rows)
+    return [head, *rows, *[f"  and {rest:,} classes of sizes between these"] * bool(rest)]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    if len(counts) == 1:
+        return f"{next(iter(counts))} (all)"
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def _by(size: Sequence[int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def wrapped(text: str, head: str) -> list[str]:
+    """The text in lines of at most WIDTH columns, indented as those of `full_lines`, behind a head of 12 columns."""
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * 12)

@@ -44,6 +44,7 @@ os.environ.update(
     RAY_DISABLE_FAILURE_SIGNAL_HANDLER="1",  # it answers SIGTERM with a native stack trace, and an abort
 )
 
+import psutil
 import ray
 import ray.exceptions
 import ray.util
@@ -107,6 +108,7 @@ def run_trials(
     """
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     desk = _Desk(specs, protocols, store, progress)
+    others = psutil.Process().children(recursive=True)
     with tempfile.TemporaryDirectory(prefix="gan-ablation-") as scratch:
         try:
             with interrupts.starting_processes():
@@ -142,8 +144,10 @@ def run_trials(
                 raise
             raise UserError(desk.store_error) from None  # what the desk stopped the run with
         finally:
+            started = [process for process in psutil.Process().children(recursive=True) if process not in others]
             ray.shutdown()
             desk.close()
+            _end(started)
 
 
 def _start_ray(cluster: Cluster, workers: int | None) -> None:
@@ -167,6 +171,14 @@ def _start_ray(cluster: Cluster, workers: int | None) -> None:
             f"cannot join the Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}; it must be up, "
             f"of the same Ray and Python versions, and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """End what Ray leaves: of a start that was interrupted, say, or agents that outlive their raylet by a minute."""
+    _, left = psutil.wait_procs(processes, timeout=3)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _rank(cluster: Cluster) -> dict[str, float]:

@@ -48,6 +48,10 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         _signals.at_work = False
+        if _signals.first:
+            for number in STOPS:  # Python's own end would make them deadly before the status is told
+                signal.signal(number, signal.SIG_IGN)
+        exec("")  # else Python remembers a KeyboardInterrupt that went through an exec, and ends by SIGINT's default
 
 
 def status() -> int:

@@ -482,7 +482,7 @@ def _status() -> int:
             require_utf8("argument", argument)
         status = app(standalone_mode=False, prog_name="python -m studies") or 0
         return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
-    except KeyboardInterrupt:  # outside of a command, which has nothing to lose
+    except KeyboardInterrupt:
         return interrupts.status()
     except TyperException as error:  # a command, an option or a value that typer does not know
         if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed

@@ -463,6 +463,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
             except PapermillExecutionError as error:
                 raise UserError(f"the notebook {source.name} failed: {error.ename}: {error.evalue}") from None
             except KeyboardInterrupt:
+                logging.disable()  # Jupyter's libraries have much to say about a kernel that is killed
                 while not work.done():  # it ends when its kernel is gone, which may not even be there yet
                     _kill_kernel()
                     wait([work], timeout=0.2)

@@ -7,6 +7,7 @@ store, and this process alone writes them down: workers need not see the disk th
 Ray runs on this machine alone, started and stopped here, unless a Cluster names the address of one that is up.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -33,6 +34,7 @@ from harness.training.distributed import join
 # ruff: noqa: E402
 seal()  # before ray is imported, which looks at once; in its workers, too, which may be on other machines
 
+import psutil
 import ray
 import ray.exceptions
 import ray.util
@@ -105,6 +107,7 @@ def run_trials(
     """
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
     desk = _Desk(specs, protocols, store, progress)
+    others = psutil.Process().children(recursive=True)
     with ray_folder() as scratch:
         try:
             with interrupts.starting_processes():
@@ -140,8 +143,10 @@ def run_trials(
                 raise
             raise UserError(desk.store_error) from None  # what the desk stopped the run with
         finally:
+            started = [process for process in psutil.Process().children(recursive=True) if process not in others]
             ray.shutdown()
             desk.close()
+            _end(started)
 
 
 def _start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
@@ -164,6 +169,14 @@ def _start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
             f"cannot join the Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}; it must be up, "
             f"of the same Ray and Python versions, and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """End what Ray leaves: of a start that was interrupted, say, or agents that outlive their raylet by a minute."""
+    _, left = psutil.wait_procs(processes, timeout=3)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _rank(cluster: Cluster) -> dict[str, float]:

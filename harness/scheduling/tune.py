@@ -24,7 +24,7 @@ from harness.errors import UserError
 from harness.scheduling.cluster import HERE, Cluster
 from harness.scheduling.environment import seal
 from harness.scheduling.luggage import Luggage, at_home, content_key, node_folder, pack, unpack
-from harness.scheduling.machine import MEMORY_A_TRIAL, memory_kills, memory_left, ray_folder, ray_options, token
+from harness.scheduling.machine import memory_kills, memory_left, ray_folder, ray_options, token
 from harness.scheduling.progress import Progress
 from harness.scheduling.trial import TrialContext, help_trial, run_trial
 from harness.spec import TrialSpec
@@ -47,11 +47,11 @@ logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died; of want of memory, how often with no other beside it."""
 
-MEMORY_PAUSES = (5.0, 15.0)
-"""Seconds without a new trial after one died for want of memory beside others, and alone."""
+MEMORY_PAUSES = (5.0, 15.0, 120.0)
+"""Seconds without a new trial after one died for want of memory: beside others, alone, and alone once more.
 
-MEMORY_PATIENCE = 600.0
-"""Seconds for which new trials wait, after such a death, for memory that others have."""
+Somebody else may have it. As soon as a trial has failed for it, the others do not wait so long again.
+"""
 
 MEMORY_RECOVERY = 1800.0
 """Seconds after such a death until one more trial at once is tried again."""
@@ -333,6 +333,7 @@ class _Desk:
         self.beside: set[str] = set()  # those of `out` that had others beside them
         self.at_once: int | None = None  # trials, where memory has run short
         self.short_at = self.pause_ends = float("-inf")  # when a trial last died for it; when the next may start
+        self.is_patient = True  # until a trial has failed for want of memory
         self.protocols, self.store, self.progress = protocols, store, progress  # protocol_id by the data's fingerprint
         self.store_error = ""
 
@@ -385,23 +386,24 @@ class _Desk:
         if self.deaths[trial_id] > WORKER_DEATHS:
             died = f"its worker died {self.deaths[trial_id]} times"
             if for_memory:
+                self.is_patient = False
                 died = f"not enough memory: {died} for want of it, with no other trial beside it"
             self.accept(TrialResult(spec=spec, status="failed", error=died))
             return
         if for_memory:
-            self.progress.lost(trial_id, self._run_fewer(alone=alone))
+            self.progress.lost(trial_id, self._run_fewer(self.deaths[trial_id] if alone else 0))
         else:
             self.progress.lost(trial_id)
         self._is_in(trial_id)
         self.waiting.appendleft(spec)
 
-    def _run_fewer(self, *, alone: bool) -> str:
+    def _run_fewer(self, deaths_alone: int) -> str:
         """Take one trial less at once, and wait a little; says so."""
-        pause = MEMORY_PAUSES[alone]
+        pause = MEMORY_PAUSES[deaths_alone if self.is_patient else 0]
         self.short_at = time.monotonic()
         self.pause_ends = self.short_at + pause
         self.at_once = max(1, min(len(self.out) - 1, self.at_once or len(self.out)))
-        then = f"tried again alone in {pause:.0f} s" if alone else f"from now on {self.at_once} at once"
+        then = f"tried again alone in {pause:.0f} s" if deaths_alone else f"from now on {self.at_once} at once"
         return f"memory ran short ({memory_left() / 2**20:,.0f} MiB free), and its worker died; {then}"
 
     def _memory_allows(self) -> bool:
@@ -411,9 +413,7 @@ class _Desk:
             return True
         if now > self.short_at + MEMORY_RECOVERY:
             self.at_once, self.short_at = self.at_once + 1, now
-        if len(self.out) >= self.at_once or now < self.pause_ends:
-            return False
-        return now > self.short_at + MEMORY_PATIENCE or memory_left() >= MEMORY_A_TRIAL
+        return len(self.out) < self.at_once and now >= self.pause_ends
 
     def _is_in(self, trial_id: str) -> None:
         self.store.claims.give_back(trial_id)

@@ -18,7 +18,15 @@ import harness.scheduling.tune as tune_module
 from harness.errors import UserError
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.progress import Progress
-from harness.scheduling.tune import WORKER_DEATHS, _Desk, _Queue, _require_room, run_trials
+from harness.scheduling.tune import (
+    MEMORY_PAUSES,
+    MEMORY_RECOVERY,
+    WORKER_DEATHS,
+    _Desk,
+    _Queue,
+    _require_room,
+    run_trials,
+)
 from harness.store import Store
 from tests.faults.sleepers import PROTOCOL_ID, specs
 from tests.unit.test_store import result
@@ -65,7 +73,7 @@ def test_a_trial_whose_worker_dies_again_and_again_has_failed(desk: _Desk) -> No
 
 
 def test_trials_that_die_for_memory_run_fewer_at_once(desk: _Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune_module, "MEMORY_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(tune_module, "MEMORY_PAUSES", (0.0, 0.0, 0.0))
     first, second, third = (desk.next() for _ in range(3))
     assert first and second and third
     desk.lost(first, for_memory=True)
@@ -83,27 +91,24 @@ def test_trials_that_die_for_memory_run_fewer_at_once(desk: _Desk, monkeypatch: 
 
 
 def test_after_a_death_for_memory_all_wait(desk: _Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, free = 1000.0, 2**40
+    now = 1000.0
     monkeypatch.setattr(tune_module.time, "monotonic", lambda: now)
-    monkeypatch.setattr(tune_module, "memory_left", lambda: free)
-    assert isinstance(desk.progress.stream, io.StringIO)
-    spec = desk.next()
-    assert spec
-    desk.lost(spec, for_memory=True)
-    assert "memory ran short" in desk.progress.stream.getvalue()
-    assert desk.next() is None
-    now += max(tune_module.MEMORY_PAUSES) + 1
-    free = tune_module.MEMORY_A_TRIAL - 1
-    assert desk.next() is None, "somebody else still has it"
-    free = tune_module.MEMORY_A_TRIAL
-    assert desk.next() == spec and desk.next() is None
-    desk.lost(spec, for_memory=True)
-    free = 0
-    now += tune_module.MEMORY_PATIENCE + 1
-    assert desk.next() == spec, "it is not waited for ever"
-    now += tune_module.MEMORY_RECOVERY
-    free = 2**40
-    assert desk.next() is not None, "after a while one more is tried again"
+    first, others = desk.next(), specs(3)[1:]
+    assert first
+    for death, pause in enumerate(MEMORY_PAUSES[1:], 1):
+        desk.lost(first, for_memory=True)
+        now += pause - 1
+        assert desk.next() is None, f"after death {death} somebody else may still have it"
+        now += 1
+        assert desk.next() == first
+    desk.lost(first, for_memory=True)
+    assert desk.store.status(first.trial_id) == "failed"
+    assert desk.next() == others[0]
+    desk.lost(others[0], for_memory=True)
+    now += MEMORY_PAUSES[0]
+    assert desk.next() == others[0] and desk.next() is None, "waiting did not help the first one"
+    now += MEMORY_RECOVERY
+    assert desk.next() == others[1], "after a while one more at once is tried again"
 
 
 def test_a_tuner_ends_after_its_share_and_the_next_takes_what_is_left(desk: _Desk) -> None:

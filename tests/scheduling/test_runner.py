@@ -12,6 +12,7 @@ import architectures
 from architectures import fc
 from architectures.contract import require
 from harness.errors import UserError
+from harness.scheduling import runner
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.runner import SMALL_FILES, default_workers, is_sequential, make_plan, run_study
 from harness.scheduling.until_answered import run_until_answered
@@ -38,13 +39,19 @@ def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
         assert 0 < rest < 4 * SMALL_FILES, "beside the weights: a picture and small files"
     untrained = sum(plan.bytes_of[arm] for arm in plan.ceilings)
     assert plan.ceilings.keys() == {"dc", "fc", "fc-bn"}
-    assert plan.bytes_left() == 2 * sum(plan.bytes_of.values()) + untrained
+    trials = 2 * sum(plan.bytes_of.values()) + untrained
+    assert plan.bytes_left() > trials + 5000 * 28 * 28, "the data, too, where there is no store that has them"
+    assert replace(plan, bytes_of_data=0).bytes_left() == trials
 
 
 def test_workers_by_default(monkeypatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(runner, "trials_in_memory", lambda: 100)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert default_workers() == 8
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "trials_in_memory", lambda: 3)
+        assert default_workers() == 3
     assert default_workers(Cluster(address="host:1")) is None
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert default_workers() == 2

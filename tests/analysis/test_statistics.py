@@ -73,7 +73,7 @@ def test_interval_between_limits_by_hand() -> None:
     assert (found.low, found.high) == pytest.approx([1 / (1 + math.exp(-z)) for z in odds], rel=1e-5)
 
 
-@given(st.lists(st.floats(0, 1), min_size=3, max_size=8))
+@given(st.lists(st.just(0.0) | st.floats(1e-9, 1), min_size=3, max_size=8))
 def test_intervals_never_leave_their_limits(x: list[float]) -> None:
     for scale, highest in ((1.0, 1.0), (5000.0, INF)):
         found = mean_interval(scale * np.array(x), lowest=0.0, highest=highest)

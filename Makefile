@@ -1,19 +1,19 @@
 # Targets for people. `make help` lists them.
-PROFILE ?= laptop
+PROFILE ?=
 STORE ?= runs
 SEEDS ?=
 MINUTES ?= 10
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m studies
-OPTIONS = --profile $(PROFILE) --store $(STORE)
+OPTIONS = $(if $(PROFILE),--profile $(PROFILE)) --store $(STORE)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup list plan-% study-% studies report-% test test-slow test-gpu test-faults summary lint format smoke benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo "  with PROFILE=smoke|laptop (now $(PROFILE)), SEEDS=n, STORE=folder (now $(STORE)), PYTHON=interpreter"
+	@echo "  with PROFILE=smoke|laptop (now $(or $(PROFILE),laptop)), SEEDS=n, STORE=folder (now $(STORE)), PYTHON=interpreter"
 
 setup: $(VENV)/.installed ## make the virtual environment with pinned dependencies
 

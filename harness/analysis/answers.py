@@ -452,7 +452,8 @@ def _sentence(one: Answer, question: Question, opposite: bool) -> str:
     about = (
         "smaller side " if question.kind == "sweet-spot" else "last to first level " if question.kind == "trend" else ""
     )
-    seen = f"{about}{effect(one.effect, one.low, one.high, one.scale)} over {count(one.n, 'seed')}"
+    known = "no finite value to compare" if math.isnan(one.effect) else effect(one.effect, one.low, one.high, one.scale)
+    seen = f"{about}{known} over {count(one.n, 'seed')}"
     small = _smallest(question)
     if one.problem:
         return f"Unresolved whether {one.claim}: {one.problem}."

@@ -99,7 +99,9 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
             said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
         axes.set_xlabel(f"{said}{better}")
         axes.grid(visible=False, axis="y")
-        _legend(figure, axes, mean="geometric mean, 95% t interval" if ratio else "mean, 95% t interval", shaded=True)
+        mean = "geometric mean" if ratio else "mean"
+        known = any(not math.isnan(e.low) for e in estimates.values())
+        _legend(figure, axes, mean=f"{mean}, 95% t interval" if known else mean, shaded=True)
     return _finished(figure)
 
 
@@ -108,7 +110,8 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
 
     Of an interaction, the means of both networks, each joined: lines that are not parallel interact.
 
-    `floor` holds the scores of real images, whose own is drawn where it has one. None where no trial has finished.
+    `floor` holds the scores of real images, whose own is drawn where it has one. None where no trial has a
+    finite value.
     """
     arms, name = study.arms(question), question.metric
     found = {label: values(rows, arm, name) for label, arm in arms.items()}
@@ -116,6 +119,8 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
     if not everything.size:
         return None
     finite = everything[np.isfinite(everything)]
+    if not finite.size:
+        return None
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
         for seed in sorted({s for v in found.values() for s in v.index}):
@@ -188,7 +193,8 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
         axes.set_ylabel(f"{METRICS[name].label}{joint}{direction[METRICS[name].better]}".strip())
         axes.grid(visible=False, axis="x")
         whose = f"mean of {question.baseline}" if question.versus else "mean"
-        _legend(figure, axes, mean=f"{whose}, 95% interval", joined=True)
+        known = any(not math.isnan(arm_interval(v[np.isfinite(v)], name).low) for v in found.values())
+        _legend(figure, axes, mean=f"{whose}, 95% interval" if known else whose, joined=True)
     return _finished(figure)
 
 
@@ -271,7 +277,7 @@ def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
             axes.set_title(f"{name}\n{_wrapped(said, 30)}", fontsize=10, loc="center")
         figure.get_layout_engine().set(h_pad=0.08)  # else the title touches the captions
         seed = next(iter(trials.values())).seed
-        figure.suptitle(f"{question.factor.label}: samples of seed {seed}", fontsize=11)
+        figure.suptitle(_wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)
     return _finished(figure)
 
 
@@ -296,7 +302,9 @@ def neighbours(study: Study, question: Question, found: Mapping[str, Neighbours]
             sns.despine(ax=axes, left=True, bottom=True)
             name = _tick(label, arm == question.baseline, " ")
             axes.set_title(f"{name}: distance {pair.ratio:.2f} × that of held-out real images", fontsize=10)
-        figure.suptitle(f"{question.factor.label}: samples and their nearest training images", fontsize=11)
+        figure.suptitle(
+            _wrapped(f"{question.factor.label}: samples and their nearest training images", 70), fontsize=11
+        )
     return _finished(figure)
 
 
@@ -315,6 +323,7 @@ def fid_over_training(study: Study, question: Question, rows: pd.DataFrame, stor
         ):
             _lines(axes, study, question, found, x, "fid_online")
             axes.set_xlabel(label)
+            _few_numbers(axes)
             axes.set_title(f"by {'images seen' if x == 'kimg' else 'time'}", fontsize=11)
         both[0].set_ylabel("online FID (lower is better ↓)")
         _log(both[0].yaxis, found.fid_online.min() / 1.2, found.fid_online.max() * 1.2)
@@ -353,6 +362,7 @@ def balance(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("kimg (1,000 real images)" if i >= len(panels) - 2 else "")
             axes.xaxis.set_tick_params(labelbottom=True)
+            _few_numbers(axes)
             if column in ("d_real", "d_fake", "d_accuracy"):
                 axes.set_ylim(0, 1)
             else:
@@ -463,6 +473,12 @@ def _robust_limits(axes: Axes, shown: pd.Series) -> None:
     low, high = shown.quantile([0.005, 0.995])
     if high > low:
         axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+
+
+def _few_numbers(axes: Axes) -> None:
+    """So few and short numbers below one of two panels side by side that none touch."""
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.4g}"))
 
 
 def _tick(label: str, is_baseline: bool, joint: str = "\n") -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,16 @@ def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProt
             "cells": [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in cells],
         },
     )
+
+
+def with_ceiling(store: Store, study: Study) -> str:
+    """Add an untrained dc, as a run does, and return its trial_id."""
+    plan = store.read_plan(study.name, PROFILE) or {}
+    trial_id = next(cell["trial_id"] for cell in plan["cells"] if cell["arm"] == "dc" and cell["seed"] == 0)
+    spec = replace(store.read_spec(trial_id), kimg=0.0)
+    store.write(TrialResult(spec=spec, status="ok", protocol=make_protocol(), scores={"fid": 2000.0, "is_mean": 1.0}))
+    store.write_plan(study.name, PROFILE, {**plan, "ceilings": {"dc": spec.trial_id}})
+    return spec.trial_id
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,25 @@ def ask(study: Study, scores: Sequence[Sequence[float]], sequential: bool = Fals
     return answer_study(study, table(study, scores, study.questions[0].metric), sequential)
 
 
+# ---- what has no ratio ----
+
+
+def test_fids_of_0_are_said_to_have_no_ratio() -> None:
+    study = make_study("contrast", "equal", 2)
+    (found,) = ask(study, [np.full(8, -4.8e-9), *fids(0)])
+    assert found.verdict == "unresolved"
+    assert found.problem == "FID is 0 in every trial of b latent_std=0, and 0 has no ratio"
+    (found,) = ask(study, [[0.0, 0.0, *fids(0)[0][2:]], *fids(0)])
+    assert found.n == 6 and "2 trials have FID 0, which has no ratio: left out." in found.sentence
+
+
+def test_the_p_of_equality_is_said_in_words() -> None:
+    (found,) = ask(make_study("contrast", "equal", 2), [np.exp(4.25 + 6 * WOBBLE), *fids(0)])
+    assert found.verdict == "unresolved" and found.p > 0.5
+    assert "to within ×1.25: ×1.26 [" in found.sentence
+    assert "neither a smaller difference is shown (p = " in found.sentence and ") nor a larger one" in found.sentence
+
+
 # ---- verdicts ----
 
 

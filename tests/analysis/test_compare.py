@@ -13,7 +13,7 @@ from harness.analysis.results import load
 from harness.errors import UserError
 from harness.store import Store
 from harness.study import Study
-from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_ceiling
 
 
 @pytest.fixture
@@ -48,9 +48,17 @@ def test_a_planted_difference_is_found_and_noise_is_not(store: Store, other: Sto
     assert table.loc["dc", "outcome"] == "differs" and table.loc["dc", "ratio"] == pytest.approx(1.3, rel=0.05)
     assert "differs beyond seed noise" in table.loc["dc", "sentence"]
     assert table.loc["fc", "outcome"] == "not shown to differ"
-    assert table.loc[SINGLE, "outcome"] == "too few seeds" and "×2.00 that of A" in table.loc[SINGLE, "sentence"]
+    assert table.loc[SINGLE, "outcome"] == "too few seeds" and "×2.00 [–] that of A" in table.loc[SINGLE, "sentence"]
     assert (table.outcome == "identical").sum() == 14
     assert table.loc["dc", "p_holm"] == pytest.approx(2 * table.loc["dc", "p"])  # two rows were tested
+
+
+def test_fids_of_nothing_have_no_ratio(store: Store, other: Store) -> None:
+    rescore(other, "dc", lambda fid, seed: -5e-9)
+    rescore(other, "fc", lambda fid, seed: 0.0 if seed == 0 else fid * 1.1)
+    table = compare(store, other).set_index("arm")
+    assert table.loc["dc", "outcome"] == "not comparable" and "has no ratio" in table.loc["dc", "sentence"]
+    assert table.loc["fc", "n"] == 5 and table.loc["fc", "ratio"] == pytest.approx(1.1)
 
 
 def test_what_cannot_be_compared_is_said(store: Store, other: Store, study: Study, tmp_path: Path) -> None:
@@ -79,3 +87,10 @@ def test_the_whole_table_has_a_row_a_trial_and_protocol(store: Store, other: Sto
     both.to_parquet(tmp_path / "all.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), both)
     assert whole_table(Store(tmp_path / "empty", create=True)).empty
+
+
+def test_the_whole_table_names_untrained_baselines(store: Store, other: Store, study: Study) -> None:
+    trial_id = with_ceiling(other, study)
+    row = whole_table(other).set_index("trial_id").loc[trial_id]
+    assert (row.study, row.arm, row.kimg) == ("noise", "dc, untrained", 0)
+    assert whole_table(other).arm.ne("").all()

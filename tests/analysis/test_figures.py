@@ -1,13 +1,17 @@
 """Figures draw what the rows say, whatever is missing, and leave nothing behind."""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,6 +36,18 @@ def drawn(axes: Axes, axis: str) -> np.ndarray:
     return np.concatenate([np.asarray(getattr(line, f"get_{axis}data")(), float) for line in axes.lines])
 
 
+class ShrunkCurves(Store):
+    """The same store, its trials with another budget."""
+
+    def __init__(self, store: Store, factor: float) -> None:
+        super().__init__(store.root)
+        self.factor = factor
+
+    def read_curves(self, trial_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        curves = super().read_curves(trial_id, columns)
+        return curves.assign(kimg=curves.kimg * self.factor, seconds=curves.seconds * self.factor)
+
+
 def by_kimg(study: Study, key: str) -> Question:
     """The question as it would be, were it decided by how soon a level of FID is reached."""
     return dataclasses.replace(study.question(key), metric="kimg_to_fid_300")
@@ -44,6 +60,44 @@ def test_every_seed_is_shown(study: Study, rows: pd.DataFrame) -> None:
     assert np.isin(expected.to_numpy(), drawn(figure.axes[0], "y")).all() and len(expected) == 29
     words = texts(figure)
     assert "1 diverged" in words and "real images 1.25" in words and "(baseline)" in words
+
+
+@given(st.floats(1e-6, 1e4), st.floats(1.01, 1e8))
+def test_a_logarithmic_axis_has_round_numbers_apart(low: float, span: float) -> None:
+    ticks = figures.log_ticks(low, low * span)
+    assert 2 <= len(ticks) <= 8 and all(low <= tick <= low * span for tick in ticks)
+    assert 1 in ticks or not low <= 1 <= low * span
+    assert (np.diff(np.log(ticks)) > 0.09 * np.log(span)).all()
+
+
+def test_a_ratio_axis_has_its_1(study: Study, rows: pd.DataFrame) -> None:
+    for question in study.questions:
+        figure = figures.effects(study, question, rows)
+        assert figure is not None
+        (axes,) = figure.axes
+        if axes.get_xscale() == "log":
+            assert 1 in axes.get_xticks() and np.isin(1.0, drawn(axes, "x"))
+
+
+def test_numbers_of_panels_do_not_touch(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    for budget in (0.16, 25.0, 2000.0):
+        question = study.question("latent-std-dc")
+        shrunk = ShrunkCurves(store, budget / 25)
+        for figure in (
+            figures.fid_over_training(study, question, rows, shrunk),
+            figures.balance(study, question, rows, shrunk),
+        ):
+            assert figure is not None
+            figure.canvas.draw()
+            for axes in figure.axes:
+                boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+                inside = [box for box in boxes if axes.bbox.x0 - 20 < box.x0 < axes.bbox.x1]
+                assert all(a.x1 + 4 < b.x0 for a, b in itertools.pairwise(sorted(inside, key=lambda box: box.x0)))
+
+
+def test_no_axis_is_drawn_of_what_was_never_reached(study: Study, rows: pd.DataFrame) -> None:
+    never = rows.assign(kimg_to_fid_300=math.inf)
+    assert figures.levels(study, by_kimg(study, "latent-std-dc"), never, {}) is None
 
 
 def test_effects_are_each_seed_over_its_own_baseline(study: Study, rows: pd.DataFrame) -> None:

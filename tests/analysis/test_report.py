@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.analysis import report
+from harness.analysis import report, tables
 from harness.analysis.answers import answer_study
 from harness.analysis.report import MADE_FROM, NOTEBOOKS, Page, Summary, last_report, render, render_summary
 from harness.analysis.results import load
@@ -98,8 +98,22 @@ def test_html_stands_alone(folder: Path, study: Study) -> None:
     assert f"<title>{study.title}</title>" in page and 'name="viewport"' in page
     assert page.count("<table") == page.count('<div class="scroll"><table') == len(study.questions) + 5
     assert page.count("<details>") == page.count("</details>") > len(study.questions)
-    assert page.index("<h2>Answers") < page.index("<table") < page.index("<blockquote") < page.index("<img")
+    assert page.index(">Answers</h2>") < page.index("<table") < page.index("<blockquote") < page.index("<img")
     assert "page.question(" not in page and "Traceback" not in page  # code is hidden
+
+
+def test_contents_and_claims_lead_to_their_sections(folder: Path, store: Store, study: Study) -> None:
+    page = (folder / "noise.html").read_text(encoding="utf-8")
+    names = re.findall(r'<h2 id="([^"]+)"', page)
+    assert names == ["answers", *(q.key for q in study.questions), "arms", "provenance"]
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    assert re.findall(r'href="#([^"]+)"', contents) == names
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
+    for claim in answer_study(study, load(store, study=study.name, profile=PROFILE)):
+        assert f'<a href="#{claim.question}">{html.escape(claim.claim, quote=False)}</a>' in page
+    assert page.count('<a href="#answers">↑ all answers</a>') == len(study.questions)
+    text = (folder / "noise.md").read_text(encoding="utf-8")
+    assert all(text.count(f'<a id="{name}"></a>\n\n## ') == 1 for name in names)
 
 
 def test_html_says_what_weakens_it_and_where_it_comes_from(folder: Path, study: Study) -> None:
@@ -291,6 +305,40 @@ def test_what_no_trial_ever_reached_is_sentences(store: Store, study: Study, mon
     assert "speed-fc-effects" not in text.splitlines() and len(re.findall(r"\| +never \|", text)) == 3
 
 
+@pytest.mark.filterwarnings("error")
+def test_fids_of_0_are_sentences_without_warnings(store: Store, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(study, PROFILE, store)
+    page.rows.loc[(page.rows.arm == "fc") & (page.rows.status == "ok"), "fid"] = -4.8e-9
+    page.answers = answer_study(study, page.rows)
+    text = shown_by(page, monkeypatch, "latent-std-fc")
+    assert "FID is 0 in every trial of fc, and 0 has no ratio" in text and "no trial has a score yet of fc" not in text
+    assert "Where FID is 0 there is no ratio" in text and "−0.000" not in text
+
+
+def test_two_seeds_have_no_interval_and_why(
+    store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Store(shutil.copytree(store.root, tmp_path / "few"))
+    plan = few.read_plan(study.name, PROFILE) or {}
+    few.write_plan(study.name, PROFILE, {**plan, "cells": [c for c in plan["cells"] if c["seed"] < 2]})
+    text = shown_by(Page(study, PROFILE, few), monkeypatch, "latent-std-dc")
+    assert "[–]: no interval. Fewer than 3 seeds" in text
+    shown = [line for line in text.splitlines() if line.startswith("| ")]
+    assert shown and not any(re.search(r"\d \[[−+\d]", line.replace("[0, 84%]", "")) for line in shown)
+
+
+def test_many_commits_are_summarised(store: Store, study: Study, tmp_path: Path) -> None:
+    mixed = Store(shutil.copytree(store.root, tmp_path / "mixed"))
+    rows = load(mixed, study=study.name, profile=PROFILE).sort_values("date")
+    for i, trial_id in enumerate(rows.trial_id):
+        result = mixed.read_result(trial_id)
+        made = {**result["provenance"], "commit": f"commit-{i}", "date": f"2000-01-01T00:00:{i:02d}Z"}
+        shutil.rmtree(mixed.trial_folder(trial_id))
+        mixed.write(TrialResult(spec=store.read_spec(trial_id), status="failed", error="x", provenance=made))
+    box = tables.provenance(study, PROFILE, mixed, rows).set_index("")[" "]
+    assert box["commit"] == f"{len(rows)} in all, from commit-0 to commit-{len(rows) - 1}"
+
+
 def test_too_few_seeds_and_missing_arms_are_said(
     store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,7 +393,7 @@ def test_the_summary_answers_every_claim_and_says_what_has_no_results(
     page = Summary(STUDIES, CLAIMS, PROFILE, store)
     text = shown_by(page, monkeypatch)
     for words in CLAIMS:
-        assert f"| {words}" in text
+        assert f"| [{words}](#" in text
     assert "No results yet of: architecture, depth, stabilization, modern, combined, aa." in text
     assert text.count("**No results.** The study") == 6 and "make study-depth PROFILE=laptop" in text
     verdicts = page._claim_table().set_index("claim").verdict
@@ -356,9 +404,13 @@ def test_the_summary_answers_every_claim_and_says_what_has_no_results(
     assert "noise-claims" in text
 
 
-def test_a_summary_at_a_profile_that_no_study_has_is_refused(store: Store) -> None:
+def test_a_summary_of_nothing_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown profile 'laptp'"):
         Summary(STUDIES, CLAIMS, "laptp", store)
+    with pytest.raises(UserError, match="holds no trial of the profile smoke; it has results of: laptop; name one"):
+        Summary(STUDIES, CLAIMS, "smoke", store)
+    with pytest.raises(UserError, match="holds no trial of the profile laptop; it has no results"):
+        Summary(STUDIES, CLAIMS, PROFILE, Store(tmp_path / "empty", create=True))
 
 
 def test_every_claim_names_questions_and_levels_that_are_there() -> None:
@@ -390,6 +442,11 @@ def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
             overflow: root.scrollWidth - root.clientWidth,
             images: images.length, loaded: images.filter(i => i.complete && i.naturalWidth > 300).length,
             wide: images.filter(i => i.getBoundingClientRect().right > {width}).length,
+            facts: page.querySelectorAll(".facts td").length,
+            cut: [...page.querySelectorAll(".facts td, nav a, p, li")].filter(
+              e => e.getBoundingClientRect().right > {width}).length,
+            right: Math.max(...[...page.querySelectorAll("main > p, main > .scroll, main > img")].map(
+              e => e.getBoundingClientRect().right)),
             text: page.body.innerText.length }});
         }};
         frame.srcdoc = new TextDecoder().decode(Uint8Array.from(
@@ -416,6 +473,8 @@ def test_a_browser_shows_everything_without_scrolling_sideways(
     assert found["overflow"] == 0 and found["wide"] == 0
     assert found["loaded"] == found["images"] == len(pictures_of(study))
     assert int(str(found["text"])) > 5000
+    assert int(str(found["facts"])) > 10 and found["cut"] == 0
+    assert float(str(found["right"])) > 0.9 * width, "the right of the page is blank"
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)

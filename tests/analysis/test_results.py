@@ -14,7 +14,7 @@ from harness.metrics import METRICS
 from harness.spec import TrialSpec
 from harness.store import Store, TrialResult
 from harness.study import Study
-from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_ceiling
 from tests.unit.test_spec import VALUES
 
 
@@ -46,6 +46,28 @@ def test_ds_answers_are_missing_where_its_output_is_no_logit(store: Store, tmp_p
     assert len(row) == 1 and row.d_accuracy_late.isna().all() and row.g_loss_late.notna().all()
     curves = load_curves(store, row)
     assert curves[["d_real", "d_fake", "d_accuracy"]].isna().all(axis=None) and curves.d_loss.notna().any()
+
+
+def test_untrained_baselines_come_only_when_asked_for(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    before = load(store), load(store, study="noise", profile=PROFILE)
+    trial_id = with_ceiling(store, study)
+    for rows, own in zip(before, (load(store), load(store, study="noise", profile=PROFILE)), strict=True):
+        assert own.trial_id.tolist() == rows.trial_id.tolist() and own.arm.ne("").all()
+    for words in ({}, {"study": "noise"}, {"study": "noise", "profile": PROFILE}):
+        rows = load(store, untrained=True, **words)
+        row = rows[rows.trial_id == trial_id].iloc[0]
+        assert len(rows) == len(before[0]) + 1
+        assert (row.study, row.arm, row.seed, row.kimg, row.fid) == ("noise", "dc, untrained", 0, 0, 2000)
+
+
+def test_a_trial_that_no_study_names_has_no_arm(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    plan = store.read_plan(study.name, PROFILE) or {}
+    cells = [cell for cell in plan["cells"] if cell["arm"] != "fc"]
+    store.write_plan(study.name, PROFILE, {**plan, "cells": cells})
+    left = load(store).query("arm == ''")
+    assert len(left) == 6 and left.study.eq("").all() and load(store, study="noise").arm.ne("").all()
 
 
 def test_failures_are_rows_without_scores(store: Store) -> None:

@@ -49,9 +49,56 @@ def test_mean_interval_is_that_of_scipy() -> None:
 
 
 def test_too_few_values_have_no_interval() -> None:
-    none, one = mean_interval([]), mean_interval([5.0])
+    none, one, two = mean_interval([]), mean_interval([5.0]), mean_interval([1.0, 2.0])
     assert none.n == 0 and math.isnan(none.mean)
     assert (one.n, one.mean) == (1, 5.0) and math.isnan(one.low) and math.isnan(one.high)
+    assert (two.n, two.mean) == (2, 1.5) and math.isnan(two.low) and math.isnan(two.high)
+    for anytime in (False, True):
+        for pairs in ([1.0, 2.0], [1.0, INF], [INF, INF]):
+            assert math.isnan(location(pairs, anytime=anytime).low)
+
+
+def test_interval_above_a_limit_by_hand() -> None:
+    found = mean_interval([2.0, 3.0, 4.0], lowest=1.0)  # of the mean's distance from 1, which is 2
+    stretch = math.exp(4.30265 / math.sqrt(3) / 2)
+    assert found.mean == 3
+    assert (found.low, found.high) == pytest.approx((1 + 2 / stretch, 1 + 2 * stretch), rel=1e-5)
+
+
+def test_interval_between_limits_by_hand() -> None:
+    found = mean_interval([0.1, 0.2, 0.3], lowest=0.0, highest=1.0)  # of the log odds
+    half = 4.30265 * 0.1 / math.sqrt(3) / 0.16
+    odds = math.log(0.2 / 0.8) - half, math.log(0.2 / 0.8) + half
+    assert found.mean == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx([1 / (1 + math.exp(-z)) for z in odds], rel=1e-5)
+
+
+@given(st.lists(st.just(0.0) | st.floats(1e-9, 1), min_size=3, max_size=8))
+def test_intervals_never_leave_their_limits(x: list[float]) -> None:
+    for scale, highest in ((1.0, 1.0), (5000.0, INF)):
+        found = mean_interval(scale * np.array(x), lowest=0.0, highest=highest)
+        if math.isnan(found.low):
+            assert not 0 < found.mean < highest
+        else:
+            assert 0 <= found.low <= found.mean * (1 + 1e-12) <= found.high * (1 + 1e-9) and found.high <= highest
+
+
+def test_a_mean_at_its_limit_has_no_interval() -> None:
+    for x in ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [-5e-9, -5e-9, 0.0]):
+        assert math.isnan(mean_interval(x, lowest=0.0, highest=1.0).low)
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_bounded_intervals_cover_better_than_plain(n: int) -> None:
+    rng = np.random.default_rng(n)
+    shares = rng.beta(0.9, 17.1, (2000, n))  # recall near 0: mean 0.05, SD 0.05
+    fids = rng.lognormal(-0.18, 0.6, (2000, n))  # mean 1
+    for x, truth, limits in ((shares, 0.05, (0.0, 1.0)), (fids, 1.0, (0.0, INF))):
+        plain = [mean_interval(v) for v in x]
+        bounded = [mean_interval(v, lowest=limits[0], highest=limits[1]) for v in x]
+        covers = [np.mean([e.low <= truth <= e.high for e in found]) for found in (plain, bounded)]
+        assert covers[1] > covers[0] + 0.01 and covers[1] > 0.91
+        assert min(e.low for e in plain) < 0 < min(e.low for e in bounded)
 
 
 def test_paired_difference_is_the_paired_t_test() -> None:
@@ -65,9 +112,9 @@ def test_paired_difference_is_the_paired_t_test() -> None:
 
 
 def test_paired_ratio_by_hand_and_symmetric() -> None:
-    a, b = np.array([20.0, 80.0]), np.array([10.0, 20.0])
+    a, b = np.array([20.0, 80.0, 80.0]), np.array([10.0, 20.0, 10.0])
     found, swapped = paired_ratio(a, b), paired_ratio(b, a)
-    assert found.mean == pytest.approx(math.sqrt(2 * 4))  # the geometric mean, not 3
+    assert found.mean == pytest.approx(4)  # the geometric mean of 2, 4 and 8, not 14/3
     assert (swapped.mean, swapped.low, swapped.high) == pytest.approx((1 / found.mean, 1 / found.high, 1 / found.low))
 
 

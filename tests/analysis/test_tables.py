@@ -27,7 +27,7 @@ from harness.analysis.tables import (
     summary_table,
     verdict_table,
 )
-from harness.analysis.wording import effect, p_value
+from harness.analysis.wording import count, effect, number, p_value, with_interval
 from harness.store import Store
 from harness.study import Question, Study
 from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, make_answer
@@ -50,8 +50,11 @@ def test_means_and_intervals_are_those_of_the_seeds(study: Study, rows: pd.DataF
     row = table_of(study, "latent-std-dc", rows).loc["0.3"]
     fid = by_seed(rows, "dc latent_std=0.3")
     interval = stats.ttest_1samp(fid, 0).confidence_interval(0.95)
+    stretch = np.exp(interval.high / fid.mean() - 1)  # FID cannot be negative: on the scale of its logarithm
     assert row.n == 6
-    assert (row.fid, row.fid_low, row.fid_high) == pytest.approx((fid.mean(), interval.low, interval.high))
+    assert (row.fid, row.fid_low, row.fid_high) == pytest.approx(
+        (fid.mean(), fid.mean() / stretch, fid.mean() * stretch)
+    )
 
 
 def test_differences_are_paired_by_seed(study: Study, rows: pd.DataFrame) -> None:
@@ -96,7 +99,7 @@ def test_one_seed_has_no_interval_and_none_has_no_number(study: Study, rows: pd.
     table = question_table(study, study.question("latent-dim-dc"), rows)
     shown = formatted(table).set_index("level")
     assert table.n.tolist() == [1, 6, 6, 0]
-    assert "[" not in shown.loc["2", "FID ↓ [95%]"] and "±" not in shown.loc["2", "IS ↑"]
+    assert shown.loc["2", "FID ↓ [95%]"].endswith(" [–]") and shown.loc["2", "IS ↑"].endswith(" [–]")
     assert shown.loc["256", "FID ↓ [95%]"] == shown.loc["256", "ratio [95%]"] == shown.loc["256", "recall ↑"] == "–"
     assert "nan" not in markdown(shown.reset_index())
 
@@ -166,7 +169,17 @@ def test_a_question_of_another_metric_is_told_by_it(study: Study, rows: pd.DataF
     head = "kimg until online FID ≤ 300 ↓ [95%]"
     assert list(shown.columns)[2] == head
     assert shown.loc["3", head] == "median 14.5; 2 never" and shown.loc["10", head] == "never"
-    assert shown.loc["10", "ratio [95%]"] == "×∞ [∞, ∞]" and "nan" not in markdown(shown.reset_index())
+    assert shown.loc["10", "ratio [95%]"] == "above any ratio" and "nan" not in markdown(shown.reset_index())
+
+
+def test_no_interval_holds_what_cannot_be(study: Study, rows: pd.DataFrame) -> None:
+    wild = rows.assign(fid=np.where(rows.seed == 0, 5000.0, 1.0), precision=np.where(rows.seed == 0, 1.0, 0.01))
+    for question in study.questions:
+        for row in question_table(study, question, wild.where(rows.status == "ok", rows)).itertuples():
+            if row.n > 2:
+                assert 0 < row.fid_low < row.fid < row.fid_high and 0 < row.precision_low < row.precision_high < 1
+            else:
+                assert math.isnan(row.fid_low) and math.isnan(row.precision_low)
 
 
 def test_a_metric_that_was_not_recorded_is_a_dash(study: Study, rows: pd.DataFrame) -> None:
@@ -185,15 +198,24 @@ def test_verdicts_are_told_in_words(study: Study) -> None:
     shown = formatted_verdicts(answers)
     assert shown.verdict.tolist() == ["supported", "unresolved", "unresolved"]
     assert shown["effect [95%]"].tolist() == ["×0.50 [0.40, 0.60]", "+0.010 [−0.020, +0.040]", "–"]
+    assert shown["exact p"].tolist() == ["0.030"] * 3
     assert shown["seeds needed"].tolist() == ["settled", "> 100", "14"]
     assert shown["p of the verdict (Holm)"].iloc[0] == "0.010 (0.020)"
     assert verdict_table([]).empty and "verdict" in verdict_table([])
 
 
 def test_numbers_are_told_plainly() -> None:
-    assert effect(math.inf, 2.0, math.inf, "ratio") == "×∞ [2.00, ∞]"
-    assert effect(1.0, math.nan, math.nan, "ratio") == "×1.00"
-    assert effect(0.0, math.nan, math.nan, "ratio") == "×0"
+    nan, inf = math.nan, math.inf
+    assert effect(1.2, 0.0, inf, "ratio") == "×1.20 [0, ∞]"
+    assert effect(1.0, nan, nan, "ratio") == "×1.00 [–]" and effect(-0.5, nan, nan, "difference") == "−0.500 [–]"
+    assert effect(inf, inf, inf, "ratio") == effect(inf, nan, nan, "ratio") == "above any ratio"
+    assert effect(inf, 2.0, inf, "ratio") == "above any ratio (at least ×2.00)"
+    assert effect(inf, 0.0, inf, "ratio") == "above any ratio (interval: every ratio)"
+    assert effect(0.0, 0.0, 0.4, "ratio") == "below any ratio (at most ×0.40)"
+    assert effect(-inf, -inf, 0.1, "difference") == "below any difference (at most +0.100)"
+    assert with_interval(150.2, 99.6, 1226.4) == "150 [100, 1,226]" and with_interval(0.5, nan, nan) == "0.500 [–]"
+    assert number(-4.8e-9) == "0.000" and number(-0.25) == "−0.250"
+    assert count(1, "trial") == "1 trial" and count(1200, "trial") == "1,200 trials"
     assert [p_value(p) for p in (1, 0.25, 0.0312, 0.00001, math.nan)] == ["1", "0.25", "0.031", "<0.001", "–"]
 
 
@@ -263,4 +285,4 @@ def test_kid_is_shown_in_thousandths(study: Study, rows: pd.DataFrame) -> None:
     question: Question = study.question("latent-std-dc")
     table = question_table(study, question, rows)
     shown = formatted(table)["KID×10³ ↓"]
-    assert [float(text.split(" ± ")[0]) for text in shown] == pytest.approx((1000 * table.kid).tolist(), abs=0.06)
+    assert [float(text.split(" [")[0]) for text in shown] == pytest.approx((1000 * table.kid).tolist(), abs=0.06)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.store import Store
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,6 +47,8 @@ def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path) -> None:
         (["run", "noise", "--profile", "smoke@folder:nowhere"], "nowhere"),
         (["run", "noise", "--until-answered", "--budget", "soon"], "budget 'soon' is not a length of time"),
         (["run", "noise", "--until-answered", "--seeds", "3"], "--seeds 3 fixes the number"),
+        (["run", "noise", "--budget", "2h"], "--budget 2h belongs to --until-answered"),
+        (["plan", "reference", "--profile", "laptop"], "unknown profile 'laptop'; valid: smoke, paper"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:
@@ -55,6 +59,26 @@ def test_bad_input_is_one_line(tmp_path: Path, words: list[str], message: str) -
     assert len(errors) == 1 and message in errors[0]
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir()), "something half-made was left"
+
+
+def test_a_profile_that_nobody_typed_is_the_studys_own(tmp_path: Path) -> None:
+    done = studies("plan", "noise", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("noise (laptop): ") and done.stderr == ""
+    done = studies("plan", "reference", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("reference (smoke): ")
+    assert done.stderr == "reference has no profile laptop; taking smoke, of: smoke, paper\n"
+    made = subprocess.run(["make", "-n", "plan-reference"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--profile" not in made.stdout, "make types no profile for the user either"
+    made = subprocess.run(["make", "-n", "plan-noise", "PROFILE=smoke"], cwd=ROOT, capture_output=True, text=True)
+    assert "--profile smoke" in made.stdout
+
+
+def test_a_summary_of_nothing_has_status_2(tmp_path: Path) -> None:
+    Store(tmp_path / "runs", create=True)
+    done = studies("summary", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "holds no trial of the profile laptop; it has no results" in done.stderr.splitlines()[-1]
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

@@ -61,7 +61,6 @@ class PreparedData:
     fingerprint: str  # 16 hex digits of the pixels, labels and split
     folder: Path
     num_classes: int | None  # None where there are no labels
-    skipped: tuple[str, ...] = ()  # files that were not read, as "NAME: REASON"
     arrangement: str = ""  # how a folder's sub-folders were understood, in words
 
     def path(self, part: str) -> Path:
@@ -78,6 +77,11 @@ class PreparedData:
         """(N,) int64 of a part; all 0 where there are no labels."""
         return np.load(self.path(part).with_name(f"{part}_labels.npy"))
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files that were not read, as "NAME: REASON"; there may be many, so they stay on disk."""
+        return tuple(json.loads((self.folder / "meta.json").read_text())["skipped"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
@@ -87,8 +91,8 @@ class Survey:
     classes: list[str]  # the names of labels 0, 1, ...; empty where there are none
     sizes: dict[str, int]  # "WIDTH×HEIGHT" -> pictures; the commonest SIZES_KEPT of them
     num_sizes: int  # different ones
-    smallest: tuple[int, int]  # (width, height) of the picture with the smallest side
-    largest: tuple[int, int]  # and of that with the largest
+    smallest: str  # "WIDTH×HEIGHT" of the picture with the smallest side
+    largest: str  # and of that with the largest
     modes: dict[str, int]  # Pillow's: L, RGB, RGBA, P, ...
     endings: dict[str, int]  # of files; empty for a source without files
     enlarged: int  # pictures with a side smaller than the resolution
@@ -166,6 +170,9 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
                 skipped = _write(name, source, size, folder, cache.resolve() / "downloads", resolution, channels)
                 told = [source.arrangement] * source.is_guess
                 told += [f"not read: {summary(skipped)}"] * bool(skipped)
+                survey = _survey(folder)
+                if 2 * survey.copies > survey.pictures:
+                    told.append(f"{survey.copies:,} of {survey.pictures:,} pictures are copies of others")
                 if told:
                     more = f"`python -m studies inspect {dataset}` tells more"
                     warnings.warn(f"{dataset}: {'; '.join(told)}; {more}", stacklevel=2)
@@ -182,7 +189,6 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
         fingerprint=meta["fingerprint"],
         folder=folder,
         num_classes=meta["num_classes"],
-        skipped=tuple(meta["skipped"]),
         arrangement=meta["arrangement"],
     )
 
@@ -204,7 +210,11 @@ def _named_by_pixels(folder: Path, key: str) -> Path:
 
 def read_survey(data: PreparedData) -> Survey:
     """What was noted of the pictures when they were prepared."""
-    return Survey(**json.loads((data.folder / "meta.json").read_text())["survey"])
+    return _survey(data.folder)
+
+
+def _survey(folder: Path) -> Survey:
+    return Survey(**json.loads((folder / "meta.json").read_text())["survey"])
 
 
 def stored_images(cache: Path, fingerprint: str, part: str) -> np.ndarray | None:
@@ -291,10 +301,10 @@ def _write(
         survey = Survey(
             pictures=len(hashes),
             classes=[printable(str(label)) for label in classes] if num_classes else [],
-            sizes={f"{width}×{height}": n for (width, height), n in sizes.most_common(SIZES_KEPT)},
+            sizes={_by(size): n for size, n in sizes.most_common(SIZES_KEPT)},
             num_sizes=len(sizes),
-            smallest=min(sizes, key=lambda size: (min(size), max(size))),
-            largest=max(sizes, key=lambda size: (max(size), min(size))),
+            smallest=_by(min(sizes, key=lambda size: (min(size), max(size)))),
+            largest=_by(max(sizes, key=lambda size: (max(size), min(size)))),
             modes=dict(modes.most_common()),
             endings=dict(endings.most_common()) if any(endings) else {},
             enlarged=sum(n for size, n in sizes.items() if min(size) < resolution),
@@ -377,6 +387,10 @@ def _sweep(folder: Path) -> None:
             continue
         with suppress(Timeout), FileLock(folder.with_name(f"{key}.lock"), timeout=0):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
 
 
 def _fit(picture: Image.Image, resolution: int, channels: int) -> np.ndarray:

@@ -23,7 +23,13 @@ def short_lines(data: PreparedData) -> list[str]:
     """A few lines: how many pictures, how they are split, and what a person should know before using them."""
     survey = read_survey(data)
     classes = f"{len(survey.classes)} classes" if survey.classes else "no classes"
-    found = [f"{data.dataset}: {survey.pictures:,} pictures, {classes}; {_split(data)}"]
+    found = textwrap.wrap(
+        f"{data.dataset}: {survey.pictures:,} pictures, {classes}; {_split(data)}",
+        WIDTH - 2,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     doubts = "; ".join(_doubts(data))
     unread = f"not read: {summary(data.skipped)}" if data.skipped else ""
     for text in (data.arrangement, doubts, unread):
@@ -35,11 +41,7 @@ def full_lines(data: PreparedData) -> list[str]:
     """Everything that was noted, in lines of at most WIDTH columns."""
     survey = read_survey(data)
     at = f"{data.resolution}×{data.resolution}, {'grey' if data.channels == 1 else 'colour'}"
-    kinds = (
-        ""
-        if survey.num_sizes == 1
-        else f"{survey.num_sizes:,} kinds, {_by(survey.smallest)} to {_by(survey.largest)}; "
-    )
+    kinds = "" if survey.num_sizes == 1 else f"{survey.num_sizes:,} kinds, {survey.smallest} to {survey.largest}; "
     more = survey.num_sizes - len(survey.sizes)
     facts = {
         "made fit": f"{at}; fingerprint {data.fingerprint}",
@@ -129,10 +131,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _cut(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 1]}…"
-
-
-def _by(size: Sequence[int]) -> str:
-    return f"{size[0]}×{size[1]}"
 
 
 def wrapped(text: str, head: str) -> list[str]:

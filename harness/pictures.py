@@ -45,7 +45,7 @@ FORMATS = (
 
 TARGA_SUFFIXES = {".tga", ".icb", ".vda", ".vst"}  # a format without a mark of its own: believed by its ending alone
 HEIC_SUFFIXES = {".heic", ".heif", ".hif"}
-HEIC_REASON = "HEIC, which needs the package pillow-heif (pip install pillow-heif)"
+HEIC_REASON = "HEIC, which needs `pip install pillow-heif`"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 OTHER_SUFFIXES: dict[str, str] = {
@@ -107,7 +107,7 @@ class Tree:
     left_out: tuple[str, ...]  # "NAME: REASON", one line a file, or a folder that is not looked into
     arrangement: str  # how its folders were understood, in words
     is_guess: bool  # whether that is more than "folders are classes" or "one folder has none"
-    stamps: tuple[str, ...]  # of every file that was looked at: others as soon as one changes
+    stamps: tuple[str, ...]  # of every file that was looked at, and of what can be read: others as soon as one changes
 
     def name(self, path: Path) -> str:
         """A file's name in messages: below the root, and printable whatever its encoding."""
@@ -123,7 +123,7 @@ def walk(root: Path) -> Tree:
     seen: set[str] = set()
     found: list[Path] = []
     left_out: list[str] = []
-    stamps: list[str] = []
+    stamps = ["HEIC is read"] * _reads_heic()
 
     def note(path: Path, reason: str, what: str = "") -> None:
         left_out.append(f"{what}{printable(str(path.relative_to(root)))}: {reason}")

@@ -403,11 +403,7 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
             f"{count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
             "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
         )
-    finished = scored(rows)
-    least = {
-        key: collapsed_below(store.read_reference(key).get("is_mean", math.nan)) for key in set(finished.protocol_id)
-    }
-    collapsed = finished[finished.is_mean < finished.protocol_id.map(least)].groupby("arm").size()
+    collapsed = _collapsed(scored(rows), store).groupby("arm").size()
     if len(collapsed):
         found.append(
             f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, of 1 at the "
@@ -420,6 +416,14 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     if scored(rows).empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
+
+
+def _collapsed(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Those of scored trials whose IS says mode collapse, judged by the real images' own under the same protocol."""
+    if rows.empty:
+        return rows
+    real = {key: store.read_reference(key).get("is_mean", math.nan) for key in rows.protocol_id.unique()}
+    return rows[rows.is_mean < rows.protocol_id.map(real).map(collapsed_below)]
 
 
 def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> pd.DataFrame:

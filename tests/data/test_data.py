@@ -258,7 +258,7 @@ def one_picture(folder: Path, name: str, picture: Image.Image, channels: int = 3
     """(C, 16, 16) of a picture among eight others, found by its own first pixel's not being theirs."""
     folder.mkdir()
     for i in range(8):
-        Image.new("RGB", (16, 16), (0, 0, i)).save(folder / f"{i}.png")
+        Image.new("RGB", (16, 16), (i, i, i)).save(folder / f"{i}.png")
     picture.save(folder / name, **options)
     data = prepare(f"folder:{folder}", resolution=16, channels=channels, cache=folder.parent / "cache")
     assert data.skipped == ()

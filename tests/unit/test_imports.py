@@ -17,6 +17,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.training": 4,
     "harness.scoring": 4,
     "harness.analysis": 4,
+    "harness.inspection": 3,
     "harness.study": 3,
     "harness.data": 2,
     "harness.store": 2,

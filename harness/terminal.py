@@ -4,9 +4,9 @@ import errno
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -36,19 +36,28 @@ def show(*parts: RenderableType) -> None:
 def width(stream: TextIO) -> int:
     """Columns of the terminal that the stream goes to; of a file or a pipe, COLUMNS or PLAIN_WIDTH."""
     if stream.isatty():
-        return os.get_terminal_size(stream.fileno()).columns or 80  # a terminal that does not know says 0
+        return _size(stream)[0]
     told = os.environ.get("COLUMNS", "")
     return int(told) if told.isdigit() and int(told) else PLAIN_WIDTH
 
 
 def live_console(stream: TextIO) -> Console | None:
-    """A console for a view that is drawn again and again; None where lines can only be added: a file, a dumb terminal.
-
-    It asks the terminal for its size, at each moment, rather than COLUMNS and LINES, which may be out of date.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    console = Console(file=stream, _environ=environment, markup=False, emoji=False, highlight=False)
+    """A console for a view that is drawn again and again; None where lines can only be added: files, dumb terminals."""
+    console = _LiveConsole(file=stream, markup=False, emoji=False, highlight=False)
     return console if stream.isatty() and console.is_interactive and not console.is_dumb_terminal else None
+
+
+class _LiveConsole(Console):
+    """As large as its terminal is at each moment, whatever COLUMNS and LINES once were."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        return ConsoleDimensions(*_size(self.file))
+
+
+def _size(terminal: IO[str]) -> tuple[int, int]:
+    columns, lines = os.get_terminal_size(terminal.fileno())
+    return columns or 80, lines or 24  # one that does not know says 0
 
 
 class _Outliving(io.FileIO):

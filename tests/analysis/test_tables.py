@@ -1,6 +1,7 @@
 """Tables: the numbers are those of the seeds they name, and failures are told beside them."""
 
 import dataclasses
+import io
 import math
 import re
 import shutil
@@ -9,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from scipy import stats
 
+from harness.analysis import tables
 from harness.analysis.results import load
 from harness.analysis.tables import (
     cautions,
+    claims_for_terminal,
     cost_table,
     failure_table,
     formatted,
@@ -24,7 +29,7 @@ from harness.analysis.tables import (
     overview_table,
     paired_question,
     question_table,
-    summary_table,
+    study_for_terminal,
     verdict_table,
 )
 from harness.analysis.wording import count, effect, number, p_value, with_interval
@@ -133,7 +138,7 @@ def test_cautions_tell_all_that_weakens_the_table(store: Store, study: Study, ro
     assert "11 of 108 planned trials have not been run" in told
     assert "1 trial failed for reasons outside the model" in told
     assert "1 trial diverged" in told
-    assert "few seeds have finished: dc latent_dim=2 (1); dc instance_noise=0.5 (5). No claim" in told
+    assert "few seeds have finished: dc latent_dim=2 (1); dc instance_noise=0.5 (5); no claim" in told
 
 
 def test_every_arm_has_its_cost(study: Study, rows: pd.DataFrame) -> None:
@@ -235,19 +240,52 @@ def test_latex_is_plain_and_complete(study: Study, rows: pd.DataFrame) -> None:
         assert all(word in text for word in (r"\toprule", r"\begin{tabular}", r"\end{tabular}", "booktabs"))
 
 
-def test_summary_is_plain_text_for_a_terminal(store: Store, study: Study) -> None:
-    answers = [make_answer("supported", 0.5, 0.4, 0.6), make_answer("unresolved", 1.0, 0.4, 2.0)]
-    text = summary_table(study, PROFILE, store, answers)
-    assert text.count("It is so.") == 2 and "a claim that is supported" in text
-    assert "11 of 108 planned trials have not been run" in text
-    assert max(len(line) for line in text.splitlines() if "  " in line) <= 120 and "nan" not in text
+def printed(parts: list[RenderableType], width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
+    console.print(*parts, sep="\n")
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_end_of_a_run_is_short_and_fits(store: Store, study: Study, width: int) -> None:
+    answers = [make_answer("supported", 0.5, 0.4, 0.6), make_answer("unresolved", 1.0, 0.4, 2.0)] * 7
+    text = printed(study_for_terminal(study, PROFILE, store, answers), width)
+    lines = text.splitlines()
+    assert lines[1] == "14 claims: 7 supported, 0 refuted, 7 unresolved"
+    assert text.count("a claim that is") == 14 and "It is so." not in text, "each claim once"
+    assert "×0.50 [0.40, 0.60]" in text and "nan" not in text
+    assert max(map(cell_len, lines)) <= width and len(lines) <= (44 if width < 80 else 30)
+    assert "11 of 108 planned trials have not been run" in " ".join(text.split())
+    full = printed(study_for_terminal(study, PROFILE, store, answers, full=True), width)
+    assert full.count("It is so.") == 14 and "FID ↓" in full and max(map(cell_len, full.splitlines())) <= width
+
+
+def test_many_cautions_are_five_short_sentences(monkeypatch: pytest.MonkeyPatch, store: Store, study: Study) -> None:
+    found = [f"Number {n} is so: {'a; ' * (200 * (n == 1))}b. Of this much more can be said." for n in range(7)]
+    monkeypatch.setattr(tables, "cautions", lambda *_: found)
+    lines = printed(study_for_terminal(study, PROFILE, store, []), 300).strip().splitlines()[-5:]
+    assert lines[0] == "Number 0 is so: b." and lines[4] == "3 more warnings stand on the page."
+    assert lines[1].endswith("…") and len(lines[1]) <= 240
+    full = printed(study_for_terminal(study, PROFILE, store, [], full=True), 300)
+    assert full.count("much more can be said") == 7
+
+
+def test_the_summary_counts_and_lists_claims(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"claim": ["a, b", "c"], "verdict": ["supported", "no results"], "n": ["6", "–"], "x": ["", "y"]}
+    )
+    table.to_csv(tmp_path / "claims.csv", index=False)
+    lines = printed(claims_for_terminal(tmp_path / "claims.csv")).splitlines()
+    assert lines[0] == "2 claims: 1 supported, 0 refuted, 0 unresolved, 1 no results"
+    assert "a, b" in lines[4] and "y" not in "".join(lines[1:])
+    assert "y" in "".join(printed(claims_for_terminal(tmp_path / "claims.csv", full=True)).splitlines()[1:])
 
 
 def test_nothing_finished_is_said_and_not_a_crash(store: Store, study: Study, tmp_path: Path) -> None:
     plan = store.read_plan(study.name, PROFILE)
     empty = Store(tmp_path / "empty", create=True)
     empty.write_plan(study.name, PROFILE, plan or {})
-    text = summary_table(study, PROFILE, empty, [])
+    text = printed(study_for_terminal(study, PROFILE, empty, []))
     assert "No trial has finished: there is nothing to compare." in text
     assert "108 of 108 planned trials have not been run" in text and "nan" not in text
 

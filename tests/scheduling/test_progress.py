@@ -1,7 +1,18 @@
+import contextlib
+import fcntl
 import io
-from dataclasses import dataclass, field
+import os
+import pty
+import re
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
 
+import pyte
 import pytest
+from rich.cells import cell_len
 
 from harness.scheduling import progress
 from harness.scheduling.progress import Progress, duration
@@ -24,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make(stream: io.StringIO, **changes) -> Progress:
+def make(stream: TextIO, **changes) -> Progress:
     return Progress(
         **{"title": "t", "total": 5, "already_done": 1, "arms": ARMS, "workers": 1, "stream": stream, **changes}
     )
@@ -56,11 +67,6 @@ def test_a_lost_worker_is_one_line_and_its_trial_runs_no_longer(clock: Clock) ->
         shown.started("c")
         shown.lost("c")
     assert stream.getvalue() == "[1/5] fc, seed 0: its worker died; started again\n" and not shown.running
-    stream = Terminal()
-    with make(stream) as shown:
-        shown.started("c")
-        shown.lost("c")
-    assert "fc, seed 0: its worker died; started again" in "".join(stream.text)
 
 
 def test_pace_counts_from_the_first_trial_and_not_from_rays_start(clock: Clock) -> None:
@@ -72,30 +78,100 @@ def test_pace_counts_from_the_first_trial_and_not_from_rays_start(clock: Clock) 
     assert shown.eta() == "about 30 s left"
 
 
-@dataclass
-class Terminal(io.StringIO):
-    text: list[str] = field(default_factory=list)
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, Callable[[], str]]]:
+    """A stream to a pseudo-terminal, and what came to it."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    master, slave = pty.openpty()
+    resize(slave, 80, 24)
+    os.set_blocking(master, False)
 
-    def isatty(self) -> bool:
-        return True
+    def read() -> str:
+        found = b""
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(master, 65536):
+                found += piece
+        return found.decode()
 
-    def write(self, text: str) -> int:
-        self.text.append(text)
-        return len(text)
-
-    def flush(self) -> None:
-        pass
+    with os.fdopen(slave, "w") as stream:
+        yield stream, read
+    os.close(master)
 
 
-def test_in_a_terminal_the_table_shows_counts_and_the_best_of_each_arm() -> None:
-    stream = Terminal()
+def resize(descriptor: int, columns: int, lines: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
+def frame(shown: Progress, columns: int, lines: int) -> list[str]:
+    """The live view as a screen of that size shows it."""
+    assert shown._live is not None
+    resize(shown.stream.fileno(), columns, lines)
+    rows = shown._live.console.render_lines(shown._live.renderable, pad=False)
+    return ["".join(segment.text for segment in row).rstrip() for row in rows]
+
+
+ALL = {
+    f"{arm}{seed}": (arm, seed)
+    for arm in ("dc", "学習率 " * 30, "fc " + "real_label_low=0.9 " * 5)
+    for seed in range(20)
+}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("lines", [3, 8, 24, 100])
+def test_the_live_view_fits_the_screen(terminal: Any, columns: int, lines: int) -> None:
+    with make(terminal[0], arms=ALL, total=60) as shown:
+        for trial_id in list(ALL)[::5]:
+            shown.started(trial_id)
+            shown.finished(trial_id, "ok", 50.0, 30.0)
+        for trial_id in list(ALL)[1::5]:
+            shown.started(trial_id)
+        rows = frame(shown, columns, lines)
+    assert len(rows) < max(lines, 3) and max(map(cell_len, rows)) <= columns
+    assert rows[0].startswith("t: 12 running, 1 from before") and "13/60, " in rows[1]
+    running = [row for row in rows if re.search(r"seed +\d+ +\d+ s", row)]
+    assert len(running) == {3: 0, 8: 4, 24: 12, 100: 12}[lines]
+    if lines == 100:
+        assert [row for row in rows if row.endswith("50.0")] and "best FID ↓" in "".join(rows)
+        assert any("…" in row for row in running) and any(row.startswith("dc ") for row in running)
+
+
+def test_in_a_terminal_lines_stand_above_the_view(terminal: Any) -> None:
+    stream, read = terminal
+    with make(stream) as shown:
+        shown.started("a")
+        shown.lost("a")
+        shown.started("a")
+        shown.finished("a", "ok", 50.0, 30.0)
+        shown.stop()
+    screen = pyte.Screen(80, 24)
+    pyte.Stream(screen).feed(text := read())
+    assert "t: stopping" in text
+    assert [row.strip() for row in screen.display if row.strip()] == [
+        "[1/5] dc, seed 0: its worker died; started again"
+    ]
+
+
+def test_a_narrower_terminal_is_drawn_over(terminal: Any) -> None:
+    """What was drawn at 80 columns takes twice the lines at 41, as most terminals wrap it anew."""
+    stream, read = terminal
+    with make(stream) as shown:
+        assert shown._live is not None
+        shown._live.refresh()
+        read()
+        resize(stream.fileno(), 41, 24)
+        shown._live.refresh()
+        assert read().count("\x1b[1A") == 2, "up from the third line to the first"
+
+
+@pytest.mark.parametrize("name", ["dumb", "unknown"])
+def test_a_dumb_terminal_gets_plain_lines(terminal: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("TERM", name)
+    stream, read = terminal
     with make(stream) as shown:
         shown.started("a")
         shown.finished("a", "ok", 50.0, 30.0)
-        shown.started("b")
-    text = "".join(stream.text)
-    for word in ("2/5 done, 1 running", "1 from before", "dc", "50.0", "best FID"):
-        assert word in text
+    assert read() == "[2/5] dc, seed 0: FID 50.0, 30 s; about 0 s left\r\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""A study for the tests of the terminal: two arms, one with a long name, a few steps."""
+
+from dataclasses import replace
+
+from harness.study import Factor, Level, Question, Study
+from studies.baselines import FC
+from studies.profiles import SMOKE
+
+STUDY = Study(
+    name="small",
+    title="Does it fit?",
+    baselines={"fc": FC},
+    questions=(
+        Question(
+            key="rate",
+            text="Does G's rate matter?",
+            hypothesis="No.",
+            baseline="fc",
+            factor=Factor(
+                label="learning rate of the generator",
+                levels=(
+                    Level(label="0.001"),
+                    Level(label="twice as much 学習率", changes={"generator_lr": 2e-3, "discriminator_lr": 2e-3}),
+                ),
+            ),
+            kind="contrast",
+            expected="equal",
+        ),
+    ),
+    profiles=(replace(SMOKE, seeds=3, num_generated=200, changes={**SMOKE.changes, "kimg": 4.0}),),
+)

@@ -363,8 +363,7 @@ def _look_at_folder_for_ray(store: Path) -> Finding:
         advice = f"set RAY_TMPDIR to a folder of your own, of at most {SOCKET_PATH - BELOW_RAY} characters"
         return Finding("Ray's sockets", "refused", "no folder takes them", advice)
     if folder != first:
-        reason = _unfit_for_ray(first)
-        return Finding("Ray's sockets", "mended", f"in {_short(folder)}: TMPDIR {reason}")
+        return Finding("Ray's sockets", "mended", f"in {_short(folder)}: {_short(first, 20)} {_unfit_for_ray(first)}")
     return Finding("Ray's sockets", "ok", f"in {_short(folder)}")
 
 

@@ -442,7 +442,7 @@ def _loader(name: str, resolution: int) -> Source:
         if not root.is_dir():
             raise UserError(f"{name}: {root} is not a folder; give folder:PATH of a tree of images")
         tree = walk(root)
-        identity = [str(root), *tree.stamps, *tree.left_out]
+        identity = [str(root), *tree.stamps]
         return Source(identity, partial(_load_folder, tree, resolution), tree.arrangement, tree.is_guess)
     if name not in DATASETS:
         raise unknown_name("dataset", name, [*DATASETS, "folder:PATH"])

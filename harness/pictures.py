@@ -129,6 +129,7 @@ def walk(root: Path) -> Tree:
         left_out.append(f"{what}{printable(str(path.relative_to(root)))}: {reason}")
 
     def unlisted(error: OSError) -> None:
+        stamps.append(f"{error.filename} {error.strerror}")
         note(Path(error.filename), f"a folder that cannot be listed ({error.strerror})")
 
     for where, folders, names in os.walk(root, followlinks=True, onerror=unlisted):
@@ -138,13 +139,18 @@ def walk(root: Path) -> Tree:
             folders.clear()
             continue
         seen.add(real)
-        for name in sorted(filter(_is_service, folders)):
-            number = sum(len(files) for _, _, files in os.walk(here / name))
-            note(here / name, "a hidden or service folder", f"{number} {'file' if number == 1 else 'files'} in ")
-        folders[:] = sorted(name for name in folders if not _is_service(name))
+        for name in sorted(folders):
+            reason = "a store of results" if (here / name / "store.json").is_file() else ""
+            if reason := reason or "a hidden or service folder" * _is_service(name):
+                number = sum(len(files) for _, _, files in os.walk(here / name))
+                stamps.append(f"{(here / name).relative_to(root)} {reason}")  # however many files come and go in it
+                note(here / name, reason, f"{number:,} {'file' if number == 1 else 'files'} in ")
+                folders.remove(name)
+        folders.sort()
         for name in sorted(names):
             path = here / name
             if _is_service(name):
+                stamps.append(f"{path.relative_to(root)} hidden")
                 note(path, "a hidden or service file")
                 continue
             stamps.append(_stamp(path, root))

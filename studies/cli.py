@@ -89,6 +89,8 @@ def inspect(
     _at_least_one("resolution", resolution)
     if channels not in (1, 3):
         raise UserError(f"channels={channels} is not allowed; allowed: 1 (grey) or 3 (colour)")
+    if not out.parent.is_dir():
+        raise UserError(f"cannot write {out}: {out.parent} is not a folder; name another place with --out")
     opened = _existing(store)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is warned of is among the lines
@@ -175,6 +177,8 @@ def run(
 ) -> None:
     """Run the trials that the store lacks, then write the report and print its answers."""
     with _kept("finished trials", store):
+        for folder in (Path.cwd(), *sys.path):  # which Ray tells its workers
+            require_utf8("folder", folder)
         study = find(name)
         profile = _profile(study, profile)
         if until_answered and seeds is not None:

@@ -20,6 +20,7 @@ from harness.analysis.tables import (
     cautions,
     claims_for_terminal,
     cost_table,
+    extractor_proof,
     failure_table,
     formatted,
     formatted_costs,
@@ -28,6 +29,7 @@ from harness.analysis.tables import (
     markdown,
     overview_table,
     paired_question,
+    provenance,
     question_table,
     study_for_terminal,
     verdict_table,
@@ -305,6 +307,39 @@ def test_mode_collapse_is_said(store: Store, study: Study, rows: pd.DataFrame) -
     collapsed = rows.copy()
     collapsed.loc[(rows.arm == "dc latent_std=3") & rows.seed.isin([1, 4]), "is_mean"] = 1.04
     assert any("dc latent_std=3 (2 of 6)" in line for line in cautions(study, PROFILE, store, collapsed))
+
+
+def with_reference(store: Store, study: Study, place: Path, **changes: float) -> Store:
+    """A copy of the store with other scores of real images."""
+    other = Store(shutil.copytree(store.root, place))
+    plan = other.read_plan(study.name, PROFILE)
+    assert plan is not None
+    trial = next(c["trial_id"] for c in plan["cells"] if other.status(c["trial_id"]) == "ok")
+    protocol, _ = other.read_scores(trial)[plan["protocol_id"]]
+    other.write_reference(protocol, {**other.read_reference(protocol.protocol_id), **changes})
+    return other
+
+
+def test_collapse_is_judged_by_real_images(store: Store, study: Study, rows: pd.DataFrame, tmp_path: Path) -> None:
+    low = rows.assign(is_mean=np.where(rows.fid.notna(), 1.04, np.nan))
+    for real, said in ((9.0, True), (1.5, True), (1.3, False), (1.0, False)):
+        other = with_reference(store, study, tmp_path / f"{real}", is_mean=real)
+        assert any("Collapsed" in line for line in cautions(study, PROFILE, other, low)) == said, real
+
+
+def test_the_extractors_accuracy_is_told(store: Store, study: Study, rows: pd.DataFrame, tmp_path: Path) -> None:
+    def told(accuracy: float) -> str:
+        proof = {"extractor_accuracy": accuracy, "extractor_chance": 0.1, "extractor_unseen": 2000.0}
+        other = with_reference(store, study, tmp_path / f"{accuracy}", **proof)
+        (line,) = extractor_proof(study, PROFILE, other)
+        assert line in summary_table(study, PROFILE, other, [])
+        assert line in markdown(provenance(study, PROFILE, other, rows))
+        return line
+
+    good = "The classifier gets 97.6% of 2,000 unseen real pictures right (guessing: 10.0%)."
+    assert told(0.976) == good
+    assert told(0.5).endswith("its features tell these pictures poorly apart, and its scores are coarse.")
+    assert told(0.1175).endswith("too little to score by, 32.5% are the least.")
 
 
 def test_an_interaction_is_paired_twice(study: Study, rows: pd.DataFrame) -> None:

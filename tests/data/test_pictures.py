@@ -15,6 +15,7 @@ from harness import pictures
 from harness.data import PARTS, PreparedData, prepare, read_survey
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON, summary, walk
+from harness.store import Store
 
 RNG = np.random.default_rng(0)
 
@@ -56,6 +57,18 @@ def test_service_folders_change_nothing_and_are_named(tmp_path: Path) -> None:
     for place in places:
         assert f"3 files in {place.removesuffix('/files').removesuffix('/cats')}: a hidden or service folder" in told
     assert "cats/Thumbs.db: a hidden or service file" in told and "dogs/._1.jpg: a hidden or service file" in told
+
+
+def test_a_store_among_the_pictures_is_left_out(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        put(tmp_path / name, 20)
+    store = Store(tmp_path / "runs", create=True)
+    put(store.root / "trials", 3)
+    with pytest.warns(UserWarning, match=r"4 files in runs \(a store of results\)"):
+        data = load(tmp_path, store.cache)
+    assert data.num_classes == 2
+    put(store.root / "trials", 3)
+    assert load(tmp_path, store.cache).folder == data.folder, "results that come are no reason to prepare again"
 
 
 def test_shards_have_no_classes_but_numbers_may(tmp_path: Path) -> None:
@@ -177,15 +190,16 @@ def test_heic_is_read_where_the_package_is(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_small_pictures_are_counted_or_left_out(tmp_path: Path) -> None:
-    put(tmp_path / "a", 20)
-    put(tmp_path / "b", 10, side=9)
-    put(tmp_path / "b", 2, side=7)
+    root = tmp_path / "pictures"
+    put(root / "a", 20)
+    put(root / "b", 10, side=9)
+    put(root / "b", 2, side=7)
     with pytest.warns(UserWarning, match=r"b/010\.png, b/011\.png \(smaller than 8 pixels a side\)"):
-        data = load(tmp_path, tmp_path / ".cache")
+        data = load(root, tmp_path / "cache")
     survey = read_survey(data)
     assert (survey.pictures, survey.enlarged, survey.smallest, survey.largest) == (30, 10, "9×9", "12×12")
     assert survey.sizes == {"12×12": 20, "9×9": 10} and survey.modes == {"L": 30}
-    assert len(load(tmp_path, tmp_path / ".cache", resolution=7).skipped) == 0, "none is enlarged then"
+    assert len(load(root, tmp_path / "cache", resolution=7).skipped) == 0, "none is enlarged then"
 
 
 def test_copies_are_counted(tmp_path: Path) -> None:

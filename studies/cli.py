@@ -498,5 +498,7 @@ def _status() -> int:
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
-        terminal.say(f"error: cannot write {error.filename or ''}: {error.strerror}; finished trials are intact")
+        terminal.say(
+            f"error: cannot write {error.filename or 'the output'}: {error.strerror}; finished trials are intact"
+        )
     return 2

@@ -332,7 +332,7 @@ def test_the_extractors_accuracy_is_told(store: Store, study: Study, rows: pd.Da
         proof = {"extractor_accuracy": accuracy, "extractor_chance": 0.1, "extractor_unseen": 2000.0}
         other = with_reference(store, study, tmp_path / f"{accuracy}", **proof)
         (line,) = extractor_proof(study, PROFILE, other)
-        assert line in summary_table(study, PROFILE, other, [])
+        assert line in printed(study_for_terminal(study, PROFILE, other, []), 300)
         assert line in markdown(provenance(study, PROFILE, other, rows))
         return line
 

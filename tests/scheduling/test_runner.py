@@ -12,6 +12,7 @@ import architectures
 from architectures import fc
 from architectures.contract import require
 from harness.errors import UserError
+from harness.plugins import UserCode
 from harness.scheduling import runner
 from harness.scheduling.cluster import Cluster
 from harness.scheduling.runner import SMALL_FILES, default_workers, is_sequential, make_plan, run_study
@@ -125,7 +126,11 @@ def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) 
         return fc.build(**choices)
 
     monkeypatch.setitem(architectures.ARCHITECTURES, "shallow", architectures.Architecture(shallow, fc.defaults))
-    own = replace(NOISE, baselines={**NOISE.baselines, "shallow": {**FC, "architecture": "shallow"}}, code="0" * 16)
+    own = replace(
+        NOISE,
+        baselines={**NOISE.baselines, "shallow": {**FC, "architecture": "shallow"}},
+        own_code=UserCode("mine.py", 'ARCHITECTURES["shallow"] = None'),
+    )
     with pytest.raises(
         UserError, match="arm 'shallow' cannot be built: generator_depth=3 is not possible; allowed: at most 1"
     ):

@@ -1,6 +1,5 @@
 """What people are told of a data set before they use it."""
 
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from harness.scheduling.runner import make_plan
 from harness.scoring.extractors import prepare_extractor, prepare_online_extractor, train_extractor
 from studies import cli
 from studies.noise import NOISE
+from tests.cli.test_cli import studies
 
 
 def put_digits(root: Path, folder_of: dict[int, str] | None = None) -> None:
@@ -126,24 +126,16 @@ def test_inspect_writes_its_sheet_and_nothing_else(
 ) -> None:
     put_digits(tmp_path / "p")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["studies", "inspect", "folder:p", "--accuracy", "--out", "sheet.png"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
+    cli.app(["inspect", "folder:p", "--accuracy", "--out", "sheet.png"], standalone_mode=False)
     told = capsys.readouterr().out
-    assert not ended.value.code and "its folders are the classes (class 0, class 1, ..., class 9)" in told
+    assert "its folders are the classes (class 0, class 1, ..., class 9)" in told
     assert "accuracy  The classifier gets" in told and told.endswith("wrote sheet.png\n")
     assert {p.name for p in tmp_path.iterdir()} == {"p", "sheet.png"}
     with Image.open("sheet.png") as sheet:
         assert sheet.size == (362, 302)
 
 
-def test_an_argument_that_is_not_utf8_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["studies", "plan", "noise", "--store", "caf\udce9"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == (
-        "error: the argument caf\\xe9 has a name that is not UTF-8; rename that file or folder\n"
-    )
+def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    done = studies("plan", "noise", "--store", "caf\udce9", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: the argument caf\\xe9 has a name that is not UTF-8; rename that file or folder\n"

@@ -197,9 +197,7 @@ class Summary:
         self.pages = {name: Page(study, profile, self.store) for name, study in self.studies.items() if name in ran}
         if not any(len(page.rows) for page in self.pages.values()):
             held = sorted({plan["profile"] for plan in self.store.read_plans()} - {profile})
-            there = (
-                f"there are results of {', '.join(held)}: name one with --profile" if held else "it holds none at all"
-            )
+            there = f"it has results of: {', '.join(held)}; name one with --profile" if held else "it has no results"
             raise UserError(f"{self.store.root} holds no trial of the profile {profile}; {there}")
 
     def introduction(self) -> None:

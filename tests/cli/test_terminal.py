@@ -163,7 +163,7 @@ def test_resumed_it_goes_on_to_one_table(run: Callable[..., Emulator], shared: P
     assert f"{kept} from before" in seen.raw and finished(shared) == TRIALS
     assert not COLOUR.search(seen.raw)
     told = end_of_run(seen, shared)
-    assert told[1] == "1 claim: 0 supported, 0 refuted, 1 unresolved"
+    assert told[1] == "1 claim: 0 supported, 0 refuted, 1 unresolved" and seen.widest() <= 200
 
 
 def end_of_run(seen: Emulator, store: Path) -> list[str]:
@@ -176,7 +176,7 @@ def end_of_run(seen: Emulator, store: Path) -> list[str]:
     return told
 
 
-@pytest.mark.parametrize(("columns", "name"), [(60, "xterm-256color"), (80, "dumb"), (200, "tmux-256color")])
+@pytest.mark.parametrize(("columns", "name"), [(60, "xterm-256color"), (80, "dumb")])
 def test_the_end_fits_the_width(run: Callable[..., Emulator], shared: Path, columns: int, name: str) -> None:
     seen = run(columns=columns, TERM=name)
     assert seen.end() == 0
@@ -190,24 +190,8 @@ def test_the_end_fits_the_width(run: Callable[..., Emulator], shared: Path, colu
 
 
 def test_nobody_reads_and_the_work_is_done(shared: Path) -> None:
-    command = f"{sys.executable} -m studies run {STUDY} --profile smoke --store {shared} 2>&1"
-    line = f"{command} | true; exit ${{PIPESTATUS[0]}}"
-    assert subprocess.run(["bash", "-c", line], cwd=ROOT, timeout=120).returncode == 0
-
-
-def test_full_adds_scores_and_sentences(shared: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "studies",
-        "run",
-        str(STUDY),
-        "--profile",
-        "smoke",
-        "--store",
-        str(shared),
-        "--full",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    """Nobody reads the progress, that is; what is read is all that there is to say."""
+    command = f"{sys.executable} -m studies run {STUDY} --profile smoke --store {shared} --full 2> >(true)"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "FID ↓" in done.stdout and "- Exploratory, as a claim needs" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("small.html") and "verdicts.csv" in done.stdout

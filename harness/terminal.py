@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+import textwrap
 from typing import IO, TYPE_CHECKING, TextIO
 
 from rich.console import Console, ConsoleDimensions, RenderableType
@@ -22,7 +23,9 @@ def outlive_readers() -> None:
 
 
 def say(line: str) -> None:
-    """Tell the person one line, beside the results: on stderr."""
+    """Tell the person one line, beside the results: on stderr. A terminal that is too narrow gets several."""
+    if sys.stderr.isatty():
+        line = textwrap.fill(line, width(sys.stderr), break_long_words=False, break_on_hyphens=False)
     print(line, file=sys.stderr, flush=True)
 
 

@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -424,6 +424,8 @@ def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
         import papermill
         from jupyter_client.kernelspec import KernelSpec
         from jupyter_client.manager import AsyncKernelManager
+        from jupyter_core.utils import ensure_event_loop
+        from nbformat import NotebookNode
         from papermill.exceptions import PapermillExecutionError
 
         places = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")
@@ -443,19 +445,22 @@ def _execute(source: Path, target: Path, parameters: dict[str, str]) -> None:
             def kernel_spec(self) -> KernelSpec:
                 return spec
 
+        def execute() -> NotebookNode:
+            with closing(ensure_event_loop()):  # which Jupyter's libraries would leave open
+                return papermill.execute_notebook(
+                    source,
+                    None,
+                    parameters=parameters,
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    kernel_manager_class=OwnKernel,
+                    iopub_timeout=300,  # a busy machine may take longer over a picture than the 4 s that are usual
+                    resources={"metadata": {"path": str(source.parent)}},
+                )
+
         with ThreadPoolExecutor(1) as thread:  # in the main one, nbclient would take signals for itself
-            work = thread.submit(
-                papermill.execute_notebook,
-                source,
-                None,
-                parameters=parameters,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                kernel_manager_class=OwnKernel,
-                iopub_timeout=300,  # a busy machine may take longer over a picture than the 4 s that are usual
-                resources={"metadata": {"path": str(source.parent)}},
-            )
+            work = thread.submit(execute)
             try:
                 notebook = work.result()
             except PapermillExecutionError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness import interrupts
 from harness.store import Store
 from tests.cli.emulator import COLOUR, ROOT, Emulator
 from tests.faults.conftest import whole_trials
@@ -22,10 +23,19 @@ KEPT = "interrupted: finished trials are kept in"
 pytestmark = pytest.mark.filterwarnings("ignore:.*forkpty.*:DeprecationWarning")
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """No signal is ignored, as by nohup: programs that are started here would inherit that."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in interrupts.STOPS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def run(shared: Path) -> Iterator[Callable[..., Emulator]]:
     """Run the study in a terminal; what is left of the program is killed in the end."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # if it was ignored, programs would inherit that
     started: list[Emulator] = []
 
     def start(*words: object, **options) -> Emulator:
@@ -143,7 +153,7 @@ def test_other_ends_keep_trials_too(run: Callable[..., Emulator], shared: Path, 
         text = "".join(seen.pages)
         assert KEPT in " ".join(seen.rows) and "Traceback" not in text and "***" not in text
     assert not psutil.wait_procs(children, timeout=5)[1], "it left processes behind"
-    assert finished(shared) >= before and whole_trials(Store(shared))
+    assert len(whole_trials(Store(shared))) == finished(shared) >= before
 
 
 def test_resumed_it_goes_on_to_one_table(run: Callable[..., Emulator], shared: Path) -> None:
@@ -153,7 +163,7 @@ def test_resumed_it_goes_on_to_one_table(run: Callable[..., Emulator], shared: P
     assert f"{kept} from before" in seen.raw and finished(shared) == TRIALS
     assert not COLOUR.search(seen.raw)
     told = end_of_run(seen, shared)
-    assert told[1] == "1 claim: 0 supported, 0 refuted, 1 unresolved"
+    assert told[1] == "1 claim: 0 supported, 0 refuted, 1 unresolved" and seen.widest() <= 200
 
 
 def end_of_run(seen: Emulator, store: Path) -> list[str]:
@@ -166,7 +176,7 @@ def end_of_run(seen: Emulator, store: Path) -> list[str]:
     return told
 
 
-@pytest.mark.parametrize(("columns", "name"), [(60, "xterm-256color"), (80, "dumb"), (200, "tmux-256color")])
+@pytest.mark.parametrize(("columns", "name"), [(60, "xterm-256color"), (80, "dumb")])
 def test_the_end_fits_the_width(run: Callable[..., Emulator], shared: Path, columns: int, name: str) -> None:
     seen = run(columns=columns, TERM=name)
     assert seen.end() == 0
@@ -180,24 +190,8 @@ def test_the_end_fits_the_width(run: Callable[..., Emulator], shared: Path, colu
 
 
 def test_nobody_reads_and_the_work_is_done(shared: Path) -> None:
-    command = f"{sys.executable} -m studies run {STUDY} --profile smoke --store {shared} 2>&1"
-    line = f"{command} | true; exit ${{PIPESTATUS[0]}}"
-    assert subprocess.run(["bash", "-c", line], cwd=ROOT, timeout=120).returncode == 0
-
-
-def test_full_adds_scores_and_sentences(shared: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "studies",
-        "run",
-        str(STUDY),
-        "--profile",
-        "smoke",
-        "--store",
-        str(shared),
-        "--full",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    """Nobody reads the progress, that is; what is read is all that there is to say."""
+    command = f"{sys.executable} -m studies run {STUDY} --profile smoke --store {shared} --full 2> >(true)"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "FID ↓" in done.stdout and "- Exploratory, as a claim needs" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("small.html") and "verdicts.csv" in done.stdout

@@ -513,8 +513,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     for family in (*powers, *multiples, *evenly):
         found = [float(f"{v:.9g}") for v in family if low <= v <= high]  # 0.3, not 0.30000000000000004
         room = np.diff(np.log(found)) / math.log(high / low)
-        has_one = 1 in found or not low <= 1 <= high
-        if has_one and len(best) < len(found) <= _MOST_TICKS and (room > _TICK_ROOM).all():
+        if len(best) < len(found) <= _MOST_TICKS and (room > _TICK_ROOM).all():
             best = found
     return best
 

@@ -72,6 +72,7 @@ th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom;
 td:not([style*="right"]) { white-space: normal; min-width: 4.5rem; overflow-wrap: break-word; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff; padding-left: 0; }
 td:has(+ td > .supported, + td > .refuted, + td > .unresolved) { min-width: 13rem; position: static; }
+td:not([style*="right"]):has(br) { min-width: 17rem; }
 .interval { display: block; color: #666; font-size: .92em; }
 td:not([style*="right"]) .interval { display: inline; white-space: nowrap; }
 .facts { width: 100%; }

@@ -406,8 +406,8 @@ def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> li
     collapsed = _collapsed(scored(rows), store).groupby("arm").size()
     if len(collapsed):
         found.append(
-            f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, of 1 at the "
-            "least, or not a tenth of the way from 1 to that of real images) in "
+            f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, and not a "
+            "tenth of the way from 1, the least, to that of real images) in "
             f"{'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     unscored = int((rows.status == "ok").sum()) - len(scored(rows))

@@ -83,8 +83,7 @@ from harness import interrupts
 interrupts.take_over()
 with interrupts.interruptible():
     try:
-        print(flush=True)
-        exec("time.sleep(60)")
+        exec("print(flush=True); time.sleep(60)")
     except KeyboardInterrupt:
         print(flush=True)
         time.sleep(1)

@@ -47,7 +47,7 @@ def width(stream: TextIO) -> int:
 def live_console(stream: TextIO) -> Console | None:
     """A console for a view that is drawn again and again; None where lines can only be added: files, dumb terminals."""
     console = _LiveConsole(file=stream, markup=False, emoji=False, highlight=False)
-    return console if stream.isatty() and console.is_interactive and not console.is_dumb_terminal else None
+    return console if stream.isatty() and console.is_interactive else None
 
 
 class _LiveConsole(Console):

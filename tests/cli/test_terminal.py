@@ -1,5 +1,6 @@
 """The program in terminals of several kinds and widths, interrupted in every way, and with nobody reading."""
 
+import os
 import re
 import shutil
 import signal
@@ -75,22 +76,24 @@ def test_a_signal_while_importing_ends_quietly(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_further_signals_do_not_disturb_tidying_up(number: signal.Signals) -> None:
+def test_further_signals_do_not_disturb_tidying_up(number: signal.Signals, tmp_path: Path) -> None:
     code = """
 import sys, time
 from harness import interrupts
 interrupts.take_over()
 with interrupts.interruptible():
     try:
-        print(flush=True)
-        exec("time.sleep(60)")
+        exec("print(flush=True); time.sleep(60)")
     except KeyboardInterrupt:
         print(flush=True)
         time.sleep(1)
         print("tidy")
         sys.exit(interrupts.status())
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, cwd=ROOT)
+    (tmp_path / "tidying.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tidying"]
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=tmp_path, env=environment)
     assert process.stdout
     for _ in range(2):
         process.stdout.readline()

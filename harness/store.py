@@ -463,10 +463,11 @@ class Store:
         counts = Counter(self.status(trial_id) or "unreadable" for trial_id in self.trial_ids())
         trials = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
         unfinished = len(list((self.root / "trials").glob(".*-*-*")))
-        return (
-            f"{counts.total()} trials{f' ({trials})' if trials else ''}, {len(self._list('plans'))} plans, "
-            f"{len(self._list('references'))} references, {len(self._list('quarantine'))} set aside earlier"
-            + (f", {unfinished} half-written (the next run sweeps them up)" if unfinished else "")
+        held = {"trial": counts.total()} | {name: len(self._list(f"{name}s")) for name in ("plan", "reference")}
+        told = [f"{number} {name}{'s' * (number != 1)}" for name, number in held.items()]
+        told[0] += f" ({trials})" if trials else ""
+        return f"{', '.join(told)}, {len(self._list('quarantine'))} set aside earlier" + (
+            f", {unfinished} half-written (the next run sweeps them up)" if unfinished else ""
         )
 
     def _check_documents(self) -> Iterator[Damaged]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 """What asks the program to end: Ctrl-C, Ctrl-\\, a batch system or `docker stop`, a terminal that was closed."""
@@ -23,6 +24,7 @@ class _Signals:
     taken: bool = False  # whether this process is the program, rather than something that uses its packages
     began: bool = False
     at_work: bool = False
+    waiting: bool = False  # whether an interruption waits for the end of a block that must not be left half-way
     first: int = 0  # the signal that interrupted the work
     when: float = 0.0
 
@@ -63,24 +65,28 @@ def status() -> int:
 def starting_processes(*deaf_to: signal.Signals) -> Iterator[None]:
     """Around the start of processes that this one will end itself, and of libraries that take signals for themselves.
 
-    A terminal sends its signals to all processes of a program. Those started here do not hear SIGQUIT and SIGHUP; for
-    this process both wait until the end of the block.
+    A terminal sends its signals to all processes of a program. Those started here do not hear SIGQUIT and SIGHUP. For
+    this process what asks it to end waits for the end of the block, so that nothing is left half started.
 
     Args:
         deaf_to: What they do not hear, either: Ctrl-C, where they do not see to that themselves as Ray's do.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGQUIT, signal.SIGHUP, *deaf_to})
+    _signals.waiting, take = _signals.taken, signal.signal
+
+    def keep_ours(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in STOPS else take(number, handler)
+
+    if _signals.taken:
+        signal.signal = keep_ours  # Ray takes SIGTERM, and raises wherever it lands: in a finaliser that is lost
     try:
         yield
-    except SystemExit as end:
-        if end.code != signal.SIGTERM:  # which is what Ray's handler raises
-            raise
-        _signals.first, _signals.when = signal.SIGTERM, time.monotonic()
-        raise KeyboardInterrupt from None
     finally:
-        if _signals.taken:
-            _take_signals()
+        signal.signal = take
+        _signals.waiting = False
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if _signals.first:
+        raise KeyboardInterrupt
 
 
 def _take_signals() -> None:
@@ -98,7 +104,8 @@ def _stop(number: int, _: FrameType | None) -> None:
     _signals.first, _signals.when = number, now
     if not _signals.at_work:
         _leave()
-    raise KeyboardInterrupt
+    if not _signals.waiting:
+        raise KeyboardInterrupt
 
 
 def _leave() -> None:

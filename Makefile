@@ -42,7 +42,7 @@ report-%: setup ## write a study's report again from the store
 summary: setup ## answer every claim of the founding document on one page, from all studies in the store
 	@$(RUN) summary $(OPTIONS)
 
-smoke: ## the noise study in two minutes, through every code path
+smoke: ## the noise study in three minutes, through every code path
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke
 
 test: setup ## run the tests, two files at a time

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import uuid
@@ -174,7 +175,7 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
                 if 2 * survey.copies > survey.pictures:
                     told.append(f"{survey.copies:,} of {survey.pictures:,} pictures are copies of others")
                 if told:
-                    more = f"`python -m studies inspect {dataset}` tells more"
+                    more = f"`python -m studies inspect {shlex.quote(dataset)}` tells more"
                     warnings.warn(f"{dataset}: {'; '.join(told)}; {more}", stacklevel=2)
                 if source.is_own:
                     folder = _asked[folder.with_name(key), source.load] = _named_by_pixels(folder, key)

@@ -135,12 +135,15 @@ def plan(
     typer.echo(f"  {sizes}, {done} of them done")
     if made.left_behind:
         typer.echo(f"  {left_behind_line(made.left_behind)}")
-    kimg = f"{images:,.1f}".removesuffix(".0")
-    typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
-    measured = made.core_seconds.measured
-    source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
-    typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
-    typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
+    if made.pending():
+        kimg = f"{images:,.1f}".removesuffix(".0")
+        typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
+        measured = made.core_seconds.measured
+        source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
+        typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
+        typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
+    else:
+        typer.echo("  nothing to run")
     for line in made.data_lines:
         typer.echo(f"  {line}")
     for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
@@ -474,7 +477,7 @@ def _kept(what: str, store: Path) -> Iterator[None]:
 
 def main() -> None:
     """Run the program; warnings and errors meant for the user are one line, and of these the exit status is 2."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
     terminal.outlive_readers()
     with interrupts.interruptible():
         sys.exit(_status())

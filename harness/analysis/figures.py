@@ -97,7 +97,7 @@ def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | No
         said = f"{relation} the baseline ({base})"
         if question.versus:
             said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
-        axes.set_xlabel(f"{said}{better}")
+        axes.set_xlabel("\n".join(_wrapped(line, 56) for line in f"{said}{better}".splitlines()))
         axes.grid(visible=False, axis="y")
         mean = "geometric mean" if ratio else "mean"
         known = any(not math.isnan(e.low) for e in estimates.values())

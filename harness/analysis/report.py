@@ -226,7 +226,7 @@ class Summary:
             if name not in self.pages:
                 _text(
                     f"**No results.** The study {name} never ran in this store at the profile {self.profile}: "
-                    f"`make study-{name} PROFILE={self.profile}` runs it."
+                    f"`make study-{name} PROFILE={self.profile}{tables.store_words(self.store, 'STORE=')}` runs it."
                 )
                 continue
             page = self.pages[name]

@@ -446,9 +446,10 @@ def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> 
     dates = sorted(p["date"] for p in made if p.get("date"))
     seeds = results.planned(store, study.name, profile).seed.nunique()
     lines = {
-        "command": f"`python -m studies run {Path(study.file).name} --profile {profile} --seeds {seeds}`"
+        "command": f"`python -m studies run {Path(study.file).name} --profile {profile} --seeds {seeds}"
+        f"{store_words(store, '--store ')}`"
         if study.file
-        else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}`",
+        else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
         "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "extractor": " ".join(extractor_proof(study, profile, store)) or "–",
@@ -485,6 +486,11 @@ def _protocol(store: Store, protocol_id: str, trial_ids: list[str]) -> ScoreProt
         if protocol_id in scored:
             return scored[protocol_id][0]
     return None
+
+
+def store_words(store: Store, option: str) -> str:
+    """What a command needs to name the store: nothing where it is the folder that commands take by themselves."""
+    return "" if store.root.name == "runs" else f" {option}{store.root.name}"
 
 
 def _scores(scores: Mapping[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -38,8 +38,8 @@ class Progress:
     failed: int = 0
     stopping: bool = False
     running: dict[str, float] = field(default_factory=dict)  # trial_id -> when it started
-    best: dict[str, float] = field(default_factory=dict)  # arm -> lowest FID so far
-    scored: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # arm -> finished seeds
+    best: dict[str, float] = field(default_factory=dict)  # arm -> lowest FID of those that ended now
+    scored: Counter[str] = field(default_factory=Counter)  # arm -> finished seeds, those from before among them
     _live: Live | None = None
     _began: float = 0.0  # when the first trial started; Ray's own start is not part of the pace
 
@@ -99,7 +99,7 @@ class Progress:
         if left == 0:
             return "last one"
         if ended == 0:
-            return "time left unknown until the first trial ends"
+            return "time left unknown until a trial ends" if self.running else "starting the workers"
         return f"about {duration((time.monotonic() - self._began) / ended * left)} left"
 
     def _ended(self) -> int:
@@ -115,7 +115,7 @@ class Progress:
         }
         told = "stopping" if self.stopping else ", ".join(f"{n} {what}" for what, n in counts.items() if n)
         now = time.monotonic()
-        running, best = _table(("", "", ""), width, heading=False), _table(("arm", "seeds", "best FID ↓"), width)
+        running, best = _table(("", "", ""), width, heading=False), _table(("arm", "seeds", "lowest FID now"), width)
         arms = [arm for arm in dict.fromkeys(arm for arm, _ in self.arms.values()) if arm in self.best]
         room = height - 2
         shown = _fitting(list(self.running), room)

@@ -1,6 +1,7 @@
 """From a study to a filled store: plan, prepare what trials share, run what is missing."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -268,6 +269,7 @@ def run_study(
         already_done=len(specs) - len(pending),
         arms=dict(reversed(arms.items())),
         workers=workers or 0,
+        scored=Counter(arms[i][0] for i in specs.keys() - {spec.trial_id for spec in pending}),
     ) as progress:
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:

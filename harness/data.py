@@ -28,7 +28,6 @@ from PIL import Image
 
 from harness.errors import UserError, require_utf8, unknown_name
 from harness.pictures import Tree, printable, read, summary, walk
-from harness.plugins import is_own
 
 PARTS = ("train", "reference", "extractor")
 PREPARATION = 1
@@ -202,7 +201,11 @@ def _named_by_pixels(folder: Path, key: str) -> Path:
     """Where a set of a user's own loader belongs: it is named by its pixels, since nothing else tells of a change."""
     fingerprint = json.loads((folder / "meta.json").read_text())["fingerprint"]
     named = folder.with_name(hashlib.sha256(f"{key} {fingerprint}".encode()).hexdigest()[:16])
-    if named != folder and named.exists():
+    if named == folder:
+        return folder
+    if named.exists() and _damage(named, thorough=True):
+        named.rename(_aside(named))  # swept up later
+    if named.exists():
         shutil.rmtree(folder)
     else:
         folder.rename(named)
@@ -448,8 +451,7 @@ def _loader(name: str, resolution: int) -> Source:
     if name not in DATASETS:
         raise unknown_name("dataset", name, [*DATASETS, "folder:PATH"])
     load = DATASETS[name]
-    module = str(getattr(load.func if isinstance(load, partial) else load, "__module__", ""))
-    return Source([name], load, is_own=is_own(module))
+    return Source([name], load, is_own=load is not _SHIPPED.get(name))
 
 
 def _load_mnist_5k(downloads: Path, skipped: list[str]) -> Iterator[Sample]:
@@ -524,6 +526,8 @@ DATASETS: dict[str, Load] = {
     "celeba": partial(_load_torchvision, "CelebA", _NAMES),
 }
 """name -> loader. One entry adds a data set."""
+
+_SHIPPED = dict(DATASETS)
 
 
 def is_downloaded(dataset: str) -> bool:

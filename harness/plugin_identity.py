@@ -2,7 +2,8 @@
 
 An architecture, loss or augmentation is made from the line that registers it and from all that this line needs:
 functions, classes, constants and imports of the user's own, one after the other, across their modules. With it goes
-what their modules do when they are imported beside defining things, since that may change anything. Not part of it
+what their modules do when they are imported beside defining things, since that may change anything: it is part of the
+trials on shipped networks, too, that such a file's study makes. Not part of it
 are comments, docstrings, spelling (spaces, quotes, line breaks), the study and what only that needs, and whatever else
 lies in the files. Data sets of the user's own are named by their pixels, not by their code.
 
@@ -33,17 +34,29 @@ REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation":
 
 OTHER_REGISTRY = "DATASETS"
 
-UNFOLLOWED = {"exec", "eval", "__import__", "open", "getenv", "environ", "urlopen", "urlretrieve"}
-UNFOLLOWED_OF_MODULES = {
-    *("open", "import_module", "run_path", "run_module", "read_text", "read_bytes", "getenv", "environ"),
-    *("load", "load_file", "loadtxt", "genfromtxt", "fromfile", "memmap", "imread", "read_csv", "read_parquet"),
-    *("urlopen", "urlretrieve", "from_pretrained", "load_state_dict_from_url"),
+REACHES_OUT = {
+    *("exec", "eval", "__import__", "open", "globals", "locals", "vars", "getenv", "environ", "environb", "argv"),
+    *("urlopen", "urlretrieve", "check_output", "FileIO", "listdir", "import_module", "spec_from_file_location"),
+    *("SourceFileLoader", "run_path", "run_module"),
 }
-"""Names, alone and behind a dot, by which code reaches for what no source tells: other code, files, the environment."""
+REACHES_OUT_OF_MODULES = REACHES_OUT - {"exec", "eval"} | {
+    *("exec_module", "load_module", "modules", "load", "load_file", "loadtxt", "genfromtxt", "fromfile", "fromregex"),
+    *("from_file", "memmap", "imread", "from_pretrained", "load_state_dict_from_url"),
+}
+"""Names, alone and behind a dot or in an import, by which code reaches for what no source tells: other code, files, the
+network, the environment. Behind a dot also all that begin with `read_`."""
+
+CHANGES = {
+    *("setattr", "delattr", "append", "extend", "insert", "update", "add", "pop", "remove", "clear", "setdefault"),
+    *("__setattr__", "__setitem__", "__init_subclass__", "seed", "manual_seed"),
+}
+"""Names by which an expression, or a function that it calls, changes something; and all that begin with `set_`."""
 
 
 def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
-    """16 hex digits of what these entries of the registries are made from.
+    """16 hex digits of what these entries of the registries are made from; "" if that is nothing of the user's own.
+
+    Without any names, of what the modules do when they are imported, which may change what is shipped, too.
 
     Args:
         code: The user's file and modules.
@@ -53,12 +66,14 @@ def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
         UserError: they depend on what cannot be followed: code made from text, a file, the environment.
     """
     modules = {"": _Module("", code.file, code.source, "")} | {m.name: _module(m) for m in code.modules}
-    parts = _Parts(modules)
-    for name in sorted(set(names)):
-        parts.take_entry(*name)
+    names = sorted(set(names))
+    parts = _Parts(modules, refuses=bool(names))
+    for field_name, name in names:
+        parts.take_entry(REGISTRIES[field_name], name)
     for module in modules.values():
         parts.take(module, module.effects)
-    return content_hash(parts.plain())
+        parts.take(module, [i for i in module.calls if parts.may_change(module, i)])
+    return content_hash(plain) if (plain := parts.plain()) else ""
 
 
 @dataclass(frozen=True)
@@ -88,22 +103,24 @@ class _Module:
         """(registry, key) -> the statements that register it, in so many words."""
         found: dict[tuple[str, str], list[int]] = {}
         for i, statement in enumerate(self.statements):
-            if (entry := _registered(statement)) is not None:
+            if (entry := _registered(statement, self.own)) is not None:
                 found.setdefault(entry, []).append(i)
         return found
 
     @cached_property
     def effects(self) -> list[int]:
-        """The statements that may change whatever there is: all that do more than define or register something.
-
-        A definition does more where it calls a function or method of the user's own, the study's alone excepted.
-        """
+        """The statements that do more than define or register something, and so may change whatever there is."""
         aside = {i for group in (self.definitions, self.entries) for found in group.values() for i in found}
-        return [i for i, s in enumerate(self.statements) if i not in aside or (_calls(s) & self.own)]
+        return [i for i in range(len(self.statements)) if i not in aside]
+
+    @cached_property
+    def calls(self) -> list[int]:
+        """The definitions that run code when the module is imported, the study's alone excepted."""
+        return [i for i, s in enumerate(self.statements) if i not in self.effects and any(_run_at_once(s))]
 
     @cached_property
     def own(self) -> set[str]:
-        """The names that stand for something of this module's own."""
+        """The names that stand for something that this module defines itself."""
         imports = (ast.Import, ast.ImportFrom)
         return {n for n, where in self.definitions.items() if not isinstance(self.statements[where[0]], imports)}
 
@@ -113,12 +130,12 @@ class _Parts:
     """What has been found to belong to the entries so far."""
 
     modules: Mapping[str, _Module]
+    refuses: bool  # what cannot be followed
     taken: dict[str, set[int]] = field(default_factory=dict)  # module -> its statements
 
-    def take_entry(self, spec_field: str, name: str) -> None:
+    def take_entry(self, registry: str, name: str) -> None:
         """What registers this name; where no line does so in so many words, all that there is."""
-        entry = (REGISTRIES[spec_field], name)
-        where = [(module, module.entries[entry]) for module in self.modules.values() if entry in module.entries]
+        where = [(m, m.entries[registry, name]) for m in self.modules.values() if (registry, name) in m.entries]
         for module, statements in where or [(m, range(len(m.statements))) for m in self.modules.values()]:
             self.take(module, statements)
 
@@ -132,15 +149,40 @@ class _Parts:
                 continue
             taken.add(i)
             statement = module.statements[i]
-            _refuse_unfollowable(statement, module)
-            for node in ast.walk(statement):
+            if self.refuses:
+                _refuse_unfollowable(statement, module)
+            registered = _registered(statement, module.own) is not None
+            for node in ast.walk(statement.value if registered and isinstance(statement, ast.Assign) else statement):
+                word = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
                 if isinstance(node, ast.Name):
                     waiting += module.definitions.get(node.id, [])
                 elif isinstance(node, ast.Import):
                     for alias in node.names:
-                        self._take_whole(alias.name)
+                        self._take_package(alias.name.partition(".")[0])
                 elif isinstance(node, ast.ImportFrom):
                     self._take_names(imported_from(node, module.package), [alias.name for alias in node.names])
+                if word in REGISTRIES.values() and word not in module.own:
+                    self._take_registry(word)
+
+    def may_change(self, module: _Module, i: int) -> bool:
+        """Whether what a definition runs changes something, itself or in the user's functions that it reaches."""
+        reached = _Parts(self.modules, refuses=False)
+        for node in _run_at_once(module.statements[i]):
+            if any(_changes(part) for part in ast.walk(node)):
+                return True
+            for name in (part.id for part in ast.walk(node) if isinstance(part, ast.Name)):
+                reached.take(module, module.definitions.get(name, []))
+        return any(
+            _changes(part)
+            for name, taken in reached.taken.items()
+            for k in taken - ({i} if name == module.name else set())
+            for part in ast.walk(self.modules[name].statements[k])
+        )
+
+    def _take_registry(self, registry: str) -> None:
+        """Entries of the user's own that another one is made from."""
+        for module in self.modules.values():
+            self.take(module, [i for (of, _), found in module.entries.items() if of == registry for i in found])
 
     def _take_names(self, name: str, wanted: list[str]) -> None:
         """What `from name import wanted` brings."""
@@ -149,15 +191,14 @@ class _Parts:
         for one in wanted:
             if one in module.definitions:
                 self.take(module, module.definitions[one])
-            elif f"{name}.{one}" in self.modules:
-                self._take_whole(f"{name}.{one}")
             else:
-                self._take_whole(name)
+                self._take_package(f"{name}.{one}" if f"{name}.{one}" in self.modules else name)
 
-    def _take_whole(self, name: str) -> None:
-        """A module that is imported as such: which part of it is used cannot be told."""
-        if (module := self.modules.get(name)) is not None:
-            self.take(module, range(len(module.statements)))
+    def _take_package(self, name: str) -> None:
+        """What is imported as a module, and all below it: which part of that is used cannot be told."""
+        for own in self.modules:
+            if own and (own == name or own.startswith(f"{name}.")):
+                self.take(self.modules[own], range(len(self.modules[own].statements)))
 
     def plain(self) -> list[Any]:
         """What was taken, as JSON: module by module, in the order of the source."""
@@ -179,7 +220,8 @@ def _says_nothing(statement: ast.stmt) -> bool:
         looks = isinstance(call, ast.Call) and ast.unparse(call.func) in ("sys.path.insert", "sys.path.append")
         return looks or isinstance(call, ast.Constant)
     if isinstance(statement, ast.If):
-        return ast.unparse(statement.test) in ("__name__ == '__main__'", "TYPE_CHECKING", "typing.TYPE_CHECKING")
+        never = ("__name__ == '__main__'", "TYPE_CHECKING", "typing.TYPE_CHECKING")
+        return ast.unparse(statement.test) in never and not statement.orelse
     return isinstance(statement, ast.Pass)
 
 
@@ -198,53 +240,78 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
             yield from (n.id for n in names if isinstance(n, ast.Name))
 
 
-def _calls(statement: ast.stmt) -> set[str]:
-    """The names whose functions or methods a definition calls when its module is imported: `f(...)`, `x.f(...)`."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        calls = [node.func if isinstance(node, ast.Call) else node for node in statement.decorator_list]
+def _run_at_once(statement: ast.stmt) -> Iterator[ast.AST]:
+    """The parts of a definition that run when its module is imported and call something."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield from statement.decorator_list
+    elif isinstance(statement, ast.ClassDef):
+        yield from (*statement.decorator_list, *statement.bases, *statement.keywords)
+        for inner in statement.body:
+            if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not _says_nothing(inner):
+                yield inner
     elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None and not _is_study(statement):
-        calls = [node.func for node in ast.walk(statement.value) if isinstance(node, ast.Call)]
-    else:
-        return set()
-    return {ast.unparse(call).partition(".")[0] for call in calls}
+        yield from (node for node in ast.walk(statement.value) if isinstance(node, ast.Call))
+
+
+def _changes(node: ast.AST) -> bool:
+    """Whether a piece of code changes what others see: attributes, items, globals; or calls for the sake of it."""
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete):
+        targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]
+        return any(not isinstance(target, ast.Name | ast.Tuple) for target in targets)
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Call)
+    if isinstance(node, ast.FunctionDef):
+        return node.name == "__init_subclass__"
+    if isinstance(node, ast.keyword):
+        return node.arg == "metaclass"
+    word = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+    return isinstance(node, ast.Global) or word in CHANGES or word.startswith("set_")
 
 
 def _is_study(statement: ast.stmt) -> bool:
     return "STUDY" in _defined(statement)
 
 
-def _registered(statement: ast.stmt) -> tuple[str, str] | None:
-    """(registry, key) of `REGISTRY["key"] = ...`."""
+def _registered(statement: ast.stmt, own: set[str]) -> tuple[str, str] | None:
+    """(registry, key) of `REGISTRY["key"] = ...`, where that is no dictionary of the module's own."""
     if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
         return None
     target = statement.targets[0]
     if not isinstance(target, ast.Subscript) or not isinstance(target.slice, ast.Constant):
         return None
-    registry = ast.unparse(target.value).rpartition(".")[2]
-    return (registry, str(target.slice.value)) if registry in (*REGISTRIES.values(), OTHER_REGISTRY) else None
+    path = ast.unparse(target.value)
+    registry = path.rpartition(".")[2]
+    if path.partition(".")[0] in own or registry not in (*REGISTRIES.values(), OTHER_REGISTRY):
+        return None
+    return registry, str(target.slice.value)
 
 
 def _refuse_unfollowable(statement: ast.stmt, module: _Module) -> None:
     for node in ast.walk(statement):
         if isinstance(node, ast.Name):
-            word, unfollowed = node.id, UNFOLLOWED
+            words, reaching = [node.id], REACHES_OUT
         elif isinstance(node, ast.Attribute):
-            word, unfollowed = node.attr, UNFOLLOWED_OF_MODULES
+            words, reaching = [node.attr], REACHES_OUT_OF_MODULES
+        elif isinstance(node, ast.ImportFrom):
+            words, reaching = [alias.name for alias in node.names], REACHES_OUT_OF_MODULES
         else:
             continue
-        if word in unfollowed:
-            raise UserError(
-                f"line {node.lineno} of {module.file}: what `{word}` brings cannot be followed into the identity of "
-                f"trials; allowed in a network, loss or augmentation: what stands in Python code itself (files are for "
-                f"the loader of a data set, whose pixels are followed)"
-            )
+        for word in words:
+            if word in reaching or (word.startswith("read_") and not isinstance(node, ast.Name)):
+                raise UserError(
+                    f"line {node.lineno} of {module.file}: what `{word}` brings cannot be followed into the identity "
+                    f"of trials; allowed in a network, loss or augmentation: what stands in Python code itself (files "
+                    f"are for the loader of a data set, whose pixels are followed)"
+                )
 
 
 def _plain(node: Any) -> Any:
     """A syntax tree as JSON, the same for every version of Python: without places, docstrings and empty fields."""
     if isinstance(node, list):
-        return [_plain(n) for n in node if not (len(node) > 1 and isinstance(n, ast.stmt) and _says_nothing(n))]
+        return [_plain(n) for n in node if not (isinstance(n, ast.stmt) and _says_nothing(n))]
     if isinstance(node, ast.AST):
         fields = {name: _plain(value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind")}
         return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
-    return node if isinstance(node, str | bool) or node is None else [type(node).__name__, repr(node)]
+    if isinstance(node, str | bool) or node is None:
+        return node
+    return [type(node).__name__, hex(node) if isinstance(node, int) else repr(node)]

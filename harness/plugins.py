@@ -12,6 +12,7 @@ import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import sysconfig
 import traceback
@@ -81,13 +82,6 @@ def read_user_code(path: Path) -> UserCode:
     return code
 
 
-def is_own(module_name: str) -> bool:
-    """Whether a module of that name is a user's own, loaded in this process."""
-    return module_name.startswith("user_") or any(
-        module_name in finder.modules for finder in sys.meta_path if isinstance(finder, _Finder)
-    )
-
-
 _loaded: dict[UserCode, ModuleType] = {}
 
 
@@ -114,14 +108,24 @@ class _Finder(importlib.abc.MetaPathFinder):
         waiting = [("", source), *((package_of(m), m.source) for m in self.modules.values())]
         while waiting:
             package, text = waiting.pop()
-            for name in imported_names(ast.parse(text), package):
+            try:
+                tree = ast.parse(text)
+            except SyntaxError:  # of a module that Python could not run either: an optional one, not for this Python
+                continue
+            for name in imported_names(tree, package):
                 if name not in self.modules and (module := self._read(name)) is not None:
                     waiting.append((package_of(module), module.source))
 
     def _read(self, name: str) -> OwnModule | None:
         """The user's module of that name, from its file; None where there is none, or it is somebody else's."""
         top, _, _ = name.partition(".")
-        if top in sys.stdlib_module_names or top in PROJECT:
+        if top in sys.stdlib_module_names:
+            found = importlib.machinery.PathFinder.find_spec(name, sys.path) if name == top else None
+            origin = found.origin if found is not None else None
+            if origin and os.path.isabs(origin) and not _is_installed(origin):  # which Python would run, unseen
+                raise UserError(f"{origin} hides Python's own module {name}; rename it")
+            return None
+        if top in PROJECT:
             return None
         parent, _, _ = name.rpartition(".")
         if parent:
@@ -213,7 +217,10 @@ def _execute(file: str, source: str) -> ModuleType:
     except UserError:
         del sys.modules[module.__name__]
         raise
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is theirs to know
+    except KeyboardInterrupt:
+        del sys.modules[module.__name__]
+        raise
+    except BaseException as error:  # whatever the user's file raises is theirs to know
         del sys.modules[module.__name__]
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" (line {at.lineno} of {at.filename})"

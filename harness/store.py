@@ -354,6 +354,9 @@ class Store:
             if content.get("trial_id", name) != name:
                 raise Damaged(path, f"it holds scores of trial {content['trial_id']}")
             found[path.stem] = (protocol, content["scores"])
+        for protocol, _ in list(found.values()):  # under both its names it is one protocol
+            if protocol.path_id != protocol.protocol_id and protocol.protocol_id in found:
+                found.pop(protocol.path_id, None)
         return found
 
     def read_curves(self, trial_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -308,8 +308,8 @@ class Study:
                             f"another is called so; give that baseline another name"
                         )
         for arm, values in arms.items():
-            if self.own_code and (names := own_names(values)):
-                values["code"] = identity(self.own_code, names)
+            if self.own_code:  # what its file does on the way may change networks that are shipped, too
+                values["code"] = identity(self.own_code, own_names(values))
             if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
                 path = str(values["dataset"]).removeprefix(FOLDER)
                 values["dataset"] = FOLDER + (os.path.abspath(os.path.expanduser(path)) if path else "")

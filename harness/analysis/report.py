@@ -526,10 +526,10 @@ def _export(path: Path, name: str, title: str) -> None:
 
 def _scope(profile: Profile, seeds: int) -> str:
     """What answers are about: data, budget, seeds. A baseline may have a budget of its own."""
-    data, kimg = profile.changes["dataset"], profile.changes.get("kimg")
-    seen = "images" if kimg is None else f"{kimg:g} thousand images"
+    data, kimg = profile.changes.get("dataset"), profile.changes.get("kimg")
+    seen = ("images" if kimg is None else f"{kimg:g} thousand images") + (f" of {data}" if data else "")
     return (
-        f"networks that see {seen} of {data}, {count(seeds, 'training seed')} an arm. What is refuted "
+        f"networks that see {seen}, {count(seeds, 'training seed')} an arm. What is refuted "
         "here is refuted for these, not for every GAN, and what takes longer training cannot show."
     )
 

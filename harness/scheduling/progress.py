@@ -115,7 +115,7 @@ class Progress:
         }
         told = "stopping" if self.stopping else ", ".join(f"{n} {what}" for what, n in counts.items() if n)
         now = time.monotonic()
-        running, best = _table(("", "", ""), width, heading=False), _table(("arm", "seeds", "lowest FID now"), width)
+        running, best = _table(("", "", ""), width, heading=False), _table(("arm", "seeds", "lowest FID"), width)
         arms = [arm for arm in dict.fromkeys(arm for arm, _ in self.arms.values()) if arm in self.best]
         room = height - 2
         shown = _fitting(list(self.running), room)

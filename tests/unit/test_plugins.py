@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.plugin_identity import identity
-from harness.plugins import UserCode, is_own, read_user_code
+from harness.plugins import UserCode, read_user_code
 from harness.scheduling.runner import make_plan
 from harness.store import Store, TrialResult
 from studies.catalog import find
@@ -88,7 +88,7 @@ def edit(path: Path, old: str, new: str) -> None:
 def test_a_network_beside_the_study_is_found_and_read(folder: Path) -> None:
     code = read_user_code(folder / "mystudy.py")
     assert [m.name for m in code.modules] == ["nets", "parts", "parts.layers"]
-    assert is_own("nets") and is_own(code.load().rated.__module__) and not is_own("torch")
+    assert code.load().build.__module__ == "nets"
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,80 @@ def test_identity_is_of_what_is_used(folder: Path, file: str, old: str, new: str
     assert {name for name in before if before[name] != after[name]} == changed
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [  # (each was once not seen)
+        ("nets.py", "return GanPair", "return BLOCKS['act']() and GanPair"),
+        ("nets.py", "UNUSED = 1", "import torch\n_old = torch.set_default_dtype(torch.float32)"),
+        ("nets.py", "UNUSED = 1", "class Quiet:\n    nn.SiLU.note = 1"),
+        ("nets.py", "UNUSED = 1", "from parts.patch import patch\nPATCHED = patch()"),
+        ("nets.py", "UNUSED = 1", "if TYPE_CHECKING:\n    pass\nelse:\n    UNUSED = 2"),
+        (
+            "mystudy.py",
+            "RATE = 0.2",
+            "RATE = 0.2\nLOSSES['a'] = LOSSES['hinge']\nLOSSES['fc-mine'] = LOSSES['a']",
+        ),
+    ],
+)
+def test_what_acts_from_afar_is_seen(folder: Path, file: str, old: str, new: str) -> None:
+    """A registry filled by decorators, patches, class bodies, entries made from entries: in the file, then edited."""
+    (folder / "parts/blocks.py").write_text(
+        "BLOCKS = {}\ndef register(name):\n    def put(f):\n        BLOCKS[name] = f\n        return f\n"
+        "    return put\n"
+    )
+    (folder / "parts/patch.py").write_text("from torch import nn\ndef patch():\n    nn.SiLU.note = 1\n")
+    blocks = "from typing import TYPE_CHECKING\nfrom parts.blocks import BLOCKS, register\n"
+    edit(folder / "nets.py", "UNUSED = 1", f"{blocks}@register('act')\ndef act():\n    return 1\n\nUNUSED = 1")
+    edit(folder / file, old, new)
+    field, name = ("loss", "fc-mine") if "LOSSES" in new else ("architecture", "fc-mine")
+
+    def hashed() -> str:
+        return identity(read_user_code(folder / "mystudy.py"), [(field, name)])
+
+    before = hashed()
+    for where, this, that in (
+        ("nets.py", "    return 1", "    return 3"),
+        ("nets.py", "float32", "float64"),
+        ("nets.py", "note = 1", "note = 2"),
+        ("parts/patch.py", "note = 1", "note = 2"),
+        ("nets.py", "UNUSED = 2", "UNUSED = 3"),
+        ("mystudy.py", "LOSSES['hinge']", "LOSSES['wasserstein']"),
+    ):
+        if this in new or ("BLOCKS" in new and "return 1" in this) or ("patch()" in new and "patch" in where):
+            edit(folder / where, this, that)
+    assert hashed() != before
+
+
+def test_what_a_file_does_on_the_way_names_every_trial(folder: Path) -> None:
+    """A patch of a shipped network would else be stored under the name of trials without it."""
+
+    def code() -> set[str]:
+        cells = make_plan(find(str(folder / "mystudy.py")), "smoke", None, None).cells
+        return {cell.spec.code for cell in cells if cell.arm == "fc"}
+
+    assert code() == {""}
+    edit(folder / "mystudy.py", "RATE = 0.2", "RATE = 0.2\ntorch.nn.Tanh.note = 1")
+    patched = code()
+    edit(folder / "mystudy.py", "note = 1", "note = 2")
+    assert {""} != patched != code() != {""}
+
+
+def test_a_module_that_hides_pythons_own_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    (folder / "this.py").write_text("RATE = 1")
+    edit(folder / "mystudy.py", "import torch", "import this")
+    with pytest.raises(UserError, match=r"this.py hides Python's own module this; rename it"):
+        read_user_code(folder / "mystudy.py")
+
+
 def test_identity_is_golden_and_knows_no_path(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same for every version of Python and wherever the files lie."""
-    assert hashes(folder) == {"fc-mine": "7b284cec2252914f", "fc-other": "2cefd1119a045a03"}
+    assert hashes(folder) == {"fc-mine": "298bd88156f94cd6", "fc-other": "31606f34b28b51c8"}
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "there"
     folder.rename(elsewhere)
-    assert hashes(elsewhere)["fc-mine"] == "7b284cec2252914f"
+    assert hashes(elsewhere)["fc-mine"] == "298bd88156f94cd6"
 
 
 def test_an_entry_made_in_a_loop_is_of_everything(folder: Path) -> None:

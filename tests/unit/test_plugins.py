@@ -122,7 +122,7 @@ def test_identity_is_of_what_is_used(folder: Path, file: str, old: str, new: str
     ("file", "old", "new"),
     [  # (each was once not seen)
         ("nets.py", "return GanPair", "return BLOCKS['act']() and GanPair"),
-        ("nets.py", "UNUSED = 1", "import torch\n_old = torch.set_default_dtype(torch.float32)"),
+        ("nets.py", "UNUSED = 1", "import torch\n_old = torch.set_printoptions(precision=4)"),
         ("nets.py", "UNUSED = 1", "class Quiet:\n    nn.SiLU.note = 1"),
         ("nets.py", "UNUSED = 1", "from parts.patch import patch\nPATCHED = patch()"),
         ("nets.py", "UNUSED = 1", "if TYPE_CHECKING:\n    pass\nelse:\n    UNUSED = 2"),
@@ -151,7 +151,7 @@ def test_what_acts_from_afar_is_seen(folder: Path, file: str, old: str, new: str
     before = hashed()
     for where, this, that in (
         ("nets.py", "    return 1", "    return 3"),
-        ("nets.py", "float32", "float64"),
+        ("nets.py", "precision=4", "precision=5"),
         ("nets.py", "note = 1", "note = 2"),
         ("parts/patch.py", "note = 1", "note = 2"),
         ("nets.py", "UNUSED = 2", "UNUSED = 3"),

@@ -74,7 +74,7 @@ def test_ray_starts_on_an_odd_machine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "2 done, 0 failed" in done.stderr
     assert len(whole_trials(Store(tmp_path / "store"))) == 2
-    assert not list(place.iterdir())
+    assert not [p for p in place.iterdir() if not p.name.startswith("torchinductor_")]  # torch's own cache stays
     left = set(Path("/tmp").glob("gan-????????")) - before
     others = " ".join(" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
     assert not [folder for folder in left if str(folder) not in others], "Ray's folder was left"

@@ -35,7 +35,7 @@ from torch.func import functional_call, stack_module_state
 from training import bare_loop, textbook_step  # the script beside this one
 
 from architectures import flops_per_image
-from harness.scheduling.provenance import cpu_name, provenance
+from harness.execution.provenance import cpu_name, provenance
 from harness.spec import TrialSpec
 from harness.study import Changes
 from harness.training.loop import build_networks, train

@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from architectures import count_parameters, flops_per_image
 from harness.errors import UserError
-from harness.scheduling.provenance import cpu_name, provenance
+from harness.execution.provenance import cpu_name, provenance
 from harness.spec import TrialSpec
 from harness.training.loop import REPORT_POINTS, build_networks, train
 from studies.noise import NOISE

@@ -19,13 +19,13 @@ import psutil
 
 from harness.analysis.results import SCORES, load
 from harness.data import prepare
-from harness.scheduling.progress import Progress
-from harness.scheduling.trial import TrialContext
-from harness.scheduling.tune import run_trials
+from harness.execution.progress import Progress
+from harness.execution.ray_backend import run_trials
+from harness.execution.trial import TrialContext
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import make_protocol
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.store import Store, TrialResult
+from harness.storage.store import Store, TrialResult
 from studies.noise import NOISE
 
 

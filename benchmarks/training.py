@@ -23,8 +23,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.optim import Optimizer
 
 from harness.data import prepare
-from harness.scheduling.provenance import cpu_name, provenance
-from harness.scheduling.trial import TrialContext, run_trial
+from harness.execution.provenance import cpu_name, provenance
+from harness.execution.trial import TrialContext, run_trial
 from harness.scoring.extractors import prepare_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec

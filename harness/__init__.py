@@ -1,1 +1,1 @@
-"""The laboratory: specs, data, training, scoring, scheduling and analysis of GAN trials."""
+"""The laboratory: specs, data, training, scoring, storage, execution, analysis and reporting of GAN trials."""

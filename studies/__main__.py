@@ -1,7 +1,7 @@
 """`python -m studies`."""
 
 from harness import interrupts
-from harness.scheduling.environment import seal
+from harness.execution.environment import seal
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 from harness import interrupts, terminal
 from harness.analysis.wording import count
 from harness.errors import UserError, require_utf8
-from harness.store import Store
+from harness.storage.store import Store
 from harness.study import Study
 from studies.catalog import STUDIES, find
 
@@ -119,8 +119,8 @@ def plan(
 ) -> None:
     """Say what `run` would do, and run nothing."""
     from harness.data import is_downloaded
-    from harness.scheduling.progress import duration
-    from harness.scheduling.runner import default_workers, left_behind_line, make_plan
+    from harness.execution.progress import duration
+    from harness.execution.run_study import default_workers, left_behind_line, make_plan
 
     study = find(name)
     profile = _profile(study, profile)
@@ -193,7 +193,7 @@ def run(
         _at_least_one("seeds", seeds)
         _at_least_one("workers", workers)
         budget_seconds = _seconds(budget or DEFAULT_BUDGET)
-        from harness.scheduling.cluster import Cluster, snapshot_folder
+        from harness.execution.cluster import Cluster, snapshot_folder
 
         cluster = Cluster(
             address=address,
@@ -203,9 +203,9 @@ def run(
         cluster.require_reachable()
         was_there = store.exists()
         opened = Store(store, create=True)
-        from harness.scheduling.machine import require_fit
-        from harness.scheduling.runner import default_workers, run_study
-        from harness.scheduling.until_answered import run_until_answered
+        from harness.execution.machine import require_fit
+        from harness.execution.run_study import default_workers, run_study
+        from harness.execution.sequential import run_until_answered
 
         try:
             require_fit(opened.root, terminal.say)
@@ -256,7 +256,7 @@ def report(
     study, opened = find(name), Store(store)
     profile = _profile(study, profile)
     if protocol is not None:
-        from harness.scheduling.rescoring import choose_protocol
+        from harness.execution.rescore import choose_protocol
 
         choose_protocol(study, profile, opened, protocol)
     _report(study, profile, opened, full=full)
@@ -284,9 +284,9 @@ def score(
     with _kept("scores so far", store):
         study, opened = find(name), Store(store)
         profile = _profile(study, profile)
-        from harness.scheduling.machine import require_fit
-        from harness.scheduling.rescoring import rescore
-        from harness.scheduling.runner import default_workers
+        from harness.execution.machine import require_fit
+        from harness.execution.rescore import rescore
+        from harness.execution.run_study import default_workers
 
         require_fit(opened.root, terminal.say)
         with opened.claims.at_work():
@@ -308,7 +308,7 @@ def score(
 @app.command()
 def doctor(store: StorePath = DEFAULT_STORE) -> None:
     """Look at what a run depends on here, and say it line by line; exit status 1 if something would stop a run."""
-    from harness.scheduling.machine import findings
+    from harness.execution.machine import findings
 
     stopped = False
     for finding in findings(store):
@@ -363,8 +363,8 @@ def summary(
     full: Full = False,
 ) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
-    from harness.analysis.report import render_summary
-    from harness.analysis.tables import claims_for_terminal
+    from harness.reporting.page import render_summary
+    from harness.reporting.tables import claims_for_terminal
     from studies.claims import CLAIMS
 
     opened = Store(store)
@@ -413,8 +413,8 @@ def export(
 
 
 def _report(study: Study, profile: str, store: Store, *, full: bool, unless_unchanged: bool = False) -> None:
-    from harness.analysis.report import Page, last_report, render
-    from harness.analysis.tables import study_for_terminal
+    from harness.reporting.page import Page, last_report, render
+    from harness.reporting.tables import study_for_terminal
 
     paths = last_report(study, profile, store) if unless_unchanged else []
     if not paths:

@@ -17,7 +17,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
-from harness.store import Store
+from harness.storage.store import Store
 
 COLUMNS = ("study", "profile", "arm", "outcome", "n", "ratio", "low", "high", "p", "p_holm", "sentence")
 

@@ -16,12 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness.store import Store
+from harness.storage.store import Store
 
 Record: TypeAlias = dict[str, Any]
 """Of one trial: plain JSON values, NaN and infinity among them."""
 
-SOURCES = ("analysis/index.py", "analysis/results.py", "metrics.py", "spec.py", "store.py")
+SOURCES = ("analysis/index.py", "analysis/results.py", "metrics.py", "spec.py", "storage/store.py")
 """What a record depends on beside the trial's files."""
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from harness.analysis import index
 from harness.errors import UserError, unknown_name
 from harness.metrics import SETTLED, THRESHOLDS
-from harness.store import Store
+from harness.storage.store import Store
 
 SCORES = ("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall")
 FROM_CURVES = (

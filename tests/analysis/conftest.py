@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.analysis.answers import Answer
 from harness.spec import ScoreProtocol
-from harness.store import Store, TrialResult
+from harness.storage.store import Store, TrialResult
 from harness.study import Study
 from studies import STUDIES
 

@@ -20,7 +20,7 @@ from harness.analysis import results
 from harness.analysis.answers import Answer, answer, answer_study, arms_open, judge
 from harness.errors import UserError
 from harness.metrics import METRICS
-from harness.store import Store
+from harness.storage.store import Store
 from harness.study import Expected, Factor, Kind, Profile, Question, Study
 from tests.analysis.conftest import EMPTY
 

@@ -11,7 +11,7 @@ import pytest
 from harness.analysis.compare import compare, whole_table
 from harness.analysis.results import load
 from harness.errors import UserError
-from harness.store import Store
+from harness.storage.store import Store
 from harness.study import Study
 from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_ceiling
 

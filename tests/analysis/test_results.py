@@ -12,7 +12,7 @@ from harness.analysis.results import FROM_CURVES, curve_metrics, load, load_curv
 from harness.errors import UserError
 from harness.metrics import METRICS
 from harness.spec import TrialSpec
-from harness.store import Store, TrialResult
+from harness.storage.store import Store, TrialResult
 from harness.study import Study
 from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_ceiling
 from tests.unit.test_spec import VALUES

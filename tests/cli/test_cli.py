@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from harness.analysis.results import load
 from harness.errors import UserError
-from harness.store import Store
+from harness.storage.store import Store
 from studies import STUDIES
 from studies.catalog import find
 from studies.cli import app
@@ -39,8 +39,8 @@ ELSEWHERE = {
     "run noise --seeds 8": "make study-noise PROFILE=smoke",  # in .ci/run, under a terminal
     "run ./mystudy.py": "",  # these two in the example's own test below
     "run NAME --until-answered --budget 2h": "",
-    "score noise --protocol inception-v3": "",  # wants weights that are downloaded: tests/scoring, tests/scheduling
-    "run reference --profile paper": "",  # wants a GPU and a download; its smoke profile is in tests/scheduling
+    "score noise --protocol inception-v3": "",  # wants weights that are downloaded: tests/scoring, tests/execution
+    "run reference --profile paper": "",  # wants a GPU and a download; its smoke profile is in tests/execution
 }
 """Commands of the README that are not run here -> what of .ci/run runs them."""
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from harness import interrupts
-from harness.store import Store
+from harness.storage.store import Store
 from tests.cli.emulator import COLOUR, ROOT, Emulator
 from tests.faults.conftest import whole_trials
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
+from harness.execution.run_study import make_plan
 from harness.inspection import contact_sheet, full_lines, short_lines
-from harness.scheduling.runner import make_plan
 from harness.scoring.extractors import prepare_extractor, prepare_online_extractor, train_extractor
 from studies import cli
 from studies.noise import NOISE

@@ -15,7 +15,7 @@ from harness import pictures
 from harness.data import PARTS, PreparedData, prepare, read_survey
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON, summary, walk
-from harness.store import Store
+from harness.storage.store import Store
 
 RNG = np.random.default_rng(0)
 

@@ -26,7 +26,7 @@ from typing import TypeAlias
 import psutil
 
 from harness.analysis.results import load
-from harness.store import Store
+from harness.storage.store import Store
 from tests.faults.conftest import TRAINERS, descendants, outcome
 
 FAULTS_A_RUN = 8

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import psutil
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 
 SLEEPERS = "tests.faults.sleepers"  # trials that only sleep: for faults that do not care what happens inside one
 TRAINERS = "tests.faults.trainers"  # short real trials

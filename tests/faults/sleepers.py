@@ -14,13 +14,13 @@ from pathlib import Path
 
 from harness.data import PreparedData
 from harness.errors import UserError
-from harness.scheduling.cluster import Cluster
-from harness.scheduling.progress import Progress
-from harness.scheduling.trial import TrialContext
-from harness.scheduling.tune import run_trials
+from harness.execution.cluster import Cluster
+from harness.execution.progress import Progress
+from harness.execution.ray_backend import run_trials
+from harness.execution.trial import TrialContext
 from harness.scoring.extractors import Extractor
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.store import Store, TrialResult
+from harness.storage.store import Store, TrialResult
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 PROTOCOL_ID = ScoreProtocol(**PROTOCOL).protocol_id

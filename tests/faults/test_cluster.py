@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 from tests.faults.conftest import (
     PATIENCE,
     SLEEPERS,

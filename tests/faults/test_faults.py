@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 from tests.faults.conftest import (
     PATIENCE,
     SLEEPERS,
@@ -24,7 +24,7 @@ from tests.faults.conftest import (
     whole_trials,
 )
 from tests.faults.sleepers import specs
-from tests.unit.test_store import everything
+from tests.storage.test_store import everything
 
 RUN = ["studies", "run", "noise", "--profile", "smoke", "--seeds", "1", "--workers"]
 

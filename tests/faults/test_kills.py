@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 from tests.faults.conftest import (
     PATIENCE,
     TRAINERS,

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 from tests.faults.conftest import PATIENCE, SLEEPERS, whole_trials
 
 HERE = Path(__file__).parent
@@ -135,7 +135,7 @@ def test_doctor_tells_what_was_found(nolock: str, tmp_path: Path) -> None:
 def test_trials_are_kept_without_folder_sync(nolock: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     code = (
-        "from harness.store import Store; from tests.unit.test_store import result; "
+        "from harness.storage.store import Store; from tests.storage.test_store import result; "
         f"store = Store({str(store)!r}, create=True); store.write(result()); print(*store.trial_ids())"
     )
     command = [sys.executable, "-c", code]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from harness.scheduling.runner import make_plan, scoring_contexts
-from harness.scheduling.trial import run_trial
-from harness.store import Store
+from harness.execution.run_study import make_plan, scoring_contexts
+from harness.execution.trial import run_trial
+from harness.storage.store import Store
 from studies.catalog import find
 from tests.faults.conftest import PATIENCE, TRAINERS, Launch, MakeStore, outcome, wait_for_trials, whole_trials
-from tests.unit.test_store import everything
+from tests.storage.test_store import everything
 
 TINY = Path(__file__).with_name("tiny.py")
 RUN = ["studies", "run", TINY, "--profile", "smoke", "--workers"]

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.scheduling.runner import run_study
-from harness.store import Store
+from harness.execution.run_study import run_study
+from harness.storage.store import Store
 from studies.catalog import find
 
 

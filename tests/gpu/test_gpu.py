@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.scheduling.trial import TrialContext, run_trial, score_weights
+from harness.execution.trial import TrialContext, run_trial, score_weights
 from harness.scoring.fidelity import make_protocol, score_generator
 from harness.spec import TrialSpec
-from harness.store import Store
+from harness.storage.store import Store
 from harness.training import loop
 from harness.training.distributed import join
 from harness.training.loop import build_networks, train
 from harness.training.snapshot import Snapshot
-from tests.scheduling.test_trial import spec as small_trial
+from tests.execution.test_trial import spec as small_trial
 from tests.training.test_resume import TRIALS, keep, kept, trial
 
 pytestmark = [

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.execution.run_study import make_plan
 from harness.plugin_identity import identity
 from harness.plugins import UserCode, read_user_code
-from harness.scheduling.runner import make_plan
-from harness.store import Store, TrialResult
+from harness.storage.store import Store, TrialResult
 from studies.catalog import find
 
 STUDY = '''

@@ -1,0 +1,116 @@
+"""Adding seeds until a study's questions are answered, or the time is spent."""
+
+import time
+from pathlib import Path
+
+from harness.analysis import results
+from harness.analysis.answers import answer_study, arms_open
+from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
+from harness.analysis.wording import count
+from harness.errors import UserError
+from harness.execution.cluster import HERE, Cluster
+from harness.execution.progress import duration
+from harness.execution.run_study import Say, make_plan, run_study
+from harness.storage.store import Store
+from harness.study import Study
+
+BATCH = 2
+"""Seeds that are added at a time to each arm that is still needed."""
+
+MOST = 50
+"""Seeds an arm after which a question counts as out of reach."""
+
+
+def run_until_answered(
+    study: Study,
+    profile_name: str,
+    store: Store,
+    workers: int | None,
+    say: Say,
+    cluster: Cluster = HERE,
+    *,
+    budget_seconds: float,
+    extractor_weights: Path | None = None,
+) -> bool:
+    """Add seeds to the arms of unresolved claims until all are settled, out of reach, or the budget is spent.
+
+    It starts from FEWEST_FOR_A_CLAIM seeds, or from what an earlier run has, and looks at the answers after each
+    batch. Verdicts are those that stay valid under such looks (harness/analysis/answers.py). A batch that would not
+    end in time is not started.
+
+    Args:
+        study: Which study.
+        profile_name: At which of its profiles.
+        store: Where results go.
+        workers: Trials at once.
+        say: Told what is settled and why it stops.
+        cluster: Where trials run.
+        budget_seconds: Wall-clock time to spend.
+        extractor_weights: As for `run_study`.
+
+    Returns:
+        Whether no trial failed.
+
+    Raises:
+        UserError: budget_seconds not above 0, or what `run_study` raises.
+    """
+    if budget_seconds <= 0:
+        raise UserError(f"budget={budget_seconds:g} s is out of range; allowed: above 0")
+    ends = time.monotonic() + budget_seconds
+    resolved = study.at(profile_name)
+    for name, damage in store.set_aside_damaged(()).items():  # a plan, that is: it is read before the first run
+        say(f"{name} was {damage}")
+    seeds = _seeds_so_far(resolved, profile_name, store)
+    while True:
+        plan = make_plan(study, profile_name, seeds, store)
+        takes = plan.seconds_left(workers)
+        if takes > ends - time.monotonic():
+            if len(plan.pending()) == len(plan.specs):
+                raise UserError(
+                    f"budget={budget_seconds:g} s is too short for the first {FEWEST_FOR_A_CLAIM} seeds, which take "
+                    f"about {duration(takes)}"
+                )
+            left = max(0.0, ends - time.monotonic())
+            say(f"stopped: the budget is spent ({duration(left)} left, the next seeds take {duration(takes)})")
+            return True
+        if not run_study(
+            study,
+            profile_name,
+            seeds,
+            store,
+            workers,
+            say,
+            cluster,
+            sequential=True,
+            extractor_weights=extractor_weights,
+        ):
+            say("stopped: trials failed")
+            return False
+        rows = results.load(store, study=study.name, profile=profile_name)
+        answers = answer_study(resolved, rows, sequential=True)
+        wanted = arms_open(resolved, rows)
+        say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {count(len(answers), 'claim')} settled")
+        if not wanted:
+            say("stopped: every claim is settled, or cannot be by more seeds")
+            return True
+        if all(seeds[arm] >= MOST for arm in wanted):
+            say(f"stopped: what is left is out of reach with {MOST} seeds an arm")
+            return True
+        for arm in wanted:
+            seeds[arm] = min(seeds[arm] + BATCH, MOST)
+        # Pairs need both arms at each seed: the longest of a claim's arms sets the number for the others.
+        most = max(seeds[arm] for arm in wanted)
+        seeds |= dict.fromkeys(wanted, most)
+
+
+def _seeds_so_far(study: Study, profile_name: str, store: Store) -> dict[str, int]:
+    """Seeds of each arm in the store's plan, and at least as many as a claim needs."""
+    planned = results.planned(store, study.name, profile_name)
+    found = planned.groupby("arm").seed.max().add(1).to_dict() if len(planned) else {}
+    arms = dict.fromkeys(study.baselines) | {
+        arm: None
+        for question in study.questions
+        for sweep in (study.arms(question), study.arms_versus(question))
+        for arm in sweep.values()
+    }
+    return {arm: max(int(found.get(arm, 0)), FEWEST_FOR_A_CLAIM) for arm in arms}

@@ -1,0 +1,356 @@
+"""One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
+
+import contextlib
+import io
+import itertools
+import resource
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import architectures
+from harness.data import PreparedData
+from harness.execution.provenance import cpu_name
+from harness.plugins import UserCode
+from harness.scoring.extractors import Extractor
+from harness.scoring.fidelity import NonFiniteSamples, score_generator
+from harness.scoring.online import OnlineFid
+from harness.spec import ScoreProtocol, TrialSpec
+from harness.storage.store import TrialResult
+from harness.training.distributed import ALONE, Ranks
+from harness.training.loop import (
+    REPORT_POINTS,
+    Diverged,
+    Observe,
+    build_networks,
+    recalibrate_batch_norm,
+    report_points,
+    train,
+)
+from harness.training.snapshot import Snapshot, stream
+from harness.training.snapshot_file import (
+    UnusableSnapshot,
+    decode_snapshot,
+    encode_snapshot,
+    read_snapshot,
+    remove_snapshot,
+    set_aside,
+    write_snapshot,
+)
+
+ONLINE_FID_EVERY = REPORT_POINTS // 16
+"""Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
+
+GRID = 8
+"""Samples along each side of the stored picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What all trials of a study share: prepared once, before the first one starts. Small and picklable."""
+
+    data: PreparedData
+    extractor: Extractor
+    protocol: ScoreProtocol
+    cache: Path
+    online: Extractor | None = (
+        None  # for the FID in the curves where `extractor` is a slow one; None: no such FID there
+    )
+    user_code: UserCode | None = None  # what a user's own file adds to the registries
+    provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
+
+
+def run_trial(
+    spec: TrialSpec, context: TrialContext, snapshots: Path | None = None, ranks: Ranks = ALONE
+) -> TrialResult:
+    """Train and score one GAN.
+
+    A loss, a weight or a sample that is not finite ends the trial with status `diverged`: an outcome.
+    Anything else that goes wrong is raised.
+
+    Args:
+        spec: What to train.
+        context: What all trials of the study share.
+        snapshots: A folder for the snapshots of unfinished trials, one file a trial, made where it is missing; a
+            `UPath` reaches one elsewhere. A trial that was killed goes on from there: called again with the same
+            folder, on this node or on another that sees it, it gives the result of an undisturbed run. Its cost
+            counts what led to the result, not what the kill lost. The file is removed when the trial is done, and
+            stays when an exception is raised. A snapshot that cannot be used is set aside, one that cannot be read or
+            written is done without, and the provenance says so. None keeps no snapshots.
+        ranks: Who train it together, in a trial of several ranks; this is rank 0, and the others call `help_trial`.
+            harness/training/distributed.py says how to start them.
+    """
+    attempt = _Attempt()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _same_everywhere(device)
+    if context.user_code is not None:
+        context.user_code.load()
+    cost: dict[str, float] = {
+        "kimg": spec.kimg,
+        "d_steps": spec.num_steps * spec.discriminator_steps,
+        "g_steps": spec.num_steps * spec.generator_steps,
+        **_sizes(spec),
+    }
+    provenance = {
+        **context.provenance,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **_hardware(device),
+    }
+    if snapshots is not None:
+        attempt.go_on_from(snapshots / f"{spec.trial_id}.snapshot", _made_for(spec, context, device))
+    ranks.share(attempt.found)
+    outcome: dict[str, Any] = {"status": "ok"}
+    try:
+        images = _shared_images(context.data, "train")
+        snapshot = train(
+            spec,
+            images,
+            _online_fid(spec, context),
+            device=device,
+            ranks=ranks,
+            resume=attempt.resume,
+            keep=attempt.keep if snapshots is not None else None,
+        )
+        outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
+        cost["train_seconds"] = snapshot.train_seconds
+        generator = build_networks(spec).generator.to(device)
+        generator.load_state_dict(snapshot.generator_ema if context.protocol.weights == "ema" else snapshot.generator)
+        outcome["samples_png"] = _sample_grid(generator, spec, device)
+        scoring_started = time.perf_counter()
+        outcome["scores"] = _scores(generator, spec, context, device)
+        cost["score_seconds"] = time.perf_counter() - scoring_started
+    except (Diverged, NonFiniteSamples) as error:
+        outcome |= {"status": "diverged", "error": str(error)}
+    cost |= attempt.spent()
+    cost["peak_memory_bytes"] = _peak_memory(device)
+    provenance |= attempt.notes
+    attempt.remove_snapshot()
+    return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
+
+
+def help_trial(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
+    """The part of all ranks but the first in `run_trial`: train with it, from the snapshot that it found."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _same_everywhere(device)
+    if context.user_code is not None:
+        context.user_code.load()
+    found = ranks.share(b"")
+    resume = decode_snapshot(found, _made_for(spec, context, device))[0] if found else None
+    with contextlib.suppress(Diverged):  # rank 0's to tell
+        train(spec, _shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
+
+
+class _Attempt:
+    """One go at a trial: what it goes on from, what it keeps for the next, and what they have cost together."""
+
+    def __init__(self) -> None:
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
+        self.before = {"seconds": 0.0, "cpu_seconds": 0.0}  # the cost of what is gone on from
+        self.resume: Snapshot | None = None
+        self.found = b""  # the file that this is in
+        self.path: Path | None = None
+        self.made_for: dict[str, str] = {}
+        self.notes: dict[str, Any] = {}  # for the provenance
+
+    def go_on_from(self, path: Path, made_for: dict[str, str]) -> None:
+        """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
+        self.path, self.made_for = path, made_for
+        try:
+            found = read_snapshot(path)
+            self.resume, self.before = decode_snapshot(found, made_for)
+            self.found = found
+            self.notes["resumed_at_step"] = self.resume.step
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.notes["snapshot_not_read"] = str(error)
+        except UnusableSnapshot as error:
+            self.notes["snapshot_set_aside"] = f"{error}; it is now {set_aside(path).name}"  # a URL may hold a password
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""
+        assert self.path is not None
+        try:
+            write_snapshot(self.path, encode_snapshot(snapshot, self.made_for, self.spent()))
+        except OSError as error:
+            self.notes["snapshot_not_written"] = str(error)
+
+    def spent(self) -> dict[str, float]:
+        """Seconds, and CPU seconds, which busy neighbours do not lengthen."""
+        return {
+            "seconds": self.before["seconds"] + time.perf_counter() - self.started,
+            "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu_started,
+        }
+
+    def remove_snapshot(self) -> None:
+        """Nothing is left to go on with."""
+        if self.path is not None:
+            remove_snapshot(self.path)
+
+
+def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, str]:
+    """What an attempt must share with a snapshot to go on from it; the extractor made its column of the curves."""
+    return {
+        "trial_id": spec.trial_id,
+        "torch": torch.__version__,
+        "device": device,
+        "extractor": context.protocol.extractor_hash,
+        "online": context.online.weights_hash if context.online else "",
+    }
+
+
+def score_weights(spec: TrialSpec, weights: bytes, context: TrialContext) -> dict[str, float]:
+    """Score a trial from what it stored; under the protocol of its training these are exactly its own scores.
+
+    Args:
+        spec: The trial's.
+        weights: Its safetensors file.
+        context: The protocol and what belongs to it.
+
+    Raises:
+        NonFiniteSamples: some sample is not finite.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _same_everywhere(device)
+    if context.user_code is not None:
+        context.user_code.load()
+    prefix = "ema." if context.protocol.weights == "ema" else "generator."
+    stored = safetensors.torch.load(weights)
+    generator = build_networks(spec).generator.to(device)
+    generator.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+    return _scores(generator, spec, context, device)
+
+
+def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
+    return score_generator(
+        generator,
+        latent_dim=spec.latent_dim,
+        latent_std=spec.latent_std,
+        protocol=context.protocol,
+        extractor=context.extractor,
+        data=context.data,
+        cache=context.cache,
+        device=device,
+        batch_size=250 if context.extractor.pretrained is None else 50,  # what fits beside the larger networks
+    )
+
+
+def _same_everywhere(device: str) -> None:
+    """Put what a process carries from one trial to the next into a known state, so that reuse changes nothing."""
+    if device == "cpu":
+        torch.set_num_threads(1)  # trials are parallel, not their operators
+    else:
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.cuda.reset_peak_memory_stats()
+    torch.manual_seed(0)  # nothing may draw from it unforked; if something does, it at least repeats
+
+
+@lru_cache(maxsize=4)
+def _shared_images(data: PreparedData, part: str) -> Tensor:
+    """(N, C, H, W) uint8, backed by the file itself: all trials on a machine share the same pages."""
+    # Opened copy-on-write, because torch wants a writable array; nothing ever writes, so no page is copied.
+    return torch.from_numpy(np.load(data.path(part), mmap_mode="c"))
+
+
+def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
+    cheap = context.extractor if context.extractor.pretrained is None else context.online
+    if cheap is None:
+        return lambda point, generator: {}
+    online = OnlineFid(
+        cheap,
+        _shared_images(context.data, "reference"),
+        latent_dim=spec.latent_dim,
+        latent_std=spec.latent_std,
+    )
+    points = report_points(spec).values()  # a trial of few steps skips some
+    taken = {
+        now for last, now in itertools.pairwise((0, *points)) if now // ONLINE_FID_EVERY > last // ONLINE_FID_EVERY
+    }
+
+    def observe(point: int, generator: nn.Module) -> dict[str, float]:
+        if point not in taken:
+            return {}
+        recalibrate_batch_norm(generator, spec)
+        return {"fid_online": online(generator)}
+
+    return observe
+
+
+def _curves(snapshot: Snapshot) -> pd.DataFrame:
+    columns = ["step", "kimg", "seconds", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy", "fid_online"]
+    return pd.DataFrame(snapshot.curves, columns=columns).astype({"step": "int64"})
+
+
+def _weights(snapshot: Snapshot) -> bytes:
+    networks = {
+        "generator": snapshot.generator,
+        "ema": snapshot.generator_ema,
+        "discriminator": snapshot.discriminator,
+    }
+    return safetensors.torch.save(
+        {f"{net}.{name}": value for net, state in networks.items() for name, value in state.items()}
+    )
+
+
+def sample_latents(latent_dim: int, num: int = GRID * GRID) -> Tensor:
+    """The latents of every stored picture: (num, latent_dim), N(0, 1), the same for all arms and seeds."""
+    return torch.randn(num, latent_dim, generator=stream(0, "samples"))
+
+
+def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:
+    generator.eval()
+    with torch.no_grad():
+        images = generator(sample_latents(spec.latent_dim).to(device) * spec.latent_std)
+    if not torch.isfinite(images).all():
+        raise NonFiniteSamples("the generator's samples are not finite")
+    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
+    size, gap = spec.resolution, 2
+    sheet = np.zeros((GRID * (size + gap) - gap, GRID * (size + gap) - gap, spec.channels), dtype=np.uint8)
+    for i, pixel in enumerate(pixels):
+        top, left = i // GRID * (size + gap), i % GRID * (size + gap)
+        sheet[top : top + size, left : left + size] = pixel.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.squeeze(-1) if spec.channels == 1 else sheet).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=256)
+def _sizes_of(key: TrialSpec) -> dict[str, float]:
+    gan = build_networks(key)
+    shape = (key.channels, key.resolution, key.resolution)
+    return {
+        "generator_parameters": architectures.count_parameters(gan.generator),
+        "discriminator_parameters": architectures.count_parameters(gan.discriminator),
+        "generator_flops_per_image": architectures.flops_per_image(gan.generator, (key.latent_dim,)),
+        "discriminator_flops_per_image": architectures.flops_per_image(gan.discriminator, shape),
+    }
+
+
+def _sizes(spec: TrialSpec) -> dict[str, float]:
+    """Parameters and FLOPs per image: the same for every seed of an arm."""
+    return _sizes_of(TrialSpec.from_dict({**spec.to_dict(), "seed": 0}))
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    return {
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _peak_memory(device: str) -> float:
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024  # of the process, over all its trials

@@ -1,0 +1,1 @@
+"""What a store is on disk, and the only paths into it."""

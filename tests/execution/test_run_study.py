@@ -1,0 +1,157 @@
+"""What a plan promises: disk and workers; and what it refuses."""
+
+import socket
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+import architectures
+from architectures import fc
+from architectures.contract import require
+from harness.errors import UserError
+from harness.execution import run_study as runner
+from harness.execution.cluster import Cluster
+from harness.execution.run_study import SMALL_FILES, default_workers, is_sequential, make_plan, run_study
+from harness.execution.sequential import run_until_answered
+from harness.plugins import UserCode
+from harness.spec import TrialSpec
+from harness.storage.store import Store
+from harness.training.loop import build_networks
+from studies.baselines import FC
+from studies.noise import NOISE
+
+
+def weights_of(spec: TrialSpec) -> int:
+    gan = build_networks(spec)
+    state = {f"g.{k}": v for k, v in gan.generator.state_dict().items()}
+    state |= {f"e.{k}": v.clone() for k, v in gan.generator.state_dict().items()}
+    state |= {f"d.{k}": v for k, v in gan.discriminator.state_dict().items()}
+    return len(safetensors.torch.save(state))
+
+
+def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
+    plan = make_plan(NOISE, "smoke", 2, None)
+    for arm in ("dc", "fc"):
+        spec = next(cell.spec for cell in plan.cells if cell.arm == arm)
+        rest = plan.bytes_of[arm] - weights_of(spec)
+        assert 0 < rest < 4 * SMALL_FILES, "beside the weights: a picture and small files"
+    untrained = sum(plan.bytes_of[arm] for arm in plan.ceilings)
+    assert plan.ceilings.keys() == {"dc", "fc", "fc-bn"}
+    trials = 2 * sum(plan.bytes_of.values()) + untrained
+    assert plan.bytes_left() > trials + 5000 * 28 * 28, "the data, too, where there is no store that has them"
+    assert replace(plan, bytes_of_data=0).bytes_left() == trials
+
+
+def test_workers_by_default(monkeypatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(runner, "trials_in_memory", lambda: 100)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert default_workers() == 8
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "trials_in_memory", lambda: 3)
+        assert default_workers() == 3
+    assert default_workers(Cluster(address="host:1")) is None
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert default_workers() == 2
+    assert default_workers(Cluster(gpus_per_trial=0.25)) == 8
+    assert default_workers(Cluster(gpus_per_trial=2)) == 1
+    assert default_workers(Cluster(gpus_per_trial=0)) == 8
+
+
+def test_a_plan_without_a_store_downloads_nothing(tmp_path, monkeypatch) -> None:
+    asked = []
+    for name in ("STL10", "CIFAR10"):
+        monkeypatch.setattr(torchvision.datasets, name, lambda *_, root, **__: asked.append(root))
+    assert len(make_plan(NOISE, "paper", 1, None).pending()) == 18
+    assert len(make_plan(NOISE, "smoke@cifar10@40", 1, None).pending()) == 18
+    assert not asked
+    store = Store(tmp_path / "store", create=True)
+    with pytest.raises(TypeError, match="NoneType"):
+        make_plan(NOISE, "smoke@cifar10", 1, store)
+    assert asked == [store.cache / "downloads"]
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ({"changes": {"resolution": 2000}}, "arm 'dc': resolution=2000 is out of range; allowed: from 4 to 1024"),
+        ({"changes": {"resolution": "abc"}}, "arm 'dc': resolution='abc' must be of type int"),
+        ({"changes": {"dataset": "folder:"}}, "'folder:' names no folder"),
+        ({"num_generated": 1}, "num_generated=1 is out of range; allowed: at least 20"),
+        ({"seeds": "2"}, "seeds='2' is out of range"),
+    ],
+)
+def test_a_profile_is_refused_before_any_data_are_prepared(tmp_path, of: dict, message: str) -> None:
+    smoke = NOISE.profile("smoke")
+    changed = replace(smoke, **{**of, "changes": {**smoke.changes, **of.get("changes", {})}})
+    store = Store(tmp_path / "store", create=True)
+    with pytest.raises(UserError) as caught:
+        make_plan(replace(NOISE, profiles=(changed,)), "smoke", None, store)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (store.cache / "data").exists()
+
+
+def test_a_budget_too_short_for_the_first_seeds_is_refused(tmp_path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    with pytest.raises(UserError, match="budget=1 s is too short for the first 6 seeds, which take about"):
+        run_until_answered(NOISE, "smoke", store, 2, print, budget_seconds=1)
+
+
+def test_a_lost_plan_may_have_been_that_of_a_run_until_answered(tmp_path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    for name in ("noise", "noise-2"):
+        for sequential in (True, False):
+            store.write_plan(name, "smoke", {"sequential": sequential, "cells": []})
+            assert is_sequential(store, name, "smoke") is sequential
+    assert not is_sequential(store, "depth", "smoke")
+    plan = store.root / "plans" / "noise-smoke.json"
+    plan.write_bytes(plan.read_bytes()[:-9])
+    assert len(store.set_aside_damaged(())) == 1
+    assert is_sequential(store, "noise", "smoke") and not is_sequential(store, "noise-2", "smoke")
+    store.write_plan("noise", "smoke", {"sequential": False, "cells": []})
+    assert not is_sequential(store, "noise", "smoke")
+
+
+def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) -> None:
+    with pytest.raises(UserError) as caught:
+        make_plan(NOISE, "smoke@mnist-5k@20", 1, None)
+    allowed = "batch_size=32 is out of range; allowed: at most 20, the training images of mnist-5k@20"
+    assert allowed in str(caught.value) and "\n" not in str(caught.value)
+
+    def shallow(**choices) -> architectures.GanPair:
+        require(choices["generator_depth"] < 2, "generator_depth", choices["generator_depth"], "at most 1")
+        return fc.build(**choices)
+
+    monkeypatch.setitem(architectures.ARCHITECTURES, "shallow", architectures.Architecture(shallow, fc.defaults))
+    own = replace(
+        NOISE,
+        baselines={**NOISE.baselines, "shallow": {**FC, "architecture": "shallow"}},
+        own_code=UserCode("mine.py", 'ARCHITECTURES["shallow"] = None'),
+    )
+    with pytest.raises(
+        UserError, match="arm 'shallow' cannot be built: generator_depth=3 is not possible; allowed: at most 1"
+    ):
+        make_plan(own, "smoke", 1, None)
+
+
+def test_fewer_workers_than_a_trial_has_ranks_are_refused(tmp_path) -> None:
+    two = replace(NOISE, baselines={name: {**base, "world_size": 2} for name, base in NOISE.baselines.items()})
+    with pytest.raises(UserError, match="workers=1 is out of range; allowed: at least 2, the ranks of one trial"):
+        run_study(two, "smoke", 1, Store(tmp_path / "s", create=True), 1, print)
+
+
+def test_an_address_at_which_nothing_listens_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"nothing answers at 127.0.0.1:{port}: Connection refused"):
+            Cluster(address=f"127.0.0.1:{port}").require_reachable()
+        taken.listen()
+        Cluster(address=f"127.0.0.1:{port}").require_reachable()
+    for wrong in ("auto", "head", ":6379", "head:", "head:x", "ray://", "head:99999"):
+        with pytest.raises(UserError, match="allowed: host:port"):
+            Cluster(address=wrong).require_reachable()
+    Cluster().require_reachable()

@@ -1,0 +1,260 @@
+"""Figures draw what the rows say, whatever is missing, and leave nothing behind."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.analysis.memorization import of_trial
+from harness.analysis.results import load
+from harness.reporting import figures
+from harness.storage.store import Store
+from harness.study import Question, Study
+from tests.analysis.conftest import PROFILE, make_answer
+
+
+@pytest.fixture(scope="module")
+def rows(store: Store, study: Study) -> pd.DataFrame:
+    return load(store, study=study.name, profile=PROFILE)
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(t.get_text() for t in figure.findobj(mpl.text.Text))
+
+
+def drawn(axes: Axes, axis: str) -> np.ndarray:
+    return np.concatenate([np.asarray(getattr(line, f"get_{axis}data")(), float) for line in axes.lines])
+
+
+class ShrunkCurves(Store):
+    """The same store, its trials with another budget."""
+
+    def __init__(self, store: Store, factor: float) -> None:
+        super().__init__(store.root)
+        self.factor = factor
+
+    def read_curves(self, trial_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        curves = super().read_curves(trial_id, columns)
+        return curves.assign(kimg=curves.kimg * self.factor, seconds=curves.seconds * self.factor)
+
+
+def by_kimg(study: Study, key: str) -> Question:
+    """The question as it would be, were it decided by how soon a level of FID is reached."""
+    return dataclasses.replace(study.question(key), metric="kimg_to_fid_300")
+
+
+def test_every_seed_is_shown(study: Study, rows: pd.DataFrame) -> None:
+    figure = figures.levels(study, study.question("latent-std-fc"), rows, {"fid": 1.25})
+    assert figure is not None
+    expected = rows[rows.arm.str.match("fc$|fc latent_std") & (rows.status == "ok")].fid
+    assert np.isin(expected.to_numpy(), drawn(figure.axes[0], "y")).all() and len(expected) == 29
+    words = texts(figure)
+    assert "1 diverged" in words and "real images 1.25" in words and "(baseline)" in words
+
+
+@given(st.floats(1e-6, 1e4), st.floats(1.01, 1e8))
+def test_a_logarithmic_axis_has_round_numbers_apart(low: float, span: float) -> None:
+    ticks = figures.log_ticks(low, low * span)
+    assert 2 <= len(ticks) <= 8 and all(low <= tick <= low * span for tick in ticks)
+    assert 1 in ticks or not low <= 1 <= low * span
+    assert (np.diff(np.log(ticks)) > 0.09 * np.log(span)).all()
+
+
+def test_a_ratio_axis_has_its_1(study: Study, rows: pd.DataFrame) -> None:
+    for question in study.questions:
+        figure = figures.effects(study, question, rows)
+        assert figure is not None
+        (axes,) = figure.axes
+        if axes.get_xscale() == "log":
+            assert 1 in axes.get_xticks() and np.isin(1.0, drawn(axes, "x"))
+
+
+def test_numbers_of_panels_do_not_touch(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    for budget in (0.16, 25.0, 2000.0):
+        question = study.question("latent-std-dc")
+        shrunk = ShrunkCurves(store, budget / 25)
+        for figure in (
+            figures.fid_over_training(study, question, rows, shrunk),
+            figures.balance(study, question, rows, shrunk),
+        ):
+            assert figure is not None
+            figure.canvas.draw()
+            for axes in figure.axes:
+                boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+                inside = [box for box in boxes if axes.bbox.x0 - 20 < box.x0 < axes.bbox.x1]
+                assert all(a.x1 + 4 < b.x0 for a, b in itertools.pairwise(sorted(inside, key=lambda box: box.x0)))
+
+
+def test_no_axis_is_drawn_of_what_was_never_reached(study: Study, rows: pd.DataFrame) -> None:
+    never = rows.assign(kimg_to_fid_300=math.inf)
+    assert figures.levels(study, by_kimg(study, "latent-std-dc"), never, {}) is None
+
+
+def test_effects_are_each_seed_over_its_own_baseline(study: Study, rows: pd.DataFrame) -> None:
+    figure = figures.effects(study, study.question("latent-std-dc"), rows)
+    assert figure is not None
+    fid = rows[rows.status == "ok"].pivot(index="seed", columns="arm", values="fid")
+    shown = drawn(figure.axes[0], "x")
+    for arm in ("dc latent_std=0.1", "dc latent_std=10"):
+        ratios = (fid[arm] / fid["dc"]).to_numpy()
+        assert np.isclose(ratios[:, None], shown, rtol=1e-12).any(1).all()
+        assert np.isclose(shown, np.exp(np.log(ratios).mean()), rtol=1e-9).any()
+    words = texts(figure)
+    assert "ratio to the baseline (1)" in words and "← better" in words and "too small to matter" in words
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_the_shade_is_the_smallest_effect_of_interest(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), metric="recall", smallest_effect=0.07)
+    figure = figures.effects(study, question, rows)
+    assert figure is not None
+    shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
+    assert shade.get_x() == pytest.approx(-0.07)
+    assert "recall, difference from the baseline (1)  (better →)" in texts(figure)
+
+
+def test_a_level_of_fid_never_reached_stands_at_the_edge(study: Study, rows: pd.DataFrame) -> None:
+    never = rows.assign(kimg_to_fid_300=np.where(rows.arm == "dc latent_std=3", math.inf, 10.0 + rows.seed))
+    question = by_kimg(study, "latent-std-dc")
+    effects, levels = figures.effects(study, question, never), figures.levels(study, question, never, {})
+    assert effects is not None and levels is not None
+    assert any(line.get_marker() == ">" for line in effects.axes[0].lines)
+    assert "▲ 6 never" in texts(levels) and "kimg until online FID ≤ 300\n(lower is better ↓)" in texts(levels)
+    assert "6 beyond the axis" in texts(effects)
+    assert len(figures.as_png(effects)) > 5000 and len(figures.as_png(levels)) > 5000
+
+
+def test_an_interaction_shows_both_networks(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-dc"), versus="fc")
+    effects, levels = figures.effects(study, question, rows), figures.levels(study, question, rows, {})
+    assert effects is not None and levels is not None
+    assert "in dc, over the same in fc" in texts(effects)
+    legend = " ".join(text.get_text() for text in levels.legends[0].get_texts())
+    assert "mean of dc" in legend and "mean of fc" in legend
+
+
+def test_an_empty_level_is_said(study: Study, rows: pd.DataFrame) -> None:
+    question = study.question("latent-dim-dc")
+    figure = figures.levels(study, question, rows, {})
+    assert figure is not None and "no finished trial" in texts(figure)
+    effects = figures.effects(study, question, rows)
+    assert effects is not None and "no pair of seeds" in texts(effects)
+
+
+@pytest.mark.parametrize("floor", [{}, {"fid": 1.25}, {"fid": -0.001}])
+def test_a_wide_range_is_logarithmic_and_holds_every_seed(
+    study: Study, rows: pd.DataFrame, floor: dict[str, float]
+) -> None:
+    wide = rows.copy()
+    wide.loc[wide.arm == "fc latent_std=3", "fid"] *= 100
+    figure = figures.levels(study, study.question("latent-std-fc"), wide, floor)
+    assert figure is not None and figure.axes[0].get_yscale() == "log"
+    low, high = figure.axes[0].get_ylim()
+    shown = wide[wide.arm.str.match("fc$|fc latent_std")].fid.dropna()
+    assert 0 < low < shown.min() and shown.max() < high and math.isfinite(high)
+    assert len(figures.as_png(figure)) > 10_000
+
+
+def test_real_images_far_above_all_arms_are_told_and_do_not_flatten_them(study: Study, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(study.question("latent-std-fc"), metric="recall")
+    poor = rows.assign(recall=rows.recall / 100)
+    for recall, far in ((0.9, True), (0.9 * poor.recall.max(), False)):
+        figure = figures.levels(study, question, poor, {"recall": recall})
+        assert figure is not None and ("far above" in texts(figure)) is far
+        assert figure.axes[0].get_ylim()[1] < 3 * poor.recall.max()
+
+
+def test_nothing_finished_gives_no_figure(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    question = study.question("latent-std-dc")
+    unfinished = rows.assign(status="failed", fid=np.nan)
+    assert figures.effects(study, question, unfinished) is None
+    assert figures.levels(study, question, unfinished, {}) is None
+    assert figures.samples(study, question, unfinished, store) is None
+    assert figures.neighbours(study, question, {}) is None
+    assert figures.balance(study, question, rows.iloc[:0], store) is None
+    assert figures.fid_over_training(study, question, rows.iloc[:0], store) is None
+    assert figures.claims([], []) is None
+
+
+def test_samples_name_level_fid_and_seed(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    figure = figures.samples(study, study.question("latent-dim-dc"), rows, store)
+    assert figure is not None
+    words = texts(figure)
+    fid = rows[(rows.arm == "dc") & (rows.seed == 0)].fid.item()
+    assert f"FID {fid:.1f}" in words and "seed 0" in words and "no samples" in words
+    assert sum(bool(axes.images) for axes in figure.axes) == 3
+
+
+def test_a_lost_picture_is_said(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    lost = rows.copy()
+    lost.loc[lost.arm == "dc", "trial_id"] = "0" * 16
+    figure = figures.samples(study, study.question("latent-std-dc"), lost, store)
+    assert figure is not None and "no samples" in texts(figure)
+
+
+def test_training_has_a_line_a_level_against_images_and_against_seconds(
+    store: Store, study: Study, rows: pd.DataFrame
+) -> None:
+    question = study.question("latent-std-dc")
+    balance = figures.balance(study, question, rows, store)
+    fid = figures.fid_over_training(study, question, rows, store)
+    assert balance is not None and fid is not None
+    for axes in (*balance.axes[:5], *fid.axes):
+        assert len([line for line in axes.lines if len(line.get_xdata())]) == 5
+    assert "D's accuracy" in texts(balance)
+    assert [axes.get_xlabel() for axes in fid.axes] == ["kimg (1,000 real images)", "training seconds by the clock"]
+    curves = store.read_curves(rows[rows.arm == "dc"].trial_id.iloc[0]).dropna()
+    line = next(line for line in fid.axes[0].lines if line.get_label() == "1")
+    assert line.get_xdata().tolist() == curves.kimg.tolist()
+
+
+def test_the_line_is_the_median_and_the_band_all_seeds(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    figure = figures.balance(study, study.question("latent-std-dc"), rows, store)
+    assert figure is not None
+    curves = np.stack([store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "1")
+    assert np.allclose(line.get_ydata(), np.median(curves, 0))
+    band = figure.axes[0].collections[2].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(curves.min()) and band.max() == pytest.approx(curves.max())
+
+
+def test_neighbours_are_shown_with_their_distance(store: Store, study: Study, rows: pd.DataFrame) -> None:
+    found = {"dc": of_trial(store, rows[rows.arm == "dc"].trial_id.iloc[0])}
+    figure = figures.neighbours(study, study.question("latent-std-dc"), {k: v for k, v in found.items() if v})
+    assert figure is not None
+    assert "1 (baseline): distance" in texts(figure) and "× that of held-out real images" in texts(figure)
+
+
+def test_claims_are_in_units_of_their_smallest_effect() -> None:
+    answers = [
+        make_answer("supported", 1.25**2, 1.25, 1.25**3),
+        make_answer("refuted", 0.01, -0.02, 0.04, "difference"),
+        make_answer("unresolved", math.nan, math.nan, math.nan),
+        make_answer("unresolved", math.inf, 1.25, math.inf),
+    ]
+    figure = figures.claims(answers, [1.25, 0.02, 1.25, 1.25])
+    assert figure is not None
+    shown = [np.asarray(line.get_xdata(), float) for line in figure.axes[0].lines]
+    assert any(np.allclose(x, [1, 3]) for x in shown if len(x) == 2)
+    assert any(np.allclose(x, [-1, 2]) for x in shown if len(x) == 2)
+    assert {2.0, 0.5, 6.0} <= {round(float(x[0]), 9) for x in shown if len(x) == 1}  # infinite: at the edge
+    words = texts(figure)
+    assert "no effect known" in words and all(v in words for v in ("supported", "refuted", "unresolved"))
+
+
+def test_drawing_changes_nothing_global(study: Study, rows: pd.DataFrame) -> None:
+    before = dict(mpl.rcParams)
+    figures.levels(study, study.question("latent-std-dc"), rows, {})
+    figures.effects(study, study.question("latent-std-dc"), rows)
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []

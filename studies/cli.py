@@ -119,8 +119,8 @@ def plan(
 ) -> None:
     """Say what `run` would do, and run nothing."""
     from harness.data import is_downloaded
+    from harness.execution.plan import default_workers, left_behind_line, make_plan
     from harness.execution.progress import duration
-    from harness.execution.run_study import default_workers, left_behind_line, make_plan
 
     study = find(name)
     profile = _profile(study, profile)
@@ -204,7 +204,8 @@ def run(
         was_there = store.exists()
         opened = Store(store, create=True)
         from harness.execution.machine import require_fit
-        from harness.execution.run_study import default_workers, run_study
+        from harness.execution.plan import default_workers
+        from harness.execution.run_study import run_study
         from harness.execution.sequential import run_until_answered
 
         try:
@@ -285,8 +286,8 @@ def score(
         study, opened = find(name), Store(store)
         profile = _profile(study, profile)
         from harness.execution.machine import require_fit
+        from harness.execution.plan import default_workers
         from harness.execution.rescore import rescore
-        from harness.execution.run_study import default_workers
 
         require_fit(opened.root, terminal.say)
         with opened.claims.at_work():

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.execution.run_study import Say, require_samples, scoring_contexts
+from harness.execution.plan import require_samples
+from harness.execution.run_study import Say, scoring_contexts
 from harness.execution.scoring_pool import score_stored
 from harness.spec import FOLDER, ScoreProtocol, TrialSpec
 from harness.storage.store import Store

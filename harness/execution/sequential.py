@@ -9,8 +9,9 @@ from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.wording import count
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
+from harness.execution.plan import make_plan
 from harness.execution.progress import duration
-from harness.execution.run_study import Say, make_plan, run_study
+from harness.execution.run_study import Say, run_study
 from harness.storage.store import Store
 from harness.study import Study
 

@@ -14,9 +14,9 @@ from harness.analysis.results import load
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.store import Damaged, Store, TrialResult
 from tests.analysis.conftest import SEEDS
+from tests.storage.test_store import edit, everything, truncate
 from tests.unit.test_imports import ROOT, imports
 from tests.unit.test_spec import PROTOCOL, VALUES
-from tests.storage.test_store import edit, everything, truncate
 
 FIRST = ScoreProtocol(**PROTOCOL)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
-from harness.execution.run_study import make_plan
+from harness.execution.plan import make_plan
 from harness.inspection import contact_sheet, full_lines, short_lines
 from harness.scoring.extractors import prepare_extractor, prepare_online_extractor, train_extractor
 from studies import cli

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from harness.analysis import results
 from harness.errors import UserError
+from harness.execution.plan import make_plan
 from harness.execution.rescore import choose_protocol, rescore
-from harness.execution.run_study import make_plan, run_study, scoring_contexts
+from harness.execution.run_study import run_study, scoring_contexts
 from harness.execution.scoring_pool import _take_gpu
 from harness.execution.trial import TrialContext, run_trial, score_weights
 from harness.scoring.extractors import Extractor

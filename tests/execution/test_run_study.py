@@ -12,9 +12,10 @@ import architectures
 from architectures import fc
 from architectures.contract import require
 from harness.errors import UserError
-from harness.execution import run_study as runner
+from harness.execution import plan as planning
 from harness.execution.cluster import Cluster
-from harness.execution.run_study import SMALL_FILES, default_workers, is_sequential, make_plan, run_study
+from harness.execution.plan import SMALL_FILES, default_workers, make_plan
+from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
 from harness.spec import TrialSpec
@@ -47,11 +48,11 @@ def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
 
 def test_workers_by_default(monkeypatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(runner, "trials_in_memory", lambda: 100)
+    monkeypatch.setattr(planning, "trials_in_memory", lambda: 100)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert default_workers() == 8
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "trials_in_memory", lambda: 3)
+        patch.setattr(planning, "trials_in_memory", lambda: 3)
         assert default_workers() == 3
     assert default_workers(Cluster(address="host:1")) is None
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from harness.errors import UserError
 from harness.execution.cluster import snapshot_folder
-from harness.execution.run_study import make_plan
+from harness.execution.plan import make_plan
 from harness.execution.trial import TrialContext, _online_fid, help_trial, run_trial, sample_latents
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec

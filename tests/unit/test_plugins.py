@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.execution.run_study import make_plan
+from harness.execution.plan import make_plan
 from harness.plugin_identity import identity
 from harness.plugins import UserCode, read_user_code
 from harness.storage.store import Store, TrialResult

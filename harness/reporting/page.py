@@ -21,8 +21,9 @@ import psutil
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from harness.analysis import memorization, results
-from harness.analysis.answers import Answer, answer_study
+from harness.analysis import memorization
+from harness.analysis.answers import Answer
+from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL, MOST_SEEDS
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
@@ -39,24 +40,19 @@ MADE_FROM = ".made-from"
 class Page:
     """What a study's notebook shows: one method a part, each displays and returns nothing."""
 
-    def __init__(self, study: Study, profile: str, store: Store | str | Path) -> None:
-        """Load the study's results.
+    def __init__(self, study: Study, profile: str, store: Store | str | Path, protocol: str | None = None) -> None:
+        """Load the study's results, by the scores of a protocol other than the last run's where one is named.
 
         Raises:
-            UserError: no such store or profile, or the study never ran here.
+            UserError: no such store, profile or protocol, or the study never ran here.
         """
-        self.study, self.profile = study.at(profile), study.profile(profile)
-        self.store = store if isinstance(store, Store) else Store(store)
-        self.rows = results.load(self.store, study=study.name, profile=profile)
-        planned = results.planned(self.store, study.name, profile)
-        self.arms, self.seeds = list(dict.fromkeys(planned.arm)), planned.seed.nunique()
-        plan = self.store.read_plan(study.name, profile)
-        self.floor = self.store.read_reference(plan["protocol_id"]) if plan else {}
-        self.answers = answer_study(self.study, self.rows, sequential=bool(plan and plan.get("sequential")))
+        self.evidence = load_evidence(store if isinstance(store, Store) else Store(store), study, profile, protocol)
+        self.study, self.profile, self.store = self.evidence.study, self.evidence.profile, self.evidence.store
+        self.rows, self.answers = self.evidence.rows, self.evidence.answers
 
     def introduction(self) -> None:
         """What is asked."""
-        scope = f"{_scope(self.profile, self.seeds)} {self.study.note}"
+        scope = f"{_scope(self.profile, self.evidence.num_seeds)} {self.study.note}"
         _text(f"# {self.study.title}\n\nStudy **{self.study.name}**, profile **{self.profile.name}**: {scope}")
 
     def verdicts(self) -> None:
@@ -107,7 +103,7 @@ class Page:
             _text(f"*Samples and curves of these arms stand under “{first.text}”*")
         _text("#### Scores at each level")
         _text(_shown(tables.formatted(table, question.metric)) + _pairing_note(table))
-        levels = figures.levels(*part, self.floor)
+        levels = figures.levels(*part, self.evidence.reference)
         _figure(levels, f"{key}-levels", f"{question.text} {METRICS[question.metric].label} at each level, every seed")
         if first is question:
             self._training(question)
@@ -143,8 +139,8 @@ class Page:
 
     def overview(self) -> None:
         """Every arm of the study: scores, cost, and the trials that diverged or failed."""
-        scores = tables.formatted(tables.overview_table(self.rows, self.arms))
-        costs = tables.formatted_costs(tables.cost_table(self.rows, self.arms))
+        scores = tables.formatted(tables.overview_table(self.rows, self.evidence.arms))
+        costs = tables.formatted_costs(tables.cost_table(self.rows, self.evidence.arms))
         _heading("arms", "Every arm")
         _text("#### Scores\n\n" + _shown(scores))
         _text("#### Cost of a trial\n\n" + tables.markdown(costs))
@@ -164,9 +160,9 @@ class Page:
         for question in self.study.questions:
             table = tables.question_table(self.study, question, self.rows)
             _write(folder, question.key, table, tables.formatted(table, question.metric))
-        overview = tables.overview_table(self.rows, self.arms)
+        overview = tables.overview_table(self.rows, self.evidence.arms)
         _write(folder, "overview", overview, tables.formatted(overview))
-        costs = tables.cost_table(self.rows, self.arms)
+        costs = tables.cost_table(self.rows, self.evidence.arms)
         _write(folder, "costs", costs, tables.formatted_costs(costs))
         self.rows.to_csv(folder / "results.csv", index=False)
 
@@ -205,7 +201,7 @@ class Summary:
         """What this page is, and which studies have not run."""
         absent = [name for name in self.studies if name not in self.pages]
         at = next(iter(self.studies.values())).profile(self.profile)
-        scope = _scope(at, max((page.seeds for page in self.pages.values()), default=at.seeds))
+        scope = _scope(at, max((page.evidence.num_seeds for page in self.pages.values()), default=at.seeds))
         _text(
             f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {scope}"
             + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")

@@ -1,0 +1,111 @@
+"""All that is known of a study at a profile, loaded and answered once: what tables, figures and pages are made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis import results
+from harness.analysis.answers import Answer, answer_study
+from harness.errors import UserError
+from harness.spec import ScoreProtocol
+from harness.storage.store import Store
+from harness.study import Profile, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A study's results at one profile under one protocol, and the answers to its questions."""
+
+    study: Study  # as it is asked at this profile
+    profile: Profile
+    store: Store
+    plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
+    rows: pd.DataFrame  # as `results.load` gives it
+    references: Mapping[str, Mapping[str, float]]  # protocol_id -> scores of real images; empty where not computed
+    answers: Sequence[Answer]
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the number of seeds depended on interim analyses, so that intervals hold over all of them."""
+        return bool(self.plan.get("sequential"))
+
+    @property
+    def planned(self) -> pd.DataFrame:
+        """What the last run set out to do: arm, seed, trial_id."""
+        return pd.DataFrame(self.plan["cells"], columns=["arm", "seed", "trial_id"])
+
+    @property
+    def arms(self) -> list[str]:
+        """Every planned arm, in the study's order."""
+        return list(dict.fromkeys(cell["arm"] for cell in self.plan["cells"]))
+
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds were planned, of the arm that has most."""
+        return len({cell["seed"] for cell in self.plan["cells"]})
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        """The scores of real images under the study's first protocol; empty where they were not computed."""
+        return self.references[self.plan["protocol_id"]]
+
+
+def load_evidence(store: Store, study: Study, profile: str, protocol: str | None = None) -> Evidence:
+    """Load a study's results at a profile and answer its questions, once.
+
+    Args:
+        store: Where the results are.
+        study: As it is declared.
+        profile: One of its profiles, by name.
+        protocol: By whose scores: a protocol's id, or an extractor's name where that says which. None for what the
+            last run scored by. The store's plan stays as it is.
+
+    Raises:
+        UserError: the study never ran here, it has no such profile, or `protocol` names none with scores, or several.
+        Damaged: a file that it reads is not what was written.
+    """
+    asked = study.at(profile)
+    plan = results.require_plan(store, study.name, profile)
+    if protocol is not None:
+        plan = _under(protocol, plan, store)
+    rows = results.of_plan(store, plan)
+    own = plan["protocol_id"]
+    protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])
+    return Evidence(
+        study=asked,
+        profile=study.profile(profile),
+        store=store,
+        plan=plan,
+        rows=rows,
+        references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},
+        answers=answer_study(asked, rows, sequential=bool(plan.get("sequential"))),
+    )
+
+
+def _under(name: str, plan: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The plan with the protocol of that name in place of its own; arms on other data have protocols of their own."""
+    known: dict[str, dict[str, ScoreProtocol]] = {}  # by the data of the trials
+    data = {}
+    for trial_id in dict.fromkeys(cell["trial_id"] for cell in plan["cells"]):
+        if store.status(trial_id) == "ok":
+            data[trial_id] = store.read_spec(trial_id).data_fingerprint
+            scored = {key: protocol for key, (protocol, _) in store.read_scores(trial_id).items()}
+            known.setdefault(data[trial_id], {}).update(scored)
+    chosen = {fingerprint: _meant(name, protocols) for fingerprint, protocols in known.items()}
+    if not chosen:
+        where = f"{plan['study']} ({plan['profile']})"
+        raise UserError(f"{where} has no finished trial in {store.root}; run it first")
+    first = next(iter(chosen.values()))
+    cells = [{**cell, "protocol_id": chosen.get(data.get(cell["trial_id"], ""), first)} for cell in plan["cells"]]
+    return {**plan, "protocol_id": first, "cells": cells}
+
+
+def _meant(name: str, protocols: Mapping[str, ScoreProtocol]) -> str:
+    meant = [key for key, protocol in protocols.items() if name in (key, protocol.extractor)]
+    if len(meant) == 1:
+        return meant[0]
+    there = "; ".join(f"{key} ({p.extractor}, {p.num_generated} generated)" for key, p in sorted(protocols.items()))
+    what = "names several: take an id" if meant else "has no scores: make them with `score`"
+    raise UserError(f"protocol {name!r} {what}; there: {there or 'none'}")

@@ -249,18 +249,14 @@ def report(
     profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="By whose scores, from now on: an id, or an extractor's name.")
+        str | None, typer.Option("--protocol", help="By whose scores: a protocol's id, or an extractor's name.")
     ] = None,
     full: Full = False,
 ) -> None:
     """Write the report from the store alone, and print its answers."""
     study, opened = find(name), Store(store)
     profile = _profile(study, profile)
-    if protocol is not None:
-        from harness.execution.rescore import choose_protocol
-
-        choose_protocol(study, profile, opened, protocol)
-    _report(study, profile, opened, full=full)
+    _report(study, profile, opened, protocol, full=full)
 
 
 @app.command()
@@ -364,15 +360,16 @@ def summary(
     full: Full = False,
 ) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
-    from harness.reporting.page import render_summary
+    from harness.reporting import report
+    from harness.reporting.summary_page import summary_page
     from harness.reporting.tables import claims_for_terminal
     from studies.claims import CLAIMS
 
     opened = Store(store)
+    page = summary_page(STUDIES, CLAIMS, profile, opened)
     terminal.say("writing the summary")
-    paths = render_summary(STUDIES, CLAIMS, profile, opened)
-    claims = next(path for path in paths if path.name == "claims.csv")
-    terminal.show(*claims_for_terminal(claims, full=full))
+    paths = report.write(page, opened.report_folder("summary", profile))
+    terminal.show(*claims_for_terminal(page.tables["claims"].values, full=full))
     _wrote(paths, full=full)
 
 
@@ -413,16 +410,28 @@ def export(
     typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
 
 
-def _report(study: Study, profile: str, store: Store, *, full: bool, unless_unchanged: bool = False) -> None:
-    from harness.reporting.page import Page, last_report, render
+def _report(
+    study: Study,
+    profile: str,
+    store: Store,
+    protocol: str | None = None,
+    *,
+    full: bool,
+    unless_unchanged: bool = False,
+) -> None:
+    from harness.analysis.evidence import load_evidence
+    from harness.reporting import report
+    from harness.reporting.study_page import study_page
     from harness.reporting.tables import study_for_terminal
 
-    paths = last_report(study, profile, store) if unless_unchanged else []
+    made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
+    evidence = load_evidence(store, study, profile, protocol)
+    out = store.report_folder(study.name, profile)
+    paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = render(study, profile, store)
-    answers = Page(study, profile, store).answers
-    terminal.show(*study_for_terminal(study, profile, store, answers, full=full))
+        paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
+    terminal.show(*study_for_terminal(study, profile, store, evidence.answers, full=full))
     _wrote(paths, full=full)
 
 

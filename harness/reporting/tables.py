@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+from pylatexenc.latexencode import UnicodeToLatexEncoder
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -37,6 +38,8 @@ from harness.spec import ScoreProtocol
 from harness.storage.store import Store
 from harness.study import Question, Study
 
+WORDS = ("arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " ")
+"""Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
 FEW_IMAGES = 1000
 """Fewer real images than this to score against, and a report warns of it."""
@@ -272,22 +275,21 @@ def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """A formatted table in Markdown; words to the left, numbers to the right."""
-    words = {"arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " "}
     return tabulate(
-        [[str(cell).replace("|", "\\|") for cell in row] for row in table.values.tolist()],
+        [[str(cell).replace("|", "\\|").replace("\n", "<br>") for cell in row] for row in table.values.tolist()],
         headers=list(table.columns),
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=["left" if column in words else "right" for column in table.columns],
+        colalign=["left" if column in WORDS else "right" for column in table.columns],
     )
 
 
 def latex(table: pd.DataFrame) -> str:
     """A formatted table as LaTeX's tabular; its document needs the package booktabs and no other."""
-    words = {"arm", "level", "claim", "verdict"}
-    columns = "".join("l" if column in words else "r" for column in table.columns)
-    text = table.to_latex(index=False, escape=True, column_format=columns)
-    return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
+    columns = "".join("l" if column in WORDS else "r" for column in table.columns)
+    encode = UnicodeToLatexEncoder(unknown_char_policy="keep", unknown_char_warning=False).unicode_to_latex
+    shown = table.map(lambda cell: encode(str(cell))).rename(columns=encode)
+    return "% needs \\usepackage{booktabs}\n" + shown.to_latex(index=False, escape=False, column_format=columns)
 
 
 def study_for_terminal(
@@ -316,9 +318,8 @@ def study_for_terminal(
     return [*told, "", *_in_short(found), ""]
 
 
-def claims_for_terminal(claims: Path, *, full: bool = False) -> list[RenderableType]:
-    """The summary: counts of verdicts and a line each claim of the table in this CSV file; with effects where full."""
-    table = pd.read_csv(claims, dtype=str, keep_default_na=False)
+def claims_for_terminal(table: pd.DataFrame, *, full: bool = False) -> list[RenderableType]:
+    """The summary: counts of verdicts and a line each claim of the summary's table; with effects where full."""
     shown = table if full else table[["claim", "verdict", "n"]]
     return [_counted(list(table.verdict)), "", _terminal_table(shown)]
 
@@ -526,28 +527,3 @@ def _mean_and_interval(row: Any, name: str, scale: float = 1) -> str:
     if missed and not math.isnan(missed):
         return "never" if missed == row.n else f"median {number(mean)}; {missed:.0f} never"
     return with_interval(mean, low, high)
-
-
-_LATEX = str.maketrans(
-    {
-        "<": "$<$",  # else another sign in LaTeX's own encoding
-        ">": "$>$",
-        "…": r"\ldots{}",
-        "↓": r"$\downarrow$",
-        "↑": r"$\uparrow$",
-        "×": r"$\times$",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "–": "--",
-        "≤": r"$\le$",
-        "∞": r"$\infty$",
-        "σ": r"$\sigma$",
-        "γ": r"$\gamma$",
-        "Δ": r"$\Delta$",
-        "³": "$^3$",
-        "²": "$^2$",
-        "·": r"$\cdot$",
-        "→": r"$\to$",
-    }
-)
-"""What plain LaTeX has no character for; applied after pandas has escaped the rest."""

@@ -1,13 +1,16 @@
 """All that is known of a study at a profile, loaded and answered once: what tables, figures and pages are made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis import results
-from harness.analysis.answers import Answer, answer_study
+from harness.analysis.answers import answer_study
+from harness.analysis.effects import Effect, level_effects
+from harness.analysis.verdicts import Answer
 from harness.errors import UserError
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
@@ -16,20 +19,46 @@ from harness.study import Profile, Study
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A study's results at one profile under one protocol, and the answers to its questions."""
+    """A study's results at one profile, by the scores of one protocol, and what they say: answers and effects."""
 
     study: Study  # as it is asked at this profile
     profile: Profile
     store: Store
     plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
     rows: pd.DataFrame  # as `results.load` gives it
-    references: Mapping[str, Mapping[str, float]]  # protocol_id -> scores of real images; empty where not computed
-    answers: Sequence[Answer]
 
     @property
     def sequential(self) -> bool:
-        """Whether the number of seeds depended on interim analyses, so that intervals hold over all of them."""
+        """Whether the number of seeds depended on interim analyses; intervals of effects then hold over all of them."""
         return bool(self.plan.get("sequential"))
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """The answers to all questions, in their order."""
+        return answer_study(self.study, self.rows, self.sequential)
+
+    @cached_property
+    def effects(self) -> dict[str, dict[str, Effect]]:
+        """Question key -> level label -> the level's effect against the baseline's, which is left out."""
+        return {
+            question.key: level_effects(self.study, question, self.rows, sequential=self.sequential)
+            for question in self.study.questions
+        }
+
+    @cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Protocol id -> the scores of real images under it; empty where they were not computed. The study's own first.
+
+        Arms on other data have a protocol of their own.
+        """
+        own = self.plan["protocol_id"]
+        protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in self.plan["cells"])])
+        return {protocol_id: self.store.read_reference(protocol_id) for protocol_id in protocols}
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        """The scores of real images under the study's own protocol."""
+        return self.references[self.plan["protocol_id"]]
 
     @property
     def planned(self) -> pd.DataFrame:
@@ -46,14 +75,9 @@ class Evidence:
         """How many seeds were planned, of the arm that has most."""
         return len({cell["seed"] for cell in self.plan["cells"]})
 
-    @property
-    def reference(self) -> Mapping[str, float]:
-        """The scores of real images under the study's first protocol; empty where they were not computed."""
-        return self.references[self.plan["protocol_id"]]
-
 
 def load_evidence(store: Store, study: Study, profile: str, protocol: str | None = None) -> Evidence:
-    """Load a study's results at a profile and answer its questions, once.
+    """Load a study's results at a profile, once for all that is shown of them.
 
     Args:
         store: Where the results are.
@@ -66,22 +90,11 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
         UserError: the study never ran here, it has no such profile, or `protocol` names none with scores, or several.
         Damaged: a file that it reads is not what was written.
     """
-    asked = study.at(profile)
-    plan = results.require_plan(store, study.name, profile)
+    asked, plan = study.at(profile), results.require_plan(store, study.name, profile)
     if protocol is not None:
         plan = _under(protocol, plan, store)
     rows = results.of_plan(store, plan)
-    own = plan["protocol_id"]
-    protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])
-    return Evidence(
-        study=asked,
-        profile=study.profile(profile),
-        store=store,
-        plan=plan,
-        rows=rows,
-        references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},
-        answers=answer_study(asked, rows, sequential=bool(plan.get("sequential"))),
-    )
+    return Evidence(study=asked, profile=study.profile(profile), store=store, plan=plan, rows=rows)
 
 
 def _under(name: str, plan: Mapping[str, Any], store: Store) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from harness.analysis import results
-from harness.analysis.answers import answer_study, arms_open
+from harness.analysis.answers import arms_open
+from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.wording import count
 from harness.errors import UserError
@@ -87,9 +88,8 @@ def run_until_answered(
         ):
             say("stopped: trials failed")
             return False
-        rows = results.load(store, study=study.name, profile=profile_name)
-        answers = answer_study(resolved, rows, sequential=True)
-        wanted = arms_open(resolved, rows)
+        evidence = load_evidence(store, study, profile_name)
+        answers, wanted = evidence.answers, arms_open(evidence.study, evidence.answers)
         say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {count(len(answers), 'claim')} settled")
         if not wanted:
             say("stopped: every claim is settled, or cannot be by more seeds")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from harness.analysis.answers import Answer
+from harness.analysis.verdicts import Answer
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store, TrialResult
 from harness.study import Study

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,6 +16,7 @@ from harness.reporting import figures, tables
 class Text:
     """Paragraphs of Markdown."""
 
+    kind: ClassVar = "text"
     markdown: str
 
 
@@ -23,6 +24,7 @@ class Text:
 class Table:
     """A table for people; its cells are words in Markdown, of several lines where they hold line ends."""
 
+    kind: ClassVar = "table"
     cells: pd.DataFrame
 
 
@@ -30,6 +32,7 @@ class Table:
 class Picture:
     """A figure, drawn when its bytes are first asked for."""
 
+    kind: ClassVar = "picture"
     name: str  # of its file, without the ending
     alt: str  # what it shows, for those who cannot see it
     figure: Figure
@@ -49,6 +52,7 @@ class Picture:
 class Fold:
     """Blocks that a reader of the HTML page unfolds by their title."""
 
+    kind: ClassVar = "fold"
     title: str
     blocks: "Sequence[Block]"
 

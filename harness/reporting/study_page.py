@@ -35,10 +35,9 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
         title=study.title,
         lead=f"{named}: {scope(evidence.profile, evidence.num_seeds)} {study.note}".strip(),
         sections=[
-            Section("answers", "Answers", [Text(tally(answers)), *verdicts(study, answers, linked=True),
-                *cautions(evidence), HOW_TO_READ]),
+            answers_section(evidence),
             *(question_section(evidence, question, levels[question.key]) for question in study.questions),
-            _arms(evidence, overview, costs),
+            arms_section(evidence, overview, costs),
             Section("provenance", "How these numbers were made", [provenance(evidence)]),
         ],
         tables={
@@ -59,7 +58,13 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
             "protocol": protocol,
         },
         made_from=made_from,
-    )  # fmt: skip
+    )
+
+
+def answers_section(evidence: Evidence) -> Section:
+    """Every claim of the study with its verdict, what to beware of, and how to read both."""
+    said = [Text(tally(evidence.answers)), *verdicts(evidence.study, evidence.answers, linked=True)]
+    return Section("answers", "Answers", [*said, *cautions(evidence), HOW_TO_READ])
 
 
 def question_section(evidence: Evidence, question: Question, table: pd.DataFrame) -> Section:
@@ -76,7 +81,9 @@ def question_section(evidence: Evidence, question: Question, table: pd.DataFrame
     lacking = [f"`{arm}`" for arm, values in found.items() if values.empty]
     said = [f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key]
     part = (study, question, rows)
-    effects = _picture(figures.effects(*part), question, "effects", "Effect of each level against the baseline, every seed")
+    effects = _picture(
+        figures.effects(*part), question, "effects", "Effect of each level against the baseline, every seed"
+    )
     blocks: list[Block] = [
         Text(f"**Expected:** {question.hypothesis}"),
         Text("\n".join(said)),
@@ -130,7 +137,7 @@ def _memorization(evidence: Evidence, question: Question) -> list[Block]:
     return [Fold("Memorization: the training images nearest to samples", shown)]
 
 
-def _arms(evidence: Evidence, overview: pd.DataFrame, costs: pd.DataFrame) -> Section:
+def arms_section(evidence: Evidence, overview: pd.DataFrame, costs: pd.DataFrame) -> Section:
     """Every arm of the study: scores, cost, and the trials that diverged or failed."""
     lost = tables.failure_table(evidence.rows)
     folds = [

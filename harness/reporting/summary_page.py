@@ -55,7 +55,9 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
         sections=[
             Section("claims", "The document's claims", [*_linked(table, claims), HOW_TO_READ]),
             *(
-                Section(name, study.title, _answers(found[name]) if name in found else [_never_ran(study, profile, store)])
+                Section(
+                    name, study.title, _answers(found[name]) if name in found else [_never_ran(study, profile, store)]
+                )
                 for name, study in there.items()
             ),
             Section("provenance", "How these numbers were made", _provenance(found)),

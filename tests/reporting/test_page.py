@@ -168,11 +168,10 @@ def test_markdown_shows_pictures_that_are_there(folder: Path, study: Study) -> N
 def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: Study) -> None:
     rows = load(store, study=study.name, profile=PROFILE)
     page = (folder / "noise.html").read_text(encoding="utf-8")
+    evidence = load_evidence(store, study, PROFILE)
     for question in study.questions:
         written = pd.read_csv(folder / f"{question.key}.csv", dtype={"level": str})
-        pd.testing.assert_frame_equal(
-            written, question_table(load_evidence(store, study, PROFILE), question), check_dtype=False
-        )
+        pd.testing.assert_frame_equal(written, question_table(evidence, question), check_dtype=False)
         never = written.get(f"{question.metric}_not_reached", pd.Series(0, written.index)).fillna(0)
         for value, missed in zip(written[question.metric], never, strict=True):
             if missed:  # a level that some seeds never reached has no mean

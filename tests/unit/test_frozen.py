@@ -14,13 +14,14 @@ import pytest
 
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import make_protocol
+from harness.spec import TrialSpec
 from studies.catalog import STUDIES
 
 FROZEN = Path(__file__).with_name("frozen_trials.json")
 PLACES = [(study.name, profile.name) for study in STUDIES.values() for profile in study.profiles]
 
 
-def expand(study: str, profile: str) -> list[tuple[str, int, object]]:
+def expand(study: str, profile: str) -> list[tuple[str, int, TrialSpec]]:
     """(arm, seed, spec) of every cell of the study, on data whose fingerprint is 0."""
     cells = STUDIES[study].expand(STUDIES[study].profile(profile), None, lambda *_: "0" * 16)
     return [(cell.arm, cell.seed, cell.spec) for cell in cells]

@@ -29,7 +29,7 @@ def expand(study: str, profile: str) -> list[tuple[str, int, TrialSpec]]:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeUpData:
-    """Of prepared data what a protocol asks for; there are 600 reference images, all black."""
+    """Of prepared data what a protocol asks for; there are 2,400 reference images, all black."""
 
     dataset: str
     resolution: int
@@ -37,7 +37,7 @@ class MadeUpData:
 
     def images(self, part: str) -> np.ndarray:
         assert part == "reference"
-        return np.zeros((600, self.channels, self.resolution, self.resolution), dtype=np.uint8)
+        return np.zeros((2400, self.channels, self.resolution, self.resolution), dtype=np.uint8)
 
 
 @cache

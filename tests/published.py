@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.store import Store, TrialResult
+from harness.storage.store import Store, TrialResult
 from harness.study import Study
 from studies.catalog import STUDIES
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.report import Page, Summary
 from harness.analysis.results import load
-from harness.store import Store
+from harness.reporting.page import Page, Summary
+from harness.storage.store import Store
 from studies.catalog import STUDIES
 from studies.claims import CLAIMS
 from tests.published import PROFILE, PUBLISHED, STUDIES_PUBLISHED, diverge, published_store

@@ -362,14 +362,14 @@ def summary(
     """Answer every claim of the founding document on one page, from all studies in the store."""
     from harness.reporting import report
     from harness.reporting.summary_page import summary_page
-    from harness.reporting.tables import claims_for_terminal
+    from harness.reporting.terminal import claims_for_terminal
     from studies.claims import CLAIMS
 
     opened = Store(store)
     page = summary_page(STUDIES, CLAIMS, profile, opened)
     terminal.say("writing the summary")
     paths = report.write(page, opened.report_folder("summary", profile))
-    terminal.show(*claims_for_terminal(page.tables["claims"].values, full=full))
+    terminal.show(*claims_for_terminal(page.tables["claims"].numbers, full=full))
     _wrote(paths, full=full)
 
 
@@ -422,7 +422,7 @@ def _report(
     from harness.analysis.evidence import load_evidence
     from harness.reporting import report
     from harness.reporting.study_page import study_page
-    from harness.reporting.tables import study_for_terminal
+    from harness.reporting.terminal import study_for_terminal
 
     made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
     evidence = load_evidence(store, study, profile, protocol)
@@ -431,7 +431,7 @@ def _report(
     if not paths:
         terminal.say("writing the report")
         paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
-    terminal.show(*study_for_terminal(study, profile, store, evidence.answers, full=full))
+    terminal.show(*study_for_terminal(evidence, full=full))
     _wrote(paths, full=full)
 
 

@@ -79,7 +79,7 @@ def answer(study: Study, question: Question, rows: pd.DataFrame, sequential: boo
             claim=f"{claim.words} ({sentences.whose(question)}, {question.factor.label})",
             level=claim.level,
             verdict=verdict,
-            effect=effect.value,
+            effect=effect.mean,
             low=effect.low,
             high=effect.high,
             scale=effect.scale,

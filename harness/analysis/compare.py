@@ -107,7 +107,7 @@ def _row(tables: Sequence[pd.DataFrame], arm: str, sequential: bool) -> dict[str
     if shared.any() and not found.n:
         why = "FID is 0 in one of the stores at every shared seed, which has no ratio"
         return {"outcome": "not comparable", "n": 0, "sentence": why}
-    seen = {"n": found.n, "ratio": found.value, "low": found.low, "high": found.high}
+    seen = {"n": found.n, "ratio": found.mean, "low": found.low, "high": found.high}
     if found.n < FEWEST_FOR_A_CLAIM:
         return {"outcome": "too few seeds", **seen}
     x, test = paired_differences(scores.values[1], scores.values[0]), anytime_p_greater if sequential else p_greater

@@ -31,18 +31,15 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
-    """What one arm's runs score against another's, paired by seed, with the 95% interval over seeds.
+class Effect(Estimate):
+    """What one arm's runs score against another's, paired by seed: a ratio or a difference, and its 95% interval.
 
-    A diverged trial is an outcome: where a pair is infinite, `value` is the median over pairs instead of the mean, and
-    ends of the interval may be infinite (`statistics.location`).
+    A diverged trial is an outcome: where a pair is infinite, `mean` is the median over pairs, and ends of the interval
+    may be infinite (`statistics.location`). Else it is the mean, geometric of ratios. `n` counts the seeds at which
+    both arms have a score; one at which both diverged is among them, though it is a tie.
     """
 
-    value: float  # a ratio (the geometric mean over seeds) or a difference
-    low: float  # NaN where there is no interval
-    high: float
     scale: Scale
-    n: int  # seeds at which both have a score; one at which both diverged is among them, though it is a tie
     failures: int  # diverged trials of the two
     seed_correlation: float  # of the scores that are compared, where both are finite
     by_seed: pd.Series  # seed -> the effect there; infinite, or a ratio of 0, where one of the two is; ties left out
@@ -128,7 +125,7 @@ def paired_effect(scores: Scores, treated: int, baseline: int, *, sequential: bo
     finite = np.isfinite(a) & np.isfinite(b)
     told = pd.Series(x, index=pd.Index(scores.seeds, name="seed")).dropna()
     return Effect(
-        value=_natural(where.mean, scores.scale),
+        mean=_natural(where.mean, scores.scale),
         low=_natural(where.low, scores.scale),
         high=_natural(where.high, scores.scale),
         scale=scores.scale,

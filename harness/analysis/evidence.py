@@ -25,6 +25,7 @@ class Evidence:
     profile: Profile
     store: Store
     plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
+    references: Mapping[str, Mapping[str, float]]  # protocol id -> scores of real images; empty where not computed
     rows: pd.DataFrame  # as `results.load` gives it
 
     @property
@@ -44,16 +45,6 @@ class Evidence:
             question.key: level_effects(self.study, question, self.rows, sequential=self.sequential)
             for question in self.study.questions
         }
-
-    @cached_property
-    def references(self) -> dict[str, dict[str, float]]:
-        """Protocol id -> the scores of real images under it; empty where they were not computed. The study's own first.
-
-        Arms on other data have a protocol of their own.
-        """
-        own = self.plan["protocol_id"]
-        protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in self.plan["cells"])])
-        return {protocol_id: self.store.read_reference(protocol_id) for protocol_id in protocols}
 
     @property
     def reference(self) -> Mapping[str, float]:
@@ -93,8 +84,16 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
     asked, plan = study.at(profile), results.require_plan(store, study.name, profile)
     if protocol is not None:
         plan = _under(protocol, plan, store)
-    rows = results.of_plan(store, plan)
-    return Evidence(study=asked, profile=study.profile(profile), store=store, plan=plan, rows=rows)
+    own = plan["protocol_id"]
+    protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
+    return Evidence(
+        study=asked,
+        profile=study.profile(profile),
+        store=store,
+        plan=plan,
+        references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},
+        rows=results.of_plan(store, plan),
+    )
 
 
 def _under(name: str, plan: Mapping[str, Any], store: Store) -> dict[str, Any]:

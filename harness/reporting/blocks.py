@@ -69,10 +69,10 @@ class Section:
 Block: TypeAlias = Text | Table | Picture | Fold
 
 
-class Numbers(NamedTuple):
+class Written(NamedTuple):
     """A table that is written beside the page."""
 
-    values: pd.DataFrame  # as numbers, for CSV
+    numbers: pd.DataFrame  # for CSV
     shown: pd.DataFrame | None  # as words, for LaTeX; None writes none
 
 
@@ -84,7 +84,7 @@ class Page:
     title: str
     lead: str  # Markdown, below the title
     sections: Sequence[Section]
-    tables: Mapping[str, Numbers]
+    tables: Mapping[str, Written]
     notebook: str  # in reports/, which makes the same page
     parameters: Mapping[str, str | None]  # of that notebook
     made_from: str = field(default="", repr=False)  # see `harness.reporting.report.digest`; "" remembers none
@@ -94,19 +94,12 @@ class Page:
         """The title and what stands below it."""
         return Text(f"# {self.title}\n\n{self.lead}")
 
-    def section(self, name: str) -> Section:
-        """The section of that name.
-
-        Raises:
-            KeyError: the page has none.
-        """
-        return {section.name: section for section in self.sections}[name]
-
     def show(self, name: str | None = None) -> None:
         """Display the section of that name in a notebook; the whole page if left out."""
         from IPython.display import display
 
-        for data, metadata in outputs([self.head, *self.sections] if name is None else [self.section(name)]):
+        shown = [section for section in self.sections if name in (None, section.name)]
+        for data, metadata in outputs(shown if name else [self.head, *shown]):
             display(data, metadata=metadata, raw=True)
 
 

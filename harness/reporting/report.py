@@ -87,7 +87,7 @@ def _write_files(page: Page, folder: Path) -> None:
     (folder / f"{page.name}.html").write_text(to_html(page), encoding="utf-8")
     (folder / f"{page.name}.ipynb").write_text(nbformat.writes(to_notebook(page)) + "\n", encoding="utf-8")
     for name, table in page.tables.items():
-        table.values.to_csv(folder / f"{name}.csv", index=False)
+        table.numbers.to_csv(folder / f"{name}.csv", index=False)
         if table.shown is not None:
             (folder / f"{name}.tex").write_text(tables.latex(table.shown), encoding="utf-8")
     if page.made_from:
@@ -118,7 +118,7 @@ def _cell(text: str) -> Markup:
 
 
 def to_notebook(page: Page) -> nbformat.NotebookNode:
-    """The notebook in reports/ that makes the page, with this page's parameters and a cell a section with its outputs."""
+    """The notebook in reports/ that makes the page, with this page's parameters and each section's outputs."""
     notebook = nbformat.read(NOTEBOOKS / page.notebook, as_version=4)
     parameters, load, _ = notebook.cells
     parameters.source = "\n".join(f"{name} = {value!r}" for name, value in page.parameters.items())

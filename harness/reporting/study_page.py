@@ -1,19 +1,20 @@
 """The page of one study: its answers, then each question with effects, samples, scores, training and memorization."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.analysis import memorization
-from harness.analysis.answers import Answer
+from harness.analysis.effects import arm_values
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL
+from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
-from harness.reporting import figures, tables
-from harness.reporting.blocks import Block, Fold, Numbers, Page, Picture, Section, Table, Text
+from harness.reporting import figures, provenance, tables
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Table, Text, Written
 from harness.study import Profile, Question, Study
 
 
@@ -22,34 +23,32 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
 
     Args:
         evidence: What is shown.
-        protocol: By whose scores the evidence was loaded, as it was asked for; the notebook repeats it.
+        protocol: By whose scores, as it was asked for where the evidence was loaded; the notebook asks for the same.
         made_from: As in `Page`.
     """
-    study, rows = evidence.study, evidence.rows
-    answers = evidence.answers
-    levels = {question.key: tables.question_table(study, question, rows) for question in study.questions}
-    overview, costs = tables.overview_table(rows, evidence.arms), tables.cost_table(rows, evidence.arms)
+    study, answers = evidence.study, evidence.answers
     named = f"Study **{study.name}**, profile **{evidence.profile.name}**"
+    levels = {question.key: tables.question_table(evidence, question) for question in study.questions}
+    overview, costs = tables.overview_table(evidence), tables.cost_table(evidence)
+    written = {
+        "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
+        **{q.key: Written(levels[q.key], tables.formatted(levels[q.key], q)) for q in study.questions},
+        "overview": Written(overview, tables.formatted(overview)),
+        "costs": Written(costs, tables.formatted_costs(costs)),
+        "results": Written(evidence.rows, None),
+    }
+    said = [Text(tally(answers)), *verdicts(study, answers, linked=True), *warnings(evidence), HOW_TO_READ]
     return Page(
         name=study.name,
         title=study.title,
         lead=f"{named}: {scope(evidence.profile, evidence.num_seeds)} {study.note}".strip(),
         sections=[
-            answers_section(evidence),
-            *(question_section(evidence, question, levels[question.key]) for question in study.questions),
-            arms_section(evidence, overview, costs),
-            Section("provenance", "How these numbers were made", [provenance(evidence)]),
+            Section("answers", "Answers", said),
+            *(_question(evidence, question, written[question.key]) for question in study.questions),
+            Section("arms", "Every arm", _arms(evidence, written)),
+            Section("provenance", "How these numbers were made", [Table(provenance.provenance(evidence))]),
         ],
-        tables={
-            "verdicts": Numbers(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
-            **{
-                question.key: Numbers(levels[question.key], tables.formatted(levels[question.key], question.metric))
-                for question in study.questions
-            },
-            "overview": Numbers(overview, tables.formatted(overview)),
-            "costs": Numbers(costs, tables.formatted_costs(costs)),
-            "results": Numbers(rows, None),
-        },
+        tables=written,
         notebook="study.ipynb",
         parameters={
             "study": study.file or study.name,
@@ -61,49 +60,48 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
     )
 
 
-def answers_section(evidence: Evidence) -> Section:
-    """Every claim of the study with its verdict, what to beware of, and how to read both."""
-    said = [Text(tally(evidence.answers)), *verdicts(evidence.study, evidence.answers, linked=True)]
-    return Section("answers", "Answers", [*said, *cautions(evidence), HOW_TO_READ])
-
-
-def question_section(evidence: Evidence, question: Question, table: pd.DataFrame) -> Section:
-    """One question: its hypothesis and answers, effects and samples; the rest folded below them.
-
-    Args:
-        evidence: The study's.
-        question: Of the study.
-        table: Its `tables.question_table`.
-    """
-    study, rows = evidence.study, evidence.rows
-    metric, arms = METRICS[question.metric], study.arms(question)
-    found = {arm: tables.values(rows, arm, question.metric) for arm in arms.values()}
+def _question(evidence: Evidence, question: Question, table: Written) -> Section:
+    """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
+    study, metric = evidence.study, METRICS[question.metric]
+    arms = set(study.arms(question).values())
+    first = next(q for q in study.questions if arms <= set(study.arms(q).values()))  # these arms are shown once
+    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in study.arms(question).values()}
     lacking = [f"`{arm}`" for arm, values in found.items() if values.empty]
-    said = [f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key]
-    part = (study, question, rows)
-    effects = _picture(
-        figures.effects(*part), question, "effects", "Effect of each level against the baseline, every seed"
+
+    def picture(figure: Figure | None, kind: str, shows: str) -> list[Block]:
+        return [] if figure is None else [Picture(f"{question.key}-{kind}", f"{question.text} {shows}", figure)]
+
+    effects = picture(
+        figures.effects(evidence, question), "effects", "Effect of each level against the baseline, every seed"
     )
     blocks: list[Block] = [
         Text(f"**Expected:** {question.hypothesis}"),
-        Text("\n".join(said)),
+        Text("\n".join(f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key)),
         *[Text(f"No scored trial yet of: {', '.join(lacking)}.")] * bool(lacking),
         Text("[↑ all answers](#answers)"),
         *(effects or [_no_effect(question, pd.concat(found.values()))]),
     ]
-    shown = set(arms.values())  # once in a report, though several questions may be asked of these arms
-    first = next(q for q in study.questions if shown <= set(study.arms(q).values()))
     if first is question:
-        samples = figures.samples(*part, evidence.store)
-        blocks += _picture(samples, question, "samples", "Generated samples at each level")
+        blocks += picture(figures.samples(evidence, question), "samples", "Generated samples at each level")
     else:
         blocks.append(Text(f"*Samples and curves of these arms stand under “{first.text}”*"))
-    levels = figures.levels(*part, evidence.reference)
-    scores = [*with_note(tables.formatted(table, question.metric)), *_pairing(table)]
-    scores += _picture(levels, question, "levels", f"{metric.label} at each level, every seed")
+    scores = [*with_note(table.shown), *_pairing(table.numbers)]
+    scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
     blocks.append(Fold("Scores at each level", scores))
-    if first is question:
-        blocks += [*_training(evidence, question), *_memorization(evidence, question)]
+    if first is not question:
+        return Section(question.key, question.text, blocks)
+    fid, balance = figures.fid_over_training(evidence, question), figures.balance(evidence, question)
+    curves = picture(fid, "training", "Online FID against images seen and seconds")
+    curves += picture(balance, "balance", "Losses, D's answers and accuracy")
+    if curves:
+        blocks.append(Fold("Training: FID against images and seconds, balance of G and D", curves))
+    if trials := figures.same_seed(evidence, question):
+        pairs = {arm: memorization.of_trial(evidence.store, trial.trial_id) for arm, trial in trials.items()}
+        kept = {arm: pair for arm, pair in pairs.items() if pair is not None}
+        figure = figures.nearest_images(evidence, question, kept)
+        nearest = picture(figure, "neighbours", "Samples above their nearest training images")
+        title = "Memorization: the training images nearest to samples"
+        blocks.append(Fold(title, [Text(NEAREST if nearest else NO_TRAINING_IMAGES), *nearest]))
     return Section(question.key, question.text, blocks)
 
 
@@ -116,36 +114,28 @@ def _no_effect(question: Question, reached: pd.Series) -> Text:
     return Text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
 
 
-def _training(evidence: Evidence, question: Question) -> list[Block]:
-    part = (evidence.study, question, evidence.rows, evidence.store)
-    fid, balance = figures.fid_over_training(*part), figures.balance(*part)
-    shown = _picture(fid, question, "training", "Online FID against images seen and seconds")
-    shown += _picture(balance, question, "balance", "Losses, D's answers and accuracy")
-    return [Fold("Training: FID against images and seconds, balance of G and D", shown)] if shown else []
-
-
-def _memorization(evidence: Evidence, question: Question) -> list[Block]:
-    trials = figures.same_seed(evidence.study.arms(question), evidence.rows, evidence.store)
-    if not trials:
+def _pairing(table: pd.DataFrame) -> list[Block]:
+    if "seed_correlation" not in table or table.seed_correlation.dropna().empty:
         return []
-    found = {arm: memorization.of_trial(evidence.store, trial.trial_id) for arm, trial in trials.items()}
-    kept = {arm: pair for arm, pair in found.items() if pair is not None}
-    shown: list[Block] = [Text(NEAREST if kept else NO_TRAINING_IMAGES)]
-    if kept:
-        figure = figures.neighbours(evidence.study, question, kept)
-        shown += _picture(figure, question, "neighbours", "Samples above their nearest training images")
-    return [Fold("Memorization: the training images nearest to samples", shown)]
+    known = table.dropna(subset="seed_correlation")
+    shown = [f"{r.level}: {r.seed_correlation:+.2f}".replace(": -", ": −") for r in known.itertuples()]
+    return [
+        Text(
+            f"*Correlation over seeds with the baseline: {', '.join(shown)}. Above "
+            f"+{table.pairing_pays_above.max():.2f}, pairing by seed made the interval narrower than it would be "
+            "unpaired.*"
+        )
+    ]
 
 
-def arms_section(evidence: Evidence, overview: pd.DataFrame, costs: pd.DataFrame) -> Section:
+def _arms(evidence: Evidence, written: Mapping[str, Written]) -> list[Block]:
     """Every arm of the study: scores, cost, and the trials that diverged or failed."""
     lost = tables.failure_table(evidence.rows)
-    folds = [
-        Fold("Scores", with_note(tables.formatted(overview))),
-        Fold("Cost of a trial", [Table(tables.formatted_costs(costs))]),
+    return [
+        Fold("Scores", with_note(written["overview"].shown)),
+        Fold("Cost of a trial", [Table(written["costs"].shown)]),
         *[Fold("Trials that diverged or failed", [Table(lost)])] * bool(len(lost)),
     ]
-    return Section("arms", "Every arm", folds)
 
 
 # ---- what the summary shows, too ----
@@ -161,16 +151,10 @@ def scope(profile: Profile, seeds: int) -> str:
     )
 
 
-def cautions(evidence: Evidence) -> list[Block]:
+def warnings(evidence: Evidence) -> list[Block]:
     """What a reader must know before believing the tables."""
-    found = tables.cautions(evidence.study, evidence.profile.name, evidence.store, evidence.rows)
-    found += tables.extractor_proof(evidence.study, evidence.profile.name, evidence.store)
-    return [Text("\n>\n".join(f"> {caution}" for caution in found))] if found else []
-
-
-def provenance(evidence: Evidence) -> Table:
-    """How the numbers were made."""
-    return Table(tables.provenance(evidence.study, evidence.profile.name, evidence.store, evidence.rows))
+    found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence)]
+    return [Text("\n>\n".join(f"> {warning}" for warning in found))] if found else []
 
 
 def tally(answers: Sequence[Answer]) -> str:
@@ -193,16 +177,14 @@ def verdicts(study: Study, answers: Sequence[Answer], *, linked: bool = False) -
     least = ", ".join(f"{p_value(p)} with {count(n, 'seed')}" for n, p in sorted(reach.items()))
     mostly = "an anytime-valid t test" if any("anytime" in a.method for a in answers) else "Student's t"
     if least:
-        blocks.append(Text(
+        note = (
             f"*p is that of the verdict's test, mostly {mostly} of paired differences, which uses their sizes. The "
             "exact p beside it is of a test that flips their signs only: it assumes less, and can come no lower than "
             f"{least}.*"
-        ))  # fmt: skip
+        )
+        blocks.append(Text(note))
     if any(study.question(a.question).expected == "equal" for a in answers):
-        blocks.append(Text(
-            "*Of a claim that something is the same, p is of the test that the difference is smaller than the "
-            "smallest effect of interest: a small p shows that it is, and p = 1 only that this is not shown.*"
-        ))  # fmt: skip
+        blocks.append(Text(P_OF_EQUALITY))
     return blocks
 
 
@@ -217,22 +199,10 @@ def link(text: str, name: str) -> str:
     return "[{}](#{})".format(text.replace("[", r"\[").replace("]", r"\]"), name) if name else text
 
 
-def _picture(figure: Figure | None, question: Question, kind: str, shows: str) -> list[Block]:
-    return [] if figure is None else [Picture(f"{question.key}-{kind}", f"{question.text} {shows}", figure)]
-
-
-def _pairing(table: pd.DataFrame) -> list[Block]:
-    if "seed_correlation" not in table or table.seed_correlation.dropna().empty:
-        return []
-    shown = ", ".join(
-        f"{r.level}: {r.seed_correlation:+.2f}".replace(": -", ": −")
-        for r in table.dropna(subset="seed_correlation").itertuples()
-    )
-    return [Text(
-        f"*Correlation over seeds with the baseline: {shown}. Above +{table.pairing_pays_above.max():.2f}, pairing "
-        "by seed made the interval narrower than it would be unpaired.*"
-    )]  # fmt: skip
-
+P_OF_EQUALITY = (
+    "*Of a claim that something is the same, p is of the test that the difference is smaller than the smallest effect "
+    "of interest: a small p shows that it is, and p = 1 only that this is not shown.*"
+)
 
 NO_INTERVAL = (
     f"*[–]: no interval. Fewer than {FEWEST_FOR_AN_INTERVAL} seeds say too little of how much seeds differ (a 95% "
@@ -240,16 +210,19 @@ NO_INTERVAL = (
 )
 
 NO_TRAINING_IMAGES = (
-    "*The prepared training images are no longer in the store's cache, so samples cannot be compared with them; a run of "
-    "the study prepares them again.*"
+    "*The prepared training images are no longer in the store's cache, so samples cannot be compared with them; a run "
+    "of the study prepares them again.*"
 )
 
 NEAREST = (
-    "The samples nearest to a training image come first. Far below 1 a generator copies, or draws less than digits vary "
-    "(blur also lies near everything): the pairs tell which."
+    "The samples nearest to a training image come first. Far below 1 a generator copies, or draws less than digits "
+    "vary (blur also lies near everything): the pairs tell which."
 )
 
-HOW_TO_READ = Fold("How to read this", [Text("""\
+HOW_TO_READ = Fold(
+    "How to read this",
+    [
+        Text("""\
 A trial is one training run, named by its seed; all arms run the same seeds, for the same number of images. Effects are
 against the baseline arm, paired by seed, with 95% intervals over seeds: ratios (geometric means) of FID, differences of
 what is bounded. Before anything ran, each question declared its expectation, the metric that decides and the smallest
@@ -269,4 +242,6 @@ be compared with another's.
 
 The interval of an arm's own mean is computed on the scale on which its metric has no end (the logarithm of FID, the log
 odds of precision, recall and accuracy), so that it holds only values that there can be.
-""")])  # fmt: skip
+""")
+    ],
+)

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from harness.analysis.answers import Answer
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.statistics import MOST_SEEDS
+from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect
 from harness.errors import UserError, unknown_name
-from harness.reporting import figures, tables
-from harness.reporting.blocks import Block, Fold, Numbers, Page, Picture, Section, Text
-from harness.reporting.study_page import HOW_TO_READ, cautions, link, provenance, scope, tally, verdicts, with_note
+from harness.reporting import figures, provenance, tables
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Table, Text, Written
+from harness.reporting.study_page import HOW_TO_READ, link, scope, tally, verdicts, warnings, with_note
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -63,8 +63,8 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
             Section("provenance", "How these numbers were made", _provenance(found)),
         ],
         tables={
-            "claims": Numbers(table, table),
-            "verdicts": Numbers(tables.verdict_table(answers).assign(study=of), tables.formatted_verdicts(answers)),
+            "claims": Written(table, table),
+            "verdicts": Written(tables.verdict_table(answers).assign(study=of), tables.formatted_verdicts(answers)),
         },
         notebook="summary.ipynb",
         parameters={"profile": profile, "store": str(store.root)},
@@ -82,7 +82,7 @@ def _linked(table: pd.DataFrame, claims: Claims) -> list[Block]:
 def _never_ran(study: Study, profile: str, store: Store) -> Text:
     return Text(
         f"**No results.** The study {study.name} never ran in this store at the profile {profile}: "
-        f"`make study-{study.name} PROFILE={profile}{tables.store_words(store, 'STORE=')}` runs it."
+        f"`make study-{study.name} PROFILE={profile}{provenance.store_words(store, 'STORE=')}` runs it."
     )
 
 
@@ -93,7 +93,7 @@ def _answers(evidence: Evidence) -> list[Block]:
     alt = f"{study.title} Each claim's effect in units of the smallest effect of interest, with its interval"
     sentences = Text("\n".join(f"- {answer.sentence}" for answer in answers))
     return [
-        *cautions(evidence),
+        *warnings(evidence),
         *([] if figure is None else [Picture(f"{study.name}-claims", alt, figure)]),
         Text(f"{tally(answers)} [↑ all claims](#claims)"),
         Fold("All answers of this study", [*verdicts(study, answers), sentences]),
@@ -104,7 +104,10 @@ def _provenance(found: Mapping[str, Evidence]) -> list[Block]:
     """How the numbers of each study were made."""
     mixed = len({evidence.plan["protocol_id"] for evidence in found.values()}) > 1
     warning = "> The studies were scored under different protocols: no score may be compared across them."
-    return [*[Text(warning)] * mixed, *(Fold(name, [provenance(evidence)]) for name, evidence in found.items())]
+    return [
+        *[Text(warning)] * mixed,
+        *(Fold(name, [Table(provenance.provenance(evidence))]) for name, evidence in found.items()),
+    ]
 
 
 def _claim_table(studies: Mapping[str, Study], claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:

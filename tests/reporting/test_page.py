@@ -11,14 +11,9 @@ import pytest
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.results import load
 from harness.errors import UserError
-from harness.reporting import tables
-from harness.reporting.blocks import Section, flat
-from harness.reporting.study_page import (
-    answers_section,
-    arms_section,
-    question_section,
-    scope,
-)
+from harness.reporting import provenance
+from harness.reporting.blocks import Page, flat
+from harness.reporting.study_page import scope, study_page
 from harness.reporting.summary_page import summary_page
 from harness.storage.store import Store, TrialResult
 from harness.study import Study
@@ -28,22 +23,15 @@ from tests.analysis.conftest import PROFILE, make_protocol
 
 
 def shown_by(evidence: Evidence, *keys: str) -> str:
-    """All text of a study's page, and the names of its pictures; with keys, of these questions only."""
-    return "\n".join(
-        part if isinstance(part, str) else part.name
-        for part in flat(
-            [
-                answers_section(evidence),
-                *(
-                    question_section(evidence, question, tables.question_table(evidence, question))
-                    for question in evidence.study.questions
-                    if not keys or question.key in keys
-                ),
-                arms_section(evidence, tables.overview_table(evidence), tables.cost_table(evidence)),
-                Section("provenance", "", [provenance(evidence)]),
-            ]
-        )
-    )
+    """All text of a study's page, and the names of its pictures; with keys, as if it asked these questions only."""
+    asked = tuple(question for question in evidence.study.questions if not keys or question.key in keys)
+    page = study_page(dataclasses.replace(evidence, study=dataclasses.replace(evidence.study, questions=asked)))
+    return text_of(page)
+
+
+def text_of(page: Page) -> str:
+    parts = flat([page.head, *page.sections])
+    return "\n".join(part if isinstance(part, str) else part.name for part in parts)
 
 
 def test_a_page_of_nothing_is_sentences(store: Store, study: Study, tmp_path: Path) -> None:
@@ -102,7 +90,7 @@ def test_many_commits_are_summarised(store: Store, study: Study, tmp_path: Path)
         made = {**result["provenance"], "commit": f"commit-{i}", "date": f"2000-01-01T00:00:{i:02d}Z"}
         shutil.rmtree(mixed.trial_folder(trial_id))
         mixed.write(TrialResult(spec=store.read_spec(trial_id), status="failed", error="x", provenance=made))
-    box = tables.provenance(study, PROFILE, mixed, rows).set_index("")[" "]
+    box = provenance.provenance(load_evidence(mixed, study, PROFILE)).set_index("")[" "]
     assert box["commit"] == f"{len(rows)} in all, from commit-0 to commit-{len(rows) - 1}"
 
 
@@ -152,12 +140,12 @@ def test_a_deleted_cache_is_said(store: Store, study: Study, tmp_path: Path) -> 
 
 def test_the_summary_answers_every_claim(store: Store, study: Study) -> None:
     page = summary_page(STUDIES, CLAIMS, PROFILE, store)
-    text = "\n".join(part if isinstance(part, str) else part.name for part in flat([page.head, *page.sections]))
+    text = text_of(page)
     for words in CLAIMS:
         assert f"| [{words}](#" in text
     assert "No results yet of: architecture, depth, stabilization, modern, combined, aa." in text
     assert text.count("**No results.** The study") == 6 and "make study-depth PROFILE=laptop" in text
-    verdicts = page.tables["claims"].values.set_index("claim").verdict
+    verdicts = page.tables["claims"].numbers.set_index("claim").verdict
     answers = load_evidence(store, study, PROFILE).answers
     answer = next(a for a in answers if a.question == "latent-std-fc")
     assert verdicts["There is a sweet spot of noise: the latent's scale"] == answer.verdict

@@ -23,9 +23,7 @@ from harness.errors import UserError
 from harness.reporting import report
 from harness.reporting.blocks import Page
 from harness.reporting.report import MADE_FROM, NOTEBOOKS
-from harness.reporting.study_page import (
-    study_page,
-)
+from harness.reporting.study_page import study_page
 from harness.reporting.summary_page import summary_page
 from harness.reporting.tables import overview_table, question_table
 from harness.storage.store import Store
@@ -178,9 +176,10 @@ def test_markdown_shows_pictures_that_are_there(folder: Path, study: Study) -> N
 def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: Study) -> None:
     rows = load(store, study=study.name, profile=PROFILE)
     page = (folder / "noise.html").read_text(encoding="utf-8")
+    evidence = load_evidence(store, study, PROFILE)
     for question in study.questions:
         written = pd.read_csv(folder / f"{question.key}.csv", dtype={"level": str})
-        pd.testing.assert_frame_equal(written, question_table(study, question, rows), check_dtype=False)
+        pd.testing.assert_frame_equal(written, question_table(evidence, question), check_dtype=False)
         never = written.get(f"{question.metric}_not_reached", pd.Series(0, written.index)).fillna(0)
         for value, missed in zip(written[question.metric], never, strict=True):
             if missed:  # a level that some seeds never reached has no mean
@@ -189,7 +188,7 @@ def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: 
             elif not math.isnan(value):
                 assert f">{number(value)} [" in page or f">{number(value)}" in page
     overview = pd.read_csv(folder / "overview.csv")
-    pd.testing.assert_frame_equal(overview, overview_table(rows, overview.arm.tolist()), check_dtype=False)
+    pd.testing.assert_frame_equal(overview, overview_table(evidence), check_dtype=False)
     results = pd.read_csv(folder / "results.csv")
     assert results.fid.tolist() == pytest.approx(rows.fid.tolist(), nan_ok=True, rel=1e-15)
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -15,7 +16,7 @@ from nbformat import v4
 
 from harness.errors import UserError
 from harness.reporting import tables
-from harness.reporting.blocks import Page, Picture, flat, outputs
+from harness.reporting.blocks import Page, Picture, Written, flat, outputs
 from harness.reporting.figures import VERDICTS
 from harness.storage.store import Store
 from harness.study import Study
@@ -86,12 +87,17 @@ def _write_files(page: Page, folder: Path) -> None:
     (folder / f"{page.name}.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
     (folder / f"{page.name}.html").write_text(to_html(page), encoding="utf-8")
     (folder / f"{page.name}.ipynb").write_text(nbformat.writes(to_notebook(page)) + "\n", encoding="utf-8")
-    for name, table in page.tables.items():
+    write_tables(page.tables, folder)
+    if page.made_from:
+        (folder / MADE_FROM).write_text(page.made_from)
+
+
+def write_tables(written: Mapping[str, Written], folder: Path) -> None:
+    """Every table as CSV (numbers) and LaTeX (as shown)."""
+    for name, table in written.items():
         table.numbers.to_csv(folder / f"{name}.csv", index=False)
         if table.shown is not None:
             (folder / f"{name}.tex").write_text(tables.latex(table.shown), encoding="utf-8")
-    if page.made_from:
-        (folder / MADE_FROM).write_text(page.made_from)
 
 
 def to_html(page: Page) -> str:

@@ -26,17 +26,8 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
         protocol: By whose scores, as it was asked for where the evidence was loaded; the notebook asks for the same.
         made_from: As in `Page`.
     """
-    study, answers = evidence.study, evidence.answers
+    study, answers, written = evidence.study, evidence.answers, study_tables(evidence)
     named = f"Study **{study.name}**, profile **{evidence.profile.name}**"
-    levels = {question.key: tables.question_table(evidence, question) for question in study.questions}
-    overview, costs = tables.overview_table(evidence), tables.cost_table(evidence)
-    written = {
-        "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
-        **{q.key: Written(levels[q.key], tables.formatted(levels[q.key], q)) for q in study.questions},
-        "overview": Written(overview, tables.formatted(overview)),
-        "costs": Written(costs, tables.formatted_costs(costs)),
-        "results": Written(evidence.rows, None),
-    }
     said = [Text(tally(answers)), *verdicts(study, answers, linked=True), *warnings(evidence), HOW_TO_READ]
     return Page(
         name=study.name,
@@ -58,6 +49,19 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
         },
         made_from=made_from,
     )
+
+
+def study_tables(evidence: Evidence) -> dict[str, Written]:
+    """The tables of a study's page, by the names of their files."""
+    answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
+    levels = {question: tables.question_table(evidence, question) for question in evidence.study.questions}
+    return {
+        "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
+        **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels.items()},
+        "overview": Written(overview, tables.formatted(overview)),
+        "costs": Written(costs, tables.formatted_costs(costs)),
+        "results": Written(evidence.rows, None),
+    }
 
 
 def _question(evidence: Evidence, question: Question, table: Written) -> Section:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pylatexenc.latexencode import UnicodeToLatexEncoder
 from tabulate import tabulate
 
 from harness.analysis.effects import arm_mean, arm_values, level_arms, level_effects
@@ -203,10 +202,10 @@ def markdown(table: pd.DataFrame) -> str:
 
 def latex(table: pd.DataFrame) -> str:
     """A formatted table as LaTeX's tabular; its document needs the package booktabs and no other."""
-    columns = "".join("l" if column in WORDS else "r" for column in table.columns)
-    encode = UnicodeToLatexEncoder(unknown_char_policy="keep", unknown_char_warning=False).unicode_to_latex
-    shown = table.map(lambda cell: encode(str(cell))).rename(columns=encode)
-    return "% needs \\usepackage{booktabs}\n" + shown.to_latex(index=False, escape=False, column_format=columns)
+    words = {"arm", "level", "claim", "verdict"}
+    columns = "".join("l" if column in words else "r" for column in table.columns)
+    text = table.to_latex(index=False, escape=True, column_format=columns)
+    return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
 
 
 def heading(metric: str) -> str:
@@ -243,3 +242,28 @@ def _mean_and_interval(row: Any, name: str, scale: float = 1) -> str:
     if missed and not math.isnan(missed):
         return "never" if missed == row.n else f"median {number(mean)}; {missed:.0f} never"
     return with_interval(mean, low, high)
+
+
+_LATEX = str.maketrans(
+    {
+        "<": "$<$",  # else another sign in LaTeX's own encoding
+        ">": "$>$",
+        "…": r"\ldots{}",
+        "↓": r"$\downarrow$",
+        "↑": r"$\uparrow$",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "–": "--",
+        "≤": r"$\le$",
+        "∞": r"$\infty$",
+        "σ": r"$\sigma$",
+        "γ": r"$\gamma$",
+        "Δ": r"$\Delta$",
+        "³": "$^3$",
+        "²": "$^2$",
+        "·": r"$\cdot$",
+        "→": r"$\to$",
+    }
+)
+"""What plain LaTeX has no character for; applied after pandas has escaped the rest."""

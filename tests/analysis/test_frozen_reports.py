@@ -13,13 +13,18 @@ import csv
 import io
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from harness.analysis.evidence import load_evidence
 from harness.analysis.results import load
-from harness.reporting.page import Page, Summary
+from harness.reporting.blocks import Written
+from harness.reporting.report import write_tables
+from harness.reporting.study_page import study_tables
+from harness.reporting.summary_page import summary_page
 from harness.storage.store import Store
 from studies.catalog import STUDIES
 from studies.claims import CLAIMS
@@ -50,18 +55,19 @@ FILE = re.compile(r"^==> (.+) <==\n((?:(?!==> ).*\n)*)", re.M)
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?(?![\w.])|(?<![\w.])-?\d+e[+-]\d+(?![\w.])")
 
 
-def tables(page: Page | Summary) -> str:
+def tables(written: Mapping[str, Written]) -> str:
     """Every CSV and LaTeX file that the report writes, one below the other, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        page.write_tables(Path(folder))
+        write_tables(written, Path(folder))
         files = sorted(path for path in Path(folder).iterdir() if path.name != "results.csv")
         return "".join(f"==> {path.name} <==\n{path.read_text(encoding='utf-8')}\n" for path in files)
 
 
 def all_tables(store: Store) -> dict[str, str]:
-    """Study, or "summary" -> the tables of its report; the pages of the summary are those of the studies."""
-    summary = Summary(STUDIES, CLAIMS, PROFILE, store)
-    return {"summary": tables(summary), **{study: tables(page) for study, page in summary.pages.items()}}
+    """Study, or "summary" -> the tables of its report."""
+    found = {study: load_evidence(store, STUDIES[study], PROFILE) for study in STUDIES_PUBLISHED}
+    summary = summary_page(STUDIES, CLAIMS, PROFILE, store)
+    return {"summary": tables(summary.tables), **{study: tables(study_tables(one)) for study, one in found.items()}}
 
 
 def variant(folder: Path, name: str) -> str:
@@ -70,7 +76,7 @@ def variant(folder: Path, name: str) -> str:
     store = published_store(folder, study, sequential=name.endswith("sequential"))
     if name.endswith("diverged"):
         diverge(store, study, "dc latent_std=10", 3)
-    return tables(Page(STUDIES[study], PROFILE, store))
+    return tables(study_tables(load_evidence(store, STUDIES[study], PROFILE)))
 
 
 def file_of(text: str, name: str) -> str:

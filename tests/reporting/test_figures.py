@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import of_trial
 from harness.reporting import figures
+from harness.reporting.axes import log_ticks
 from harness.storage.store import Store
 from harness.study import Question, Study
 from tests.analysis.conftest import asked, make_answer, with_reference
@@ -64,7 +65,7 @@ def test_every_seed_is_shown(evidence: Evidence, rows: pd.DataFrame) -> None:
 
 @given(st.floats(1e-6, 1e4), st.floats(1.01, 1e8))
 def test_a_logarithmic_axis_has_round_numbers_apart(low: float, span: float) -> None:
-    ticks = figures.log_ticks(low, low * span)
+    ticks = log_ticks(low, low * span)
     assert 2 <= len(ticks) <= 8 and all(low <= tick <= low * span for tick in ticks)
     assert 1 in ticks or not low <= 1 <= low * span
     assert (np.diff(np.log(ticks)) > 0.09 * np.log(span)).all()

@@ -127,17 +127,17 @@ def plan(
     _at_least_one("workers", workers)
     workers = workers or default_workers() or 1
     made = make_plan(study, profile, seeds, _existing(store))
-    num_seeds = len({cell.seed for cell in made.cells})
-    images = sum(spec.kimg for spec in made.pending())
+    num_seeds = len({run.seed for run in made.runs})
+    images = sum(run.spec.kimg for run in made.pending())
     typer.echo(f"{study.name} ({profile}): {study.title}")
-    done = len(made.specs) - len(made.pending())
-    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.specs), 'trial')}"
+    done = len(made.trained) - len(made.pending())
+    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.trained), 'trial')}"
     typer.echo(f"  {sizes}, {done} of them done")
     if made.left_behind:
         typer.echo(f"  {left_behind_line(made.left_behind)}")
     if made.pending():
         kimg = f"{images:,.1f}".removesuffix(".0")
-        typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
+        typer.echo(f"  {kimg} kimg to train on, {count(made.design.profile.num_generated, 'image')} scored a trial")
         measured = made.core_seconds.measured
         source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
         typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
@@ -146,14 +146,14 @@ def plan(
         typer.echo("  nothing to run")
     for line in made.data_lines:
         typer.echo(f"  {line}")
-    for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
+    for dataset in sorted({run.spec.dataset for run in made.runs if is_downloaded(run.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))
     for arm in made.arms:
-        cells = [cell for cell in made.cells if cell.arm == arm]
-        finished = sum(cell.spec.trial_id in made.done for cell in cells)
+        runs = [run for run in made.runs if run.arm == arm]
+        finished = sum(run.spec.trial_id in made.done for run in runs)
         takes = duration(made.core_seconds.seconds[arm])
-        typer.echo(f"  {arm:<{width}}  {finished}/{len(cells)} done, {cells[0].spec.kimg:g} kimg and {takes} each")
+        typer.echo(f"  {arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
 
 
 @app.command()

@@ -137,10 +137,12 @@ def test_bad_requests_are_refused_before_work(store: Store, options: dict, messa
 
 
 def test_a_store_without_the_study_says_so(tmp_path: Path) -> None:
-    from studies.cli import app
+    from harness.cli import app
+    from studies.catalog import CATALOG
 
     Store(tmp_path / "store", create=True)
-    done = CliRunner().invoke(app, ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")])
+    words = ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")]
+    done = CliRunner().invoke(app, words, obj=CATALOG)
     assert isinstance(done.exception, UserError) and "has no finished trial" in str(done.exception)
 
 

@@ -486,7 +486,7 @@ def _kept(what: str, store: Path) -> Iterator[None]:
 
 
 def main(catalog: Catalog) -> None:
-    """Run the program on these studies; a warning or error is one line for the user, and after an error the status is 2."""
+    """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
     warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
     terminal.outlive_readers()
     with interrupts.interruptible():

@@ -4,7 +4,7 @@
 
 Prints the Markdown tables of docs/statistics.md, in per cent: studies with a wrong verdict on any claim, claims with
 the right one, and 95% intervals that hold the truth; for 6 seeds, 8 seeds, and looks up to 24 with the mean number
-used. A study is an array of scores; what judges it is `judge` of harness.analysis.answers, which also answers questions
+used. A study is an array of scores; `judge` of harness.analysis.verdicts judges it, which also answers questions
 from a store. Over looks, a study is judged after every seed from 6 to 24, and each claim stops at its first verdict.
 """
 
@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from tabulate import tabulate
 
-from harness.analysis.answers import judge
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, location, paired_differences
+from harness.analysis.verdicts import judge
 from harness.questions import KINDS, Contrast, Expected, Factor, Kind, Question, SweetSpot, Trend
 
 SMALLEST = 1.25  # effect of interest, a ratio of FIDs

@@ -370,7 +370,7 @@ def summary(
 ) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
     from harness.reporting.page import render_summary
-    from harness.reporting.tables import claims_for_terminal
+    from harness.reporting.terminal import claims_for_terminal
 
     catalog, opened = _catalog(context), Store(store)
     terminal.say("writing the summary")
@@ -423,15 +423,15 @@ def _catalog(context: typer.Context) -> Catalog:
 
 
 def _report(study: Study, profile: str, store: Store, *, full: bool, unless_unchanged: bool = False) -> None:
-    from harness.reporting.page import Page, last_report, render
-    from harness.reporting.tables import study_for_terminal
+    from harness.analysis.evidence import load_evidence
+    from harness.reporting.page import last_report, render
+    from harness.reporting.terminal import study_for_terminal
 
     paths = last_report(study, profile, store) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
         paths = render(study, profile, store)
-    answers = Page(study, profile, store).answers
-    terminal.show(*study_for_terminal(study, profile, store, answers, full=full))
+    terminal.show(*study_for_terminal(load_evidence(store, study, profile), full=full))
     _wrote(paths, full=full)
 
 

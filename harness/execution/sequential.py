@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from harness.analysis import results
-from harness.analysis.answers import answer_study, arms_open
+from harness.analysis.answers import arms_open
+from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.wording import count
 from harness.design import Design
@@ -88,10 +89,9 @@ def run_until_answered(
         ):
             say("stopped: trials failed")
             return False
-        rows = results.load(store, study=study.name, profile=profile_name)
-        answers = answer_study(design, rows, sequential=True)
-        wanted = arms_open(design, rows)
-        say(f"{sum(a.verdict != 'undesign' for a in answers)} of {count(len(answers), 'claim')} settled")
+        evidence = load_evidence(store, study, profile_name)
+        answers, wanted = evidence.answers, arms_open(evidence.study, evidence.answers)
+        say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {count(len(answers), 'claim')} settled")
         if not wanted:
             say("stopped: every claim is settled, or cannot be by more seeds")
             return True

@@ -21,15 +21,17 @@ import psutil
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from harness.analysis import memorization, results
-from harness.analysis.answers import Answer, answer_study
+from harness.analysis import memorization
+from harness.analysis.effects import arm_values
+from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL, MOST_SEEDS
+from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
-from harness.reporting import figures, layout, tables
+from harness.reporting import figures, layout, provenance, tables
 from harness.storage.store import Store
-from harness.study import Profile, Question, Study
+from harness.study import Design, Profile, Question, Study
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 MADE_FROM = ".made-from"
@@ -39,24 +41,19 @@ MADE_FROM = ".made-from"
 class Page:
     """What a study's notebook shows: one method a part, each displays and returns nothing."""
 
-    def __init__(self, study: Study, profile: str, store: Store | str | Path) -> None:
-        """Load the study's results.
+    def __init__(self, study: Study, profile: str, store: Store | str | Path, protocol: str | None = None) -> None:
+        """Load the study's results, by the scores of a protocol other than the last run's where one is named.
 
         Raises:
-            UserError: no such store or profile, or the study never ran here.
+            UserError: no such store, profile or protocol, or the study never ran here.
         """
-        self.study, self.profile = study.at(profile), study.profile(profile)
-        self.store = store if isinstance(store, Store) else Store(store)
-        self.rows = results.load(self.store, study=study.name, profile=profile)
-        planned = results.planned(self.store, study.name, profile)
-        self.arms, self.seeds = list(dict.fromkeys(planned.arm)), planned.seed.nunique()
-        plan = self.store.read_plan(study.name, profile)
-        self.floor = self.store.read_reference(plan["protocol_id"]) if plan else {}
-        self.answers = answer_study(self.study, self.rows, sequential=bool(plan and plan.get("sequential")))
+        self.evidence = load_evidence(store if isinstance(store, Store) else Store(store), study, profile, protocol)
+        self.study, self.profile, self.store = self.evidence.study, self.evidence.profile, self.evidence.store
+        self.rows, self.answers = self.evidence.rows, self.evidence.answers
 
     def introduction(self) -> None:
         """What is asked."""
-        scope = f"{_scope(self.profile, self.seeds)} {self.study.note}"
+        scope = f"{_scope(self.profile, self.evidence.num_seeds)} {self.study.note}"
         _text(f"# {self.study.title}\n\nStudy **{self.study.name}**, profile **{self.profile.name}**: {scope}")
 
     def verdicts(self) -> None:
@@ -68,29 +65,27 @@ class Page:
 
     def cautions(self) -> None:
         """What a reader must know before believing the tables."""
-        found = tables.cautions(self.study, self.profile.name, self.store, self.rows)
-        found += tables.extractor_proof(self.study, self.profile.name, self.store)
+        found = [*provenance.warnings(self.evidence), *provenance.extractor_proof(self.evidence)]
         if found:
             _text("\n>\n".join(f"> {caution}" for caution in found))
 
     def question(self, key: str) -> None:
         """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
         question = self.study.question(key)
-        table = tables.question_table(self.study, question, self.rows)
+        table = tables.question_table(self.evidence, question)
         said = "\n".join(f"- {a.sentence}" for a in self.answers if a.question == key)
-        arms = self.study.arms(question)
-        lacking = [arm for arm in arms.values() if tables.values(self.rows, arm, question.metric).empty]
+        arms = level_arms(self.study, question)
+        lacking = [arm for arm in arms.values() if arm_values(self.rows, arm, question.metric).empty]
         _heading(key, question.text)
         _text(
             f"**Expected:** {question.hypothesis}\n\n{said}\n\n"
             + (f"No scored trial yet of: {', '.join(f'`{arm}`' for arm in lacking)}.\n\n" if lacking else "")
             + "[↑ all answers](#answers)\n\n"
         )
-        part = (self.study, question, self.rows)
-        effects = figures.effects(*part)
+        effects = figures.effects(self.evidence, question)
         _figure(effects, f"{key}-effects", f"{question.text} Effect of each level against the baseline, every seed")
         if effects is None:
-            reached = pd.concat([tables.values(self.rows, arm, question.metric) for arm in arms.values()])
+            reached = pd.concat([arm_values(self.rows, arm, question.metric) for arm in arms.values()])
             if len(reached) and reached.eq(math.inf).all():
                 _text("*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*")
             elif METRICS[question.metric].scale == "ratio" and reached.le(0).any():
@@ -99,30 +94,29 @@ class Page:
             else:
                 _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
         shown = set(arms.values())  # once in a report, though several questions may be asked of these arms
-        first = next(q for q in self.study.questions if shown <= set(self.study.arms(q).values()))
+        first = next(q for q in self.study.questions if shown <= set(level_arms(self.study, q).values()))
         if first is question:
-            samples = figures.samples(*part, self.store)
+            samples = figures.samples(self.evidence, question)
             _figure(samples, f"{key}-samples", f"{question.text} Generated samples at each level")
         else:
             _text(f"*Samples and curves of these arms stand under “{first.text}”*")
         _text("#### Scores at each level")
-        _text(_shown(tables.formatted(table, question.metric)) + _pairing_note(table))
-        levels = figures.levels(*part, self.floor)
+        _text(_shown(tables.formatted(table, question)) + _pairing_note(table))
+        levels = figures.levels(self.evidence, question)
         _figure(levels, f"{key}-levels", f"{question.text} {METRICS[question.metric].label} at each level, every seed")
         if first is question:
             self._training(question)
             self._memorisation(question)
 
     def _training(self, question: Question) -> None:
-        part = (self.study, question, self.rows, self.store)
-        fid, balance = figures.fid_over_training(*part), figures.balance(*part)
+        fid, balance = figures.fid_over_training(self.evidence, question), figures.balance(self.evidence, question)
         if fid or balance:
             _text("#### Training: FID against images and seconds, balance of G and D")
             _figure(fid, f"{question.key}-training", f"{question.text} Online FID against images seen and seconds")
             _figure(balance, f"{question.key}-balance", f"{question.text} Losses, D's answers and accuracy")
 
     def _memorisation(self, question: Question) -> None:
-        trials = figures.same_seed(self.study.arms(question), self.rows, self.store)
+        trials = figures.same_seed(self.evidence, question)
         if not trials:
             return
         found = {arm: memorization.of_trial(self.store, trial.trial_id) for arm, trial in trials.items()}
@@ -138,13 +132,13 @@ class Page:
             "The samples nearest to a training image come first. Far below 1 a generator copies, or draws less than "
             "digits vary (blur also lies near everything): the pairs tell which."
         )
-        figure = figures.neighbours(self.study, question, kept)
+        figure = figures.nearest_images(self.evidence, question, kept)
         _figure(figure, f"{question.key}-neighbours", f"{question.text} Samples above their nearest training images")
 
     def overview(self) -> None:
         """Every arm of the study: scores, cost, and the trials that diverged or failed."""
-        scores = tables.formatted(tables.overview_table(self.rows, self.arms))
-        costs = tables.formatted_costs(tables.cost_table(self.rows, self.arms))
+        scores = tables.formatted(tables.overview_table(self.evidence))
+        costs = tables.formatted_costs(tables.cost_table(self.evidence))
         _heading("arms", "Every arm")
         _text("#### Scores\n\n" + _shown(scores))
         _text("#### Cost of a trial\n\n" + tables.markdown(costs))
@@ -154,7 +148,7 @@ class Page:
 
     def provenance(self) -> None:
         """How the numbers were made."""
-        box = tables.provenance(self.study, self.profile.name, self.store, self.rows)
+        box = provenance.provenance(self.evidence)
         _heading("provenance", "How these numbers were made")
         _text(tables.markdown(box))
 
@@ -162,11 +156,11 @@ class Page:
         """Every table as CSV (numbers) and LaTeX (as shown)."""
         _write(folder, "verdicts", tables.verdict_table(self.answers), tables.formatted_verdicts(self.answers))
         for question in self.study.questions:
-            table = tables.question_table(self.study, question, self.rows)
-            _write(folder, question.key, table, tables.formatted(table, question.metric))
-        overview = tables.overview_table(self.rows, self.arms)
+            table = tables.question_table(self.evidence, question)
+            _write(folder, question.key, table, tables.formatted(table, question))
+        overview = tables.overview_table(self.evidence)
         _write(folder, "overview", overview, tables.formatted(overview))
-        costs = tables.cost_table(self.rows, self.arms)
+        costs = tables.cost_table(self.evidence)
         _write(folder, "costs", costs, tables.formatted_costs(costs))
         self.rows.to_csv(folder / "results.csv", index=False)
 
@@ -205,7 +199,7 @@ class Summary:
         """What this page is, and which studies have not run."""
         absent = [name for name in self.studies if name not in self.pages]
         at = next(iter(self.studies.values())).profile(self.profile)
-        scope = _scope(at, max((page.seeds for page in self.pages.values()), default=at.seeds))
+        scope = _scope(at, max((page.evidence.num_seeds for page in self.pages.values()), default=at.seeds))
         _text(
             f"# {SUMMARY_TITLE}\n\nProfile **{self.profile}**: {scope}"
             + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else "")
@@ -227,7 +221,7 @@ class Summary:
             if name not in self.pages:
                 _text(
                     f"**No results.** The study {name} never ran in this store at the profile {self.profile}: "
-                    f"`make study-{name} PROFILE={self.profile}{tables.store_words(self.store, 'STORE=')}` runs it."
+                    f"`make study-{name} PROFILE={self.profile}{provenance.store_words(self.store, 'STORE=')}` runs it."
                 )
                 continue
             page = self.pages[name]
@@ -246,7 +240,7 @@ class Summary:
         """How the numbers of each study were made."""
         _heading("provenance", "How these numbers were made")
         for name, page in self.pages.items():
-            box = tables.provenance(page.study, self.profile, self.store, page.rows)
+            box = provenance.provenance(page.evidence)
             _text(f"#### {name}\n\n{tables.markdown(box)}")
         plans = [self.store.read_plan(name, self.profile) or {} for name in self.pages]
         if len({plan.get("protocol_id") for plan in plans}) > 1:
@@ -570,7 +564,7 @@ def _tally(answers: Sequence[Answer]) -> str:
     return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
 
 
-def _verdicts(study: Study, answers: Sequence[Answer], *, linked: bool = False) -> str:
+def _verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) -> str:
     """The table of verdicts in Markdown, and what its p values are of; `linked` to the sections of their questions."""
     if not answers:
         return ""

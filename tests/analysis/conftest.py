@@ -11,10 +11,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from harness.analysis.answers import Answer
+from harness.analysis.evidence import Evidence, load_evidence
+from harness.analysis.verdicts import Answer
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store, TrialResult
-from harness.study import Study
+from harness.study import Question, Study
 from studies import STUDIES
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no finding
@@ -189,6 +190,17 @@ def with_ceiling(store: Store, study: Study) -> str:
     return spec.trial_id
 
 
+def asked(evidence: Evidence, question: Question, rows: pd.DataFrame | None = None) -> Evidence:
+    """The same results, or other rows, of which this question alone is asked."""
+    rows = evidence.rows if rows is None else rows
+    return replace(evidence, study=replace(evidence.study, questions=(question,)), rows=rows)
+
+
+def with_reference(evidence: Evidence, **scores: float) -> Evidence:
+    """The same with these scores of real images in place of its own."""
+    return replace(evidence, references={evidence.plan["protocol_id"]: scores})
+
+
 @pytest.fixture(scope="session")
 def study() -> Study:
     return STUDIES["noise"]
@@ -200,3 +212,8 @@ def store(tmp_path_factory: pytest.TempPathFactory, study: Study) -> Store:
     store = Store(Path(tmp_path_factory.mktemp("store")), create=True)
     fill(store, study)
     return store
+
+
+@pytest.fixture(scope="session")
+def evidence(store: Store, study: Study) -> Evidence:
+    return load_evidence(store, study, PROFILE)

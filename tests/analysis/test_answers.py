@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.analysis import results
-from harness.analysis.answers import Answer, answer, answer_study, arms_open, judge
+from harness.analysis.answers import answer, answer_study, arms_open
+from harness.analysis.verdicts import Answer, judge
 from harness.errors import UserError
 from harness.metrics import METRICS
 from harness.storage.store import Store
@@ -74,6 +75,10 @@ def fids(*logs: float, n: int = 8) -> list[np.ndarray]:
 
 def ask(study: Study, scores: Sequence[Sequence[float]], sequential: bool = False) -> list[Answer]:
     return answer_study(study, table(study, scores, study.questions[0].metric), sequential)
+
+
+def still_open(study: Study, rows: pd.DataFrame) -> set[str]:
+    return arms_open(study, answer_study(study, rows, sequential=True))
 
 
 # ---- what has no ratio ----
@@ -458,17 +463,17 @@ def test_arms_of_open_claims_stay_open() -> None:
     scores[2] = np.exp(4 + np.random.default_rng(0).normal(0, 0.8, 8))
     rows = table(study, scores)
     assert [a.verdict for a in answer_study(study, rows, sequential=True)] == ["supported", "unresolved"]
-    assert arms_open(study, rows) == {"b", "b latent_std=2"}
-    assert arms_open(study, rows[rows.seed < 3]) == {"b", "b latent_std=0", "b latent_std=2"}
-    assert arms_open(study, rows.iloc[:0]) == {"b", "b latent_std=0", "b latent_std=2"}
-    assert arms_open(study, table(study, fids(2, 0, 2))) == set()
+    assert still_open(study, rows) == {"b", "b latent_std=2"}
+    assert still_open(study, rows[rows.seed < 3]) == {"b", "b latent_std=0", "b latent_std=2"}
+    assert still_open(study, rows.iloc[:0]) == {"b", "b latent_std=0", "b latent_std=2"}
+    assert still_open(study, table(study, fids(2, 0, 2))) == set()
 
 
 def test_a_sweet_spot_leaves_the_levels_between_alone() -> None:
     study = make_study("sweet-spot", "worse outside", levels=5, base=2)
-    assert arms_open(study, table(study, fids(0, 0, 0, 0, 0, n=3))) == {"b", "b latent_std=0", "b latent_std=4"}
+    assert still_open(study, table(study, fids(0, 0, 0, 0, 0, n=3))) == {"b", "b latent_std=0", "b latent_std=4"}
     hopeless = make_study("sweet-spot", "worse outside", levels=2)
-    assert arms_open(hopeless, table(hopeless, fids(0, 0))) == set()
+    assert still_open(hopeless, table(hopeless, fids(0, 0))) == set()
 
 
 def test_seeds_needed_are_enough_most_of_the_time() -> None:

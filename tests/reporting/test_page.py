@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from harness.analysis.answers import answer_study
+from harness.analysis.evidence import load_evidence
 from harness.analysis.results import load
 from harness.analysis.wording import number
 from harness.errors import UserError
 from harness.reporting import page as report
-from harness.reporting import tables
+from harness.reporting import provenance
 from harness.reporting.page import MADE_FROM, NOTEBOOKS, Page, Summary, last_report, render, render_summary
 from harness.reporting.tables import overview_table, question_table
 from harness.storage.store import Store, TrialResult
@@ -167,9 +168,10 @@ def test_markdown_shows_pictures_that_are_there(folder: Path, study: Study) -> N
 def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: Study) -> None:
     rows = load(store, study=study.name, profile=PROFILE)
     page = (folder / "noise.html").read_text(encoding="utf-8")
+    evidence = load_evidence(store, study, PROFILE)
     for question in study.questions:
         written = pd.read_csv(folder / f"{question.key}.csv", dtype={"level": str})
-        pd.testing.assert_frame_equal(written, question_table(study, question, rows), check_dtype=False)
+        pd.testing.assert_frame_equal(written, question_table(evidence, question), check_dtype=False)
         never = written.get(f"{question.metric}_not_reached", pd.Series(0, written.index)).fillna(0)
         for value, missed in zip(written[question.metric], never, strict=True):
             if missed:  # a level that some seeds never reached has no mean
@@ -178,7 +180,7 @@ def test_csv_numbers_are_those_of_the_tables(folder: Path, store: Store, study: 
             elif not math.isnan(value):
                 assert f">{number(value)} [" in page or f">{number(value)}" in page
     overview = pd.read_csv(folder / "overview.csv")
-    pd.testing.assert_frame_equal(overview, overview_table(rows, overview.arm.tolist()), check_dtype=False)
+    pd.testing.assert_frame_equal(overview, overview_table(evidence), check_dtype=False)
     results = pd.read_csv(folder / "results.csv")
     assert results.fid.tolist() == pytest.approx(rows.fid.tolist(), nan_ok=True, rel=1e-15)
 
@@ -301,6 +303,7 @@ def test_a_store_of_failed_trials_only_is_sentences(
 def test_what_no_trial_ever_reached_is_sentences(store: Store, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(study, PROFILE, store)
     page.rows = page.rows.assign(kimg_to_settle=math.inf)
+    page.evidence = dataclasses.replace(page.evidence, rows=page.rows)
     text = shown_by(page, monkeypatch, "speed-fc")
     assert "At no seed did a level or its baseline come to a finite value" in text and "share a scored seed" not in text
     assert "speed-fc-effects" not in text.splitlines() and len(re.findall(r"\| +never \|", text)) == 3
@@ -310,7 +313,8 @@ def test_what_no_trial_ever_reached_is_sentences(store: Store, study: Study, mon
 def test_fids_of_0_are_sentences_without_warnings(store: Store, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(study, PROFILE, store)
     page.rows.loc[(page.rows.arm == "fc") & (page.rows.status == "ok"), "fid"] = -4.8e-9
-    page.answers = answer_study(study, page.rows)
+    page.evidence = dataclasses.replace(page.evidence)
+    page.answers = page.evidence.answers
     text = shown_by(page, monkeypatch, "latent-std-fc")
     assert "FID is 0 in every trial of fc, and 0 has no ratio" in text and "no trial has a score yet of fc" not in text
     assert "Where FID is 0 there is no ratio" in text and "−0.000" not in text
@@ -336,7 +340,7 @@ def test_many_commits_are_summarised(store: Store, study: Study, tmp_path: Path)
         made = {**result["provenance"], "commit": f"commit-{i}", "date": f"2000-01-01T00:00:{i:02d}Z"}
         shutil.rmtree(mixed.trial_folder(trial_id))
         mixed.write(TrialResult(spec=store.read_spec(trial_id), status="failed", error="x", provenance=made))
-    box = tables.provenance(study, PROFILE, mixed, rows).set_index("")[" "]
+    box = provenance.provenance(load_evidence(mixed, study, PROFILE)).set_index("")[" "]
     assert box["commit"] == f"{len(rows)} in all, from commit-0 to commit-{len(rows) - 1}"
 
 

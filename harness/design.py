@@ -72,6 +72,11 @@ class Design:
     questions: tuple[Question, ...]
     own_code: UserCode | None
 
+    @property
+    def file(self) -> str:
+        """The path of the user's own file that declares it; "" for the studies of this repository."""
+        return os.path.abspath(self.own_code.file) if self.own_code else ""
+
     def question(self, key: str) -> Question:
         """The question of that key; an unknown one raises UserError and lists those there are."""
         for question in self.questions:

@@ -3,7 +3,6 @@
 A study only declares; `study.at(profile)` is the design that follows from it. All that a study file needs is here.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -99,11 +98,6 @@ class Study:
             for key in profile.factors:
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
-
-    @property
-    def file(self) -> str:
-        """The path of the user's own file that declares it; "" for the studies of this repository."""
-        return os.path.abspath(self.own_code.file) if self.own_code else ""
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.

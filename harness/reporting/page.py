@@ -22,7 +22,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from harness.analysis import memorization
-from harness.analysis.effects import arm_values
+from harness.analysis.effects import arm_values, level_arms
 from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL, MOST_SEEDS
 from harness.analysis.verdicts import Answer
@@ -288,7 +288,7 @@ class Summary:
         return [
             ", ".join(
                 [
-                    self.studies[reference.split("/")[0]].question(answer.question).baseline,
+                    self.pages[reference.split("/")[0]].study.question(answer.question).baseline,
                     *[answer.level] * bool(answer.level),
                 ]
             )
@@ -320,7 +320,7 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
         UserError: the study never ran here, its notebook fails, or `out` holds something else or cannot be written.
     """
     page, made_from = Page(study, profile, store), _made_from(study, profile, store)
-    parameters = {"study": study.file or study.name, "profile": profile, "store": str(store.root)}
+    parameters = {"study": study.at(profile).file or study.name, "profile": profile, "store": str(store.root)}
     out = out or store.report_folder(study.name, profile)
     return _publish(_notebook(study), parameters, study.name, study.title, page, out, made_from)
 

@@ -90,7 +90,7 @@ def contradictions(text: str, study: str) -> list[str]:
             continue
         levels = csv.DictReader(io.StringIO(file_of(text, f"{question}.csv")))
         shown = next(row for row in levels if row["level"] == level)
-        effect = f"{STUDIES[study].question(question).metric}_{scale}"
+        effect = f"{STUDIES[study].at(PROFILE).question(question).metric}_{scale}"
         ours = [float(answer[name] or "nan") for name in ("effect", "low", "high", "n")]
         theirs = [float(shown[name] or "nan") for name in (effect, f"{effect}_low", f"{effect}_high", "pairs")]
         if ours != pytest.approx(theirs, rel=RELATIVE, nan_ok=True):

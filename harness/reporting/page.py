@@ -22,7 +22,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from harness.analysis import memorization
-from harness.analysis.effects import arm_values
+from harness.analysis.effects import arm_values, level_arms
 from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL, MOST_SEEDS
 from harness.analysis.verdicts import Answer
@@ -31,7 +31,7 @@ from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.reporting import figures, layout, provenance, tables
 from harness.storage.store import Store
-from harness.study import Profile, Question, Study
+from harness.study import Design, Profile, Question, Study
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 MADE_FROM = ".made-from"
@@ -74,7 +74,7 @@ class Page:
         question = self.study.question(key)
         table = tables.question_table(self.evidence, question)
         said = "\n".join(f"- {a.sentence}" for a in self.answers if a.question == key)
-        arms = self.study.arms(question)
+        arms = level_arms(self.study, question)
         lacking = [arm for arm in arms.values() if arm_values(self.rows, arm, question.metric).empty]
         _heading(key, question.text)
         _text(
@@ -94,7 +94,7 @@ class Page:
             else:
                 _text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
         shown = set(arms.values())  # once in a report, though several questions may be asked of these arms
-        first = next(q for q in self.study.questions if shown <= set(self.study.arms(q).values()))
+        first = next(q for q in self.study.questions if shown <= set(level_arms(self.study, q).values()))
         if first is question:
             samples = figures.samples(self.evidence, question)
             _figure(samples, f"{key}-samples", f"{question.text} Generated samples at each level")
@@ -288,7 +288,7 @@ class Summary:
         return [
             ", ".join(
                 [
-                    self.studies[reference.split("/")[0]].question(answer.question).baseline,
+                    self.pages[reference.split("/")[0]].study.question(answer.question).baseline,
                     *[answer.level] * bool(answer.level),
                 ]
             )
@@ -320,7 +320,7 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
         UserError: the study never ran here, its notebook fails, or `out` holds something else or cannot be written.
     """
     page, made_from = Page(study, profile, store), _made_from(study, profile, store)
-    parameters = {"study": study.file or study.name, "profile": profile, "store": str(store.root)}
+    parameters = {"study": study.at(profile).file or study.name, "profile": profile, "store": str(store.root)}
     out = out or store.report_folder(study.name, profile)
     return _publish(_notebook(study), parameters, study.name, study.title, page, out, made_from)
 
@@ -564,7 +564,7 @@ def _tally(answers: Sequence[Answer]) -> str:
     return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
 
 
-def _verdicts(study: Study, answers: Sequence[Answer], *, linked: bool = False) -> str:
+def _verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) -> str:
     """The table of verdicts in Markdown, and what its p values are of; `linked` to the sections of their questions."""
     if not answers:
         return ""

@@ -21,36 +21,30 @@ from harness.analysis.answers import answer, answer_study, arms_open
 from harness.analysis.verdicts import Answer, judge
 from harness.errors import UserError
 from harness.metrics import METRICS
+from harness.questions import Kind
 from harness.storage.store import Store
-from harness.study import Expected, Factor, Kind, Profile, Question, Study
+from harness.study import Contrast, Design, Expected, Factor, Interaction, Profile, Study, SweetSpot, Trend
 from tests.analysis.conftest import EMPTY
 
 INF, NAN = math.inf, math.nan
 WOBBLE = np.array([0.02, -0.03, 0.01, 0.03, -0.02, -0.01, 0.025, -0.025])  # sums to 0: a paired log ratio's spread
+CLASSES = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
 
 
-def make_study(kind: Kind, expected: Expected, levels: int = 3, metric: str = "fid", base: int = 1) -> Study:
+def make_study(kind: Kind, expected: Expected, levels: int = 3, metric: str = "fid", base: int = 1) -> Design:
     """Levels 0, 1, 2, ... of one factor; arms "b" (level `base`) and "b latent_std=0", ..."""
-    question = Question(
-        key="q",
-        text="",
-        hypothesis="",
-        baseline="b",
-        factor=Factor.of_field("latent_std", [float(i) for i in range(levels)], label="σ"),
-        kind=kind,
-        expected=expected,
-        metric=metric,
-        smallest_effect=1.25 if METRICS[metric].scale == "ratio" else 0.05,
-    )
+    factor = Factor.of_field("latent_std", [float(i) for i in range(levels)], label="σ")
+    smallest = 1.25 if METRICS[metric].scale == "ratio" else 0.05
+    words = {"text": "", "hypothesis": "", "expected": expected, "metric": metric, "smallest_effect": smallest}
+    question = CLASSES[kind]("q", "b", factor, **words)
     profile = Profile(name="p", description="", changes={}, seeds=8, num_generated=1, core_seconds_per_trial=1)
-    return Study(
-        name="s", title="", baselines={"b": {"latent_std": float(base)}}, questions=(question,), profiles=(profile,)
-    )
+    baselines = {"b": {"latent_std": float(base)}}
+    return Study(name="s", title="", baselines=baselines, questions=(question,), profiles=(profile,)).at("p")
 
 
-def table(study: Study, scores: Sequence[Sequence[float]], metric: str = "fid") -> pd.DataFrame:
+def table(study: Design, scores: Sequence[Sequence[float]], metric: str = "fid") -> pd.DataFrame:
     """A results table from (levels, seeds); an infinite score is a diverged trial, a missing one failed."""
-    arms = study.arms(study.questions[0]).values()
+    arms = [arm.name for arm in study.arms(study.questions[0]).values()]
     rows = [
         {
             "trial_id": f"{arm}/{seed}",
@@ -73,11 +67,11 @@ def fids(*logs: float, n: int = 8) -> list[np.ndarray]:
     return [np.exp(4 + mean + block + np.roll(np.resize(WOBBLE, n), i)) for i, mean in enumerate(logs)]
 
 
-def ask(study: Study, scores: Sequence[Sequence[float]], sequential: bool = False) -> list[Answer]:
+def ask(study: Design, scores: Sequence[Sequence[float]], sequential: bool = False) -> list[Answer]:
     return answer_study(study, table(study, scores, study.questions[0].metric), sequential)
 
 
-def still_open(study: Study, rows: pd.DataFrame) -> set[str]:
+def still_open(study: Design, rows: pd.DataFrame) -> set[str]:
     return arms_open(study, answer_study(study, rows, sequential=True))
 
 
@@ -446,8 +440,8 @@ def test_two_profiles_in_one_table_are_refused() -> None:
         answer_study(study, pd.concat([rows, rows]))
 
 
-def test_every_question_of_a_real_study_has_its_answers(study: Study, store: Store) -> None:
-    rows = results.load(store, study=study.name)
+def test_every_question_of_a_real_study_has_its_answers(design: Design, store: Store) -> None:
+    study, rows = design, results.load(store, study=design.name)
     answers = answer_study(study, rows)
     assert {a.question for a in answers} == {q.key for q in study.questions}
     assert any(EMPTY in a.sentence for a in answers)
@@ -547,12 +541,13 @@ def test_verdicts_are_rarely_wrong_in_families() -> None:
 def test_an_interaction_is_the_ratio_of_the_ratios() -> None:
     """Halved for b, and for c by a third: b's ratio is 0.75 times c's. Same seeds, so that their wobble cancels."""
     plain = make_study("contrast", "lower", levels=2, base=0)
-    question = dataclasses.replace(plain.questions[0], versus="c")
+    (plain_question,) = plain.questions
+    question = Interaction("q", "b", plain_question.factor, text="", hypothesis="", expected="lower", versus="c")
     study = dataclasses.replace(
         plain, baselines={"b": {"latent_std": 0.0}, "c": {"latent_dim": 9}}, questions=(question,)
     )
     study = dataclasses.replace(study, baselines={**study.baselines, "c": {"latent_std": 0.0, "latent_dim": 9}})
-    assert list(study.arms_versus(question).values()) == ["c", "c latent_std=1"]
+    assert [arm.name for arm in study.arms_versus(question).values()] == ["c", "c latent_std=1"]
     noise = np.exp(WOBBLE)
     columns = {
         "b": 100 * noise,

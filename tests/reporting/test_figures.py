@@ -21,7 +21,7 @@ from harness.reporting import figures
 from harness.reporting.axes import log_ticks
 from harness.storage.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import asked, make_answer, with_reference
+from tests.analysis.conftest import against, asked, make_answer, with_reference
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_level_of_fid_never_reached_stands_at_the_edge(evidence: Evidence, row
 
 
 def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
-    question = dataclasses.replace(evidence.study.question("latent-std-dc"), versus="fc")
+    question = against(evidence.study.question("latent-std-dc"), "fc")
     shown = asked(evidence, question)
     effects, levels = figures.effects(shown, question), figures.levels(shown, question)
     assert effects is not None and levels is not None

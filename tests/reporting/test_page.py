@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from harness.analysis.answers import answer_study
+from harness.analysis.effects import level_arms
 from harness.analysis.evidence import load_evidence
 from harness.analysis.results import load
 from harness.analysis.wording import number
@@ -37,9 +38,9 @@ def pictures_of(study: Study) -> list[str]:
     """Samples, training and memorisation of arms stand once, under the first question that has them all."""
     found = []
     for i, question in enumerate(study.questions):
-        mine = set(study.arms(question).values())
+        mine = set(level_arms(study.at(PROFILE), question).values())
         kinds = ["effects", "levels"]
-        if not any(mine <= set(study.arms(other).values()) for other in study.questions[:i]):
+        if not any(mine <= set(level_arms(study.at(PROFILE), other).values()) for other in study.questions[:i]):
             kinds += ["samples", "training", "balance", "neighbours"]
         found += [f"{question.key}-{kind}.png" for kind in kinds]
     return found
@@ -421,7 +422,7 @@ def test_a_summary_of_nothing_is_refused(store: Store, tmp_path: Path) -> None:
 def test_every_claim_names_questions_and_levels_that_are_there() -> None:
     for reference in (reference for references in CLAIMS.values() for reference in references):
         study, question, *level = reference.split("/", 2)
-        labels = [one.label for one in STUDIES[study].question(question).factor.levels]
+        labels = [one.label for one in STUDIES[study].at(PROFILE).question(question).factor.levels]
         assert not level or level[0] in labels, reference
 
 

@@ -33,7 +33,7 @@ from harness.reporting.tables import (
 from harness.reporting.terminal import claims_for_terminal, study_for_terminal
 from harness.storage.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, asked, make_answer, with_reference
+from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, against, asked, make_answer, with_reference
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_the_extractors_accuracy_is_told(evidence: Evidence) -> None:
 
 
 def test_an_interaction_is_paired_twice(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = replace(evidence.study.question("latent-std-dc"), versus="fc")
+    question = against(evidence.study.question("latent-std-dc"), "fc")
     shown = asked(evidence, question)
     found = shown.effects[question.key]["0.3"]
     own = by_seed(rows, "dc latent_std=0.3") / by_seed(rows, "dc")

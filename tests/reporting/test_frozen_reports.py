@@ -5,7 +5,7 @@ compared with the published one. Text must be the same to the letter. Numbers in
 digits, by RELATIVE: other vector units round logarithms and sums otherwise. Without AVX-512 they differ by 3e-16
 (NPY_DISABLE_CPU_FEATURES and OPENBLAS_CORETYPE=Haswell), without AVX2 by 3e-15 (Nehalem), and what is shown does not.
 
-`python -m tests.analysis.test_frozen_reports` writes what the code of today gives; do so only where a change is meant,
+`python -m tests.reporting.test_frozen_reports` writes what the code of today gives; do so only where a change is meant,
 and read the diff.
 """
 
@@ -74,7 +74,7 @@ def contradictions(text: str, study: str) -> list[str]:
             continue
         levels = csv.DictReader(io.StringIO(file_of(text, f"{question}.csv")))
         shown = next(row for row in levels if row["level"] == level)
-        effect = f"{STUDIES[study].question(question).metric}_{scale}"
+        effect = f"{STUDIES[study].at(PROFILE).question(question).metric}_{scale}"
         ours = [float(answer[name] or "nan") for name in ("effect", "low", "high", "n")]
         theirs = [float(shown[name] or "nan") for name in (effect, f"{effect}_low", f"{effect}_high", "pairs")]
         if ours != pytest.approx(theirs, rel=RELATIVE, nan_ok=True):

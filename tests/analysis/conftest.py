@@ -179,7 +179,7 @@ def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProt
     )
 
 
-def with_ceiling(store: Store, study: Study) -> str:
+def with_untrained(store: Store, study: Study) -> str:
     """Add an untrained dc, as a run does, and return its trial_id."""
     plan = store.read_plan(study.name, PROFILE) or {}
     trial_id = next(cell["trial_id"] for cell in plan["cells"] if cell["arm"] == "dc" and cell["seed"] == 0)

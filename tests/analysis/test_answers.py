@@ -78,7 +78,7 @@ def still_open(study: Design, rows: pd.DataFrame) -> set[str]:
 # ---- what has no ratio ----
 
 
-def test_fids_of_0_are_said_to_have_no_ratio() -> None:
+def test_fids_of_0_have_no_ratio() -> None:
     study = make_study("contrast", "equal", 2)
     (found,) = ask(study, [np.full(8, -4.8e-9), *fids(0)])
     assert found.verdict == "unresolved"
@@ -159,7 +159,7 @@ def test_sweet_spot(logs: tuple[float, ...], verdict: str, smaller: float, seque
     assert found.effect == pytest.approx(math.exp(smaller), rel=0.05)
 
 
-def test_sweet_spot_of_a_metric_that_is_better_when_higher() -> None:
+def test_sweet_spot_of_a_metric_better_higher() -> None:
     study = make_study("sweet-spot", "worse outside", metric="recall")
     recall = [0.3 + WOBBLE, 0.6 + np.roll(WOBBLE, 1), 0.4 + np.roll(WOBBLE, 2)]
     (found,) = ask(study, recall)
@@ -170,7 +170,7 @@ def test_sweet_spot_of_a_metric_that_is_better_when_higher() -> None:
     assert found.verdict == "supported" and "sign test" in found.method  # diverging is worse, here too
 
 
-def test_a_sweet_spot_beside_a_baseline_at_the_end_is_sought_between_at_a_price() -> None:
+def test_a_sweet_spot_sought_has_its_price() -> None:
     study = make_study("sweet-spot", "worse outside", levels=4, base=0)
     (found,) = ask(study, fids(0.5, 0.4, 0, 0.6))
     assert found.verdict == "supported" and found.effect == pytest.approx(math.exp(0.5), rel=0.05)
@@ -181,7 +181,7 @@ def test_a_sweet_spot_beside_a_baseline_at_the_end_is_sought_between_at_a_price(
     assert two.verdict == "unresolved" and "at least three levels" in two.sentence
 
 
-def test_the_numbers_beside_a_verdict_are_those_of_scipy() -> None:
+def test_numbers_beside_a_verdict_are_those_of_scipy() -> None:
     rng = np.random.default_rng(4)
     a, b = np.exp(rng.normal(0.2, 0.3, 8)), np.exp(rng.normal(0, 0.3, 8))
     (found,) = ask(make_study("contrast", "higher", 2), [a, b])
@@ -227,7 +227,7 @@ def at_p(p: float, margin: float = 0.0) -> np.ndarray:
     return margin + 0.1 * (x + stats.t.isf(p / 2, 7) / math.sqrt(8))
 
 
-def test_a_sweet_spot_needs_both_sides_and_either_may_refute_it() -> None:
+def test_either_side_may_refute_a_sweet_spot() -> None:
     study, flat, steep = make_study("sweet-spot", "worse outside"), np.ones(8), np.exp(at_p(1e-6, 1))
     for p, verdict in ((0.04, "supported"), (0.06, "unresolved")):
         (found,) = ask(study, [steep, flat, np.exp(at_p(p, 0.0) * 10)])
@@ -287,7 +287,7 @@ def test_a_metric_at_its_bound_answers_nothing(bound: float) -> None:
     assert ask(study, away)[0].verdict == "refuted"
 
 
-def test_a_diverged_trial_is_told_apart_from_a_metric_at_its_bound() -> None:
+def test_diverged_is_not_a_metric_at_its_bound() -> None:
     scores = [np.full(8, 0.01), np.full(8, 0.01), np.full(8, 0.01)]
     scores[2][:6] = INF
     (found,) = ask(make_study("trend", "rising", metric="recall"), scores)
@@ -322,7 +322,7 @@ def test_a_sweet_spot_names_the_best_level_seen() -> None:
     assert found.verdict == "supported" and "The best of all levels, by its mean: 2 (not tested)." in found.sentence
 
 
-def test_what_lies_between_the_ends_of_a_trend_is_said() -> None:
+def test_what_lies_between_a_trends_ends_is_said() -> None:
     (found,) = ask(make_study("trend", "rising"), fids(0.5, 0, 0.45))
     assert "At 1, between, its mean is lower than at both ends, by more than ×1.25 (not tested)." in found.sentence
     (found,) = ask(make_study("trend", "rising"), fids(0, 0.3, 0.05))
@@ -381,7 +381,7 @@ def test_failed_trials_are_missing() -> None:
     assert (found.n, found.verdict) == (5, "unresolved")
 
 
-def test_diverged_trials_without_an_order_leave_the_claim_open() -> None:
+def test_diverged_without_an_order_leaves_claims_open() -> None:
     study = make_study("contrast", "higher", 2, metric="g_loss_late")
     scores = [1 + WOBBLE, np.roll(WOBBLE, 1)]
     assert ask(study, scores)[0].verdict == "supported"
@@ -390,7 +390,7 @@ def test_diverged_trials_without_an_order_leave_the_claim_open() -> None:
     assert found.verdict == "unresolved" and "1 trial diverged without G loss" in found.sentence
 
 
-def test_a_level_that_is_not_reached_is_no_failure() -> None:
+def test_a_level_not_reached_is_no_failure() -> None:
     study = make_study("contrast", "higher", 2, metric="kimg_to_fid_100")
     rows = table(study, [[40.0] * 8, [20.0] * 8], "kimg_to_fid_100")
     rows.loc[rows.seed < 3, "kimg_to_fid_100"] = [INF] * 3 + [15.0] * 3
@@ -440,7 +440,7 @@ def test_two_profiles_in_one_table_are_refused() -> None:
         answer_study(study, pd.concat([rows, rows]))
 
 
-def test_every_question_of_a_real_study_has_its_answers(design: Design, store: Store) -> None:
+def test_every_question_has_its_answers(design: Design, store: Store) -> None:
     study, rows = design, results.load(store, study=design.name)
     answers = answer_study(study, rows)
     assert {a.question for a in answers} == {q.key for q in study.questions}
@@ -486,7 +486,7 @@ def test_seeds_needed_are_enough_most_of_the_time() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.2]))
 @settings(max_examples=8)
-def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) -> None:
+def test_anytime_p_only_falls_and_batches_agree(seed: int, diverging: float) -> None:
     rng = np.random.default_rng(seed)
     for study in (
         make_study("contrast", "lower"),
@@ -497,8 +497,8 @@ def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) 
         w = rng.normal(0.1, 0.3, (2, 3, 14))
         w[rng.random(w.shape) < diverging] = INF
         question = study.questions[0]
-        looks = [judge(question, 1, w[..., :n], sequential=True)[0] for n in range(1, 15)]
-        for earlier, later in itertools.pairwise(looks):
+        analyses = [judge(question, 1, w[..., :n], sequential=True)[0] for n in range(1, 15)]
+        for earlier, later in itertools.pairwise(analyses):
             assert (later.p <= earlier.p + 1e-12).all() and (later.against <= earlier.against + 1e-12).all()
         for sequential in (False, True):
             _, verdicts = judge(question, 1, w, sequential=sequential)
@@ -507,7 +507,7 @@ def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) 
                 assert alone == verdicts[i].tolist()
 
 
-def test_twenty_questions_are_answered_in_well_under_a_second() -> None:
+def test_twenty_questions_are_answered_within_a_second() -> None:
     study = make_study("contrast", "equal", levels=5)
     rows = table(study, fids(0.1, 0, 0.2, 0.5, 1, n=10))
     question = study.questions[0]

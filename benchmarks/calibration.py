@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, location, paired_differences
 from harness.analysis.verdicts import judge
-from harness.study import Expected, Factor, Kind, Question
+from harness.questions import KINDS, Contrast, Expected, Factor, Kind, Question, SweetSpot, Trend
 
 SMALLEST = 1.25  # effect of interest, a ratio of FIDs
 DELTA = math.log(SMALLEST)
@@ -64,6 +64,8 @@ class Case:
     baseline: int = 0
     covered: bool = True  # whether the mean, or with divergence the median, of the first difference is known
 
+
+CLASSES: dict[Kind, type[Question]] = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
 
 Kinds = dict[tuple[Kind, Expected], list[Case]]
 UP, RISE, BOWL = (0, 0.4), (0, 0.2, 0.4, 0.6), (0.5, 0.2, 0, 0.2, 0.5)
@@ -172,16 +174,9 @@ def coverage(case: Case, scores: np.ndarray, anytime: bool) -> float:
 
 def row(kind: Kind, expected: Expected, case: Case, rng: np.random.Generator, studies: int) -> tuple[list[str], float]:
     """A line of the table, and its largest share of wrong verdicts."""
-    question = Question(
-        key="q",
-        text="",
-        hypothesis="",
-        baseline="b",
-        factor=Factor.of_field("latent_std", [float(i) for i in range(len(case.means))], label=""),
-        kind=kind,
-        expected=expected,
-        smallest_effect=SMALLEST,
-    )
+    factor = Factor.of_field("latent_std", [float(i) for i in range(len(case.means))], label="")
+    words = {"text": "", "hypothesis": "", "expected": expected, "smallest_effect": SMALLEST}
+    question = CLASSES[KINDS[expected]]("q", "b", factor, **words)
     cells, worst = [case.name, case.wrong or "–"], 0.0
     for seeds in (*FIXED, None):
         scores = draw(case, rng, studies, seeds or MOST)

@@ -31,15 +31,15 @@ from harness.analysis.verdicts import (
 )
 from harness.analysis.wording import count
 from harness.metrics import METRICS
-from harness.study import Question, Study
+from harness.study import Design, Question
 
 
-def answer_study(study: Study, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
+def answer_study(study: Design, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
     """The answers to all questions of a study, in their order; see `answer`."""
     return [found for question in study.questions for found in answer(study, question, rows, sequential)]
 
 
-def answer(study: Study, question: Question, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
+def answer(study: Design, question: Question, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
     """The answers to a question's claims, in the order of its levels.
 
     Arms are paired by seed. Failed trials are missing; diverged ones have the worst score there is. What is not there
@@ -106,7 +106,7 @@ def answer(study: Study, question: Question, rows: pd.DataFrame, sequential: boo
     return answers
 
 
-def arms_open(study: Study, answers: Sequence[Answer]) -> set[str]:
+def arms_open(study: Design, answers: Sequence[Answer]) -> set[str]:
     """The arms, baselines included, that more seeds are needed of: those compared in claims still unresolved.
 
     Args:

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.analysis.statistics import Estimate, location, mean_interval, paired_differences, seed_correlation
 from harness.errors import UserError
 from harness.metrics import METRICS
-from harness.study import Question, Study
+from harness.study import Design, Question
 
 Scale = Literal["ratio", "difference"]
 
@@ -45,9 +45,10 @@ class Effect(Estimate):
     by_seed: pd.Series  # seed -> the effect there; infinite, or a ratio of 0, where one of the two is; ties left out
 
 
-def level_arms(study: Study, question: Question, *, versus: bool = False) -> dict[str, str]:
+def level_arms(study: Design, question: Question, *, versus: bool = False) -> dict[str, str]:
     """Level label -> arm name, in the factor's order; of the other network of an interaction, empty without one."""
-    return study.arms_versus(question) if versus else study.arms(question)
+    arms = study.arms_versus(question) if versus else study.arms(question)
+    return {label: arm.name for label, arm in arms.items()}
 
 
 def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale | None = None) -> Scores:
@@ -95,7 +96,7 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
     )
 
 
-def question_scores(study: Study, question: Question, rows: pd.DataFrame, scale: Scale | None = None) -> Scores:
+def question_scores(study: Design, question: Question, rows: pd.DataFrame, scale: Scale | None = None) -> Scores:
     """The scores of a question's levels, in their order; of an interaction, what they are beyond those of `versus`."""
     own = scores_of(rows, list(level_arms(study, question).values()), question.metric, scale)
     if not question.versus:
@@ -137,7 +138,7 @@ def paired_effect(scores: Scores, treated: int, baseline: int, *, sequential: bo
 
 
 def level_effects(
-    study: Study, question: Question, rows: pd.DataFrame, *, sequential: bool, scale: Scale | None = None
+    study: Design, question: Question, rows: pd.DataFrame, *, sequential: bool, scale: Scale | None = None
 ) -> dict[str, Effect]:
     """Level label -> its effect against the baseline's level, which is left out.
 

@@ -14,14 +14,14 @@ from harness.analysis.verdicts import Answer
 from harness.errors import UserError
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
-from harness.study import Profile, Study
+from harness.study import Design, Profile, Study
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A study's results at one profile, by the scores of one protocol, and what they say: answers and effects."""
 
-    study: Study  # as it is asked at this profile
+    study: Design
     profile: Profile
     store: Store
     plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
@@ -88,7 +88,7 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
     protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
     return Evidence(
         study=asked,
-        profile=study.profile(profile),
+        profile=asked.profile,
         store=store,
         plan=plan,
         references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},

@@ -29,7 +29,7 @@ def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
     if question.expected == "equal":
         return f"two one-sided tests: {test}"
     if question.kind == "trend":
-        order = "order of levels over looks" if sequential else "Page's test"
+        order = "order of levels over interim analyses" if sequential else "Page's test"
         return f"{order}, and last against first level: {test}"
     return f"both sides: {test}" if question.kind == "sweet-spot" else test
 
@@ -96,9 +96,9 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
         text += f" {count(without, 'trial')} {verb} {metric.label} 0, which has no ratio: left out."
     if question.kind == "contrast":
         return text
-    means = np.array([location(level).mean for level in scores.values])
+    means = [location(level).mean for level in scores.values]
     if question.kind == "sweet-spot" and not np.isnan(means).all():
-        best = np.nanargmin(means if metric.better == "lower" else -means)
+        best = np.nanargmin(means) if metric.better == "lower" else np.nanargmax(means)
         text += f" The best of all levels, by its mean: {labels[int(best)]} (not tested)."
     if question.kind == "trend":
         first, *between, last = means

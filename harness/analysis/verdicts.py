@@ -16,12 +16,11 @@ from harness.analysis.statistics import (
     FEWEST_FOR_A_CLAIM,
     anytime_p_greater,
     holm,
-    order_differences,
     p_greater,
-    page_p_rising,
     paired_differences,
     sign_flip_p_greater,
 )
+from harness.analysis.trends import order_differences, page_p_rising
 from harness.metrics import METRICS
 from harness.study import Question
 

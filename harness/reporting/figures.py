@@ -2,7 +2,6 @@
 
 import io
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,25 +24,21 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect as effect_in_words
 from harness.analysis.wording import number
 from harness.metrics import METRICS
+from harness.reporting.axes import (
+    ACCENT,
+    ALARM,
+    DARK,
+    LIGHT,
+    STYLE,
+    WIDTH,
+    few_numbers,
+    log_axis,
+    robust_limits,
+    set_span,
+    wrapped,
+)
 from harness.study import Question
 
-STYLE = {
-    **sns.axes_style("whitegrid"),
-    **sns.plotting_context("notebook", font_scale=0.95),
-    "figure.dpi": 130,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "0.9",
-    "axes.edgecolor": "0.4",
-    "axes.titlesize": 12,
-    "axes.titlelocation": "left",
-}
-WIDTH = 6.4  # inches: type stays large enough on a phone
-DARK, LIGHT, ACCENT, ALARM = "0.15", "0.6", "#0072B2", "#B34E00"  # Okabe & Ito's blue and, darker, their vermilion
-_MULTIPLES = ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
-_MOST_TICKS = 8
-_TICK_ROOM = 0.09
-"""Share of an axis that a number on it needs."""
 VERDICTS = {"supported": ("o", ACCENT), "refuted": ("X", ALARM), "unresolved": ("d", "0.45")}
 """verdict -> marker and colour: told apart by shape as well."""
 
@@ -66,7 +61,7 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
         axes.axvspan(*shade, color="0.9", zorder=0, lw=0)
         axes.axvline(1 if ratio else 0, color=DARK, lw=1, zorder=1)
         ends = [end for effect in found.values() for end in (effect.low, effect.high)]
-        _span(axes, [*shade, *ends, *(x for effect in found.values() for x in effect.by_seed)], ratio)
+        set_span(axes, [*shade, *ends, *(x for effect in found.values() for x in effect.by_seed)], ratio)
         beside = {"transform": axes.get_yaxis_transform(), "va": "center"}
         for y, effect in enumerate(found.values()):
             _seeds_at(axes, y + 0.16, effect.by_seed)
@@ -76,13 +71,13 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
                 axes.text(1.03, y + 0.36, f"✕ {effect.failures} diverged", fontsize=9, color=ALARM, **beside)
         axes.set_yticks(range(len(found)), list(found))
         axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.set_ylabel(_wrapped(question.factor.label, 24))
+        axes.set_ylabel(wrapped(question.factor.label, 24))
         base = next(label for label in level_arms(evidence.study, question) if label not in found)
         better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
         said = f"{metric.label}, {'ratio to' if ratio else 'difference from'} the baseline ({base})"
         if question.versus:
             said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
-        axes.set_xlabel("\n".join(_wrapped(line, 56) for line in f"{said}{better}".splitlines()))
+        axes.set_xlabel("\n".join(wrapped(line, 56) for line in f"{said}{better}".splitlines()))
         axes.grid(visible=False, axis="y")
         mean = "geometric mean" if ratio else "mean"
         if any(_endless(effect) for effect in found.values()):
@@ -145,14 +140,14 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
         logarithmic = wide or bool(question.versus and metric.scale == "ratio")
         if logarithmic:
             lowest = min(v for v in (finite.min(), reference.get(name, math.inf)) if v > 0)
-            _log(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
+            log_axis(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
         elif metric.scale == "ratio":
             axes.set_ylim(bottom=0)
         if axes.texts:
             low, high = axes.get_ylim()  # room above the data for what is written there
             axes.set_ylim(low, high * (high / low) ** 0.12 if logarithmic else high + 0.12 * (high - low))
         _real_images(axes, reference.get(name, math.nan))
-        ticks = [_tick(_wrapped(label, 16), arm == question.baseline) for label, arm in arms.items()]
+        ticks = [_tick(wrapped(label, 16), arm == question.baseline) for label, arm in arms.items()]
         long = max(map(len, arms)) * len(arms) > 60
         axes.set_xticks(range(len(arms)), ticks, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_xlim(-0.4, len(arms) - 0.6)
@@ -199,7 +194,7 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             if not (math.isnan(low) or math.isnan(high)):
                 axes.plot(np.clip([low, high], -reach, reach), [y, y], color=colour, lw=2, zorder=2)
             axes.plot(np.clip(middle, -reach, reach), y, marker, ms=8, color=colour, mec="white", mew=0.6, zorder=3)
-        axes.set_yticks(range(len(answers)), [_wrapped(a.claim, 46) for a in answers], fontsize=9)
+        axes.set_yticks(range(len(answers)), [wrapped(a.claim, 46) for a in answers], fontsize=9)
         axes.set_ylim(len(answers) - 0.5, -0.5)
         axes.set_xlim(-reach - 0.3, reach + 0.3)
         axes.set_xticks([-6, -3, -1, 0, 1, 3, 6], ["≤ −6", "−3", "−1", "0", "1", "3", "≥ 6"])
@@ -229,7 +224,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, (label, arm) in zip(grid.flat, arms.items(), strict=False):
-            name = _tick(_wrapped(label, 26), arm == question.baseline, " ")
+            name = _tick(wrapped(label, 26), arm == question.baseline, " ")
             if arm not in trials:
                 axes.set_box_aspect(1)
                 axes.set_title(f"{name}\nno samples", fontsize=10, loc="center")
@@ -240,10 +235,10 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
             said = f"FID {number(trial.fid)}"
             if question.metric != "fid" and question.metric in evidence.rows:
                 said += f", {METRICS[question.metric].label} {number(getattr(trial, question.metric))}"
-            axes.set_title(f"{name}\n{_wrapped(said, 30)}", fontsize=10, loc="center")
+            axes.set_title(f"{name}\n{wrapped(said, 30)}", fontsize=10, loc="center")
         figure.get_layout_engine().set(h_pad=0.08)  # else the title touches the captions
         seed = next(iter(trials.values())).seed
-        figure.suptitle(_wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)
+        figure.suptitle(wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)
     return _finished(figure)
 
 
@@ -268,9 +263,7 @@ def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, N
             sns.despine(ax=axes, left=True, bottom=True)
             name = _tick(label, arm == question.baseline, " ")
             axes.set_title(f"{name}: distance {pair.ratio:.2f} × that of held-out real images", fontsize=10)
-        figure.suptitle(
-            _wrapped(f"{question.factor.label}: samples and their nearest training images", 70), fontsize=11
-        )
+        figure.suptitle(wrapped(f"{question.factor.label}: samples and their nearest training images", 70), fontsize=11)
     return _finished(figure)
 
 
@@ -289,10 +282,10 @@ def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
         ):
             _lines(axes, evidence, question, found, x, "fid_online")
             axes.set_xlabel(label)
-            _few_numbers(axes)
+            few_numbers(axes)
             axes.set_title(f"by {'images seen' if x == 'kimg' else 'time'}", fontsize=11)
         both[0].set_ylabel("online FID (lower is better ↓)")
-        _log(both[0].yaxis, found.fid_online.min() / 1.2, found.fid_online.max() * 1.2)
+        log_axis(both[0].yaxis, found.fid_online.min() / 1.2, found.fid_online.max() * 1.2)
         _legend_of_levels(figure, both[0], question)
     return _finished(figure)
 
@@ -328,11 +321,11 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("kimg (1,000 real images)" if i >= len(panels) - 2 else "")
             axes.xaxis.set_tick_params(labelbottom=True)
-            _few_numbers(axes)
+            few_numbers(axes)
             if column in ("d_real", "d_fake", "d_accuracy"):
                 axes.set_ylim(0, 1)
             else:
-                _robust_limits(axes, found[column])
+                robust_limits(axes, found[column])
         _legend_of_levels(figure, grid.flat[0], question)
     return _finished(figure)
 
@@ -381,7 +374,7 @@ def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFra
 def _legend_of_levels(figure: Figure, first: Axes, question: Question) -> None:
     handles, labels = first.get_legend_handles_labels()
     figure.legend(
-        handles, [_wrapped(label, 30) for label in labels], loc="outside lower center", frameon=False, fontsize=10,
+        handles, [wrapped(label, 30) for label in labels], loc="outside lower center", frameon=False, fontsize=10,
         ncols=5 if max(map(len, labels), default=0) < 8 else 2,
         title=f"{question.factor.label} (line: median; band: all seeds)", title_fontsize=10,
     )  # fmt: skip
@@ -432,18 +425,6 @@ def _real_images(axes: Axes, score: float) -> None:
         )  # fmt: skip
 
 
-def _span(axes: Axes, shown: Sequence[float], ratio: bool) -> None:
-    """Limits that hold all finite values, with a margin; on a logarithmic axis with plain numbers."""
-    finite = np.array([x for x in shown if math.isfinite(x) and (x > 0 or not ratio)])
-    low, high = finite.min(), finite.max()
-    if ratio:
-        margin = (high / low) ** 0.06
-        _log(axes.xaxis, low / margin, high * margin)
-    else:
-        margin = 0.06 * (high - low)
-        axes.set_xlim(low - margin, high + margin)
-
-
 def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:
     low, high = axes.get_xlim()
     inside = found[np.isfinite(found) & (found >= low) & (found <= high)]
@@ -460,54 +441,8 @@ def _effect_at(axes: Axes, y: float, effect: Effect) -> None:
         axes.errorbar(effect.mean, y, xerr=span, fmt="D", ms=6, capsize=4, lw=1.8, color=ACCENT, zorder=3)
 
 
-def _robust_limits(axes: Axes, shown: pd.Series) -> None:
-    """Limits that a few extreme points cannot stretch."""
-    low, high = shown.quantile([0.005, 0.995])
-    if high > low:
-        axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-
-
-def _few_numbers(axes: Axes) -> None:
-    """So few and short numbers below one of two panels side by side that none touch."""
-    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.4g}"))
-
-
 def _tick(label: str, is_baseline: bool, joint: str = "\n") -> str:
     return f"{label}{joint}(baseline)" if is_baseline else label
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width)) or text
-
-
-def _log(axis: Any, low: float, high: float) -> None:
-    """A logarithmic axis with plain numbers at 1, 2, 5, 10, ..., as many as there is room for."""
-    axes = axis.axes
-    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
-    (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(low, high)
-    axis.set_major_locator(mpl.ticker.FixedLocator(log_ticks(low, high)))
-    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 10 else f"{v:g}"))
-    axis.set_minor_locator(mpl.ticker.NullLocator())
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Where a logarithmic axis from low to high has its numbers: round ones, 1 among them where it is on the axis.
-
-    As many as leave room between them, and at most eight.
-    """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    powers = [[10.0**k for k in range(first, last + 1) if k % stride == 0] for stride in (6, 3, 2, 1)]
-    multiples = [[m * power for power in powers[-1] for m in some] for some in _MULTIPLES]
-    steps = [m * 10.0**k for k in range(math.floor(math.log10(high - low)) - 1, last) for m in (1, 2, 5)]
-    evenly = [[step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)] for step in steps]
-    best: list[float] = []
-    for family in (*powers, *multiples, *evenly):
-        found = [float(f"{v:.9g}") for v in family if low <= v <= high]  # 0.3, not 0.30000000000000004
-        room = np.diff(np.log(found)) / math.log(high / low)
-        if len(best) < len(found) <= _MOST_TICKS and (room > _TICK_ROOM).all():
-            best = found
-    return best
 
 
 def _finished(figure: Figure) -> Figure:

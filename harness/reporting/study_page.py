@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.analysis import memorization
-from harness.analysis.effects import arm_values
+from harness.analysis.effects import arm_values, level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL
 from harness.analysis.verdicts import Answer
@@ -15,7 +15,7 @@ from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Table, Text, Written
-from harness.study import Profile, Question, Study
+from harness.study import Design, Profile, Question
 
 
 def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: str = "") -> Page:
@@ -67,9 +67,9 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
 def _question(evidence: Evidence, question: Question, table: Written) -> Section:
     """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
     study, metric = evidence.study, METRICS[question.metric]
-    arms = set(study.arms(question).values())
-    first = next(q for q in study.questions if arms <= set(study.arms(q).values()))  # these arms are shown once
-    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in study.arms(question).values()}
+    arms = set(level_arms(study, question).values())
+    first = next(q for q in study.questions if arms <= set(level_arms(study, q).values()))  # these arms are shown once
+    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in level_arms(study, question).values()}
     lacking = [f"`{arm}`" for arm, values in found.items() if values.empty]
 
     def picture(figure: Figure | None, kind: str, shows: str) -> list[Block]:
@@ -169,7 +169,7 @@ def tally(answers: Sequence[Answer]) -> str:
     return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
 
 
-def verdicts(study: Study, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
+def verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
     """The table of verdicts, and what its p values are of; `linked` to the sections of their questions."""
     if not answers:
         return []

@@ -44,7 +44,7 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     absent = [name for name in there if name not in found]
     at = next(iter(there.values())).profile(profile)
     seeds = max(evidence.num_seeds for evidence in found.values())
-    table = _claim_table(studies, claims, found)
+    table = _claim_table(claims, found)
     answers = [answer for evidence in found.values() for answer in evidence.answers]
     of = [name for name, evidence in found.items() for _ in evidence.answers]
     return Page(
@@ -110,7 +110,7 @@ def _provenance(found: Mapping[str, Evidence]) -> list[Block]:
     ]
 
 
-def _claim_table(studies: Mapping[str, Study], claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
+def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
     rows = []
     for words, references in claims.items():
         tested = [(reference, answer) for reference in references for answer in _tests(reference, found)]
@@ -125,7 +125,7 @@ def _claim_table(studies: Mapping[str, Study], claims: Claims, found: Mapping[st
             verdict = next(v for v in counts if counts[v]) if len(said) == 1 else ", ".join(said)
         effects = [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers]
         if len(effects) > 1:
-            effects = [f"{_about(studies, *one)} {text}" for one, text in zip(tested, effects, strict=True)]
+            effects = [f"{_about(found, *one)} {text}" for one, text in zip(tested, effects, strict=True)]
         seeds = sorted({a.n for a in answers})
         rows.append(
             {
@@ -148,9 +148,9 @@ def _tests(reference: str, found: Mapping[str, Evidence]) -> list[Answer]:
     return [a for a in mine if not level or a.level == level[0]]
 
 
-def _about(studies: Mapping[str, Study], reference: str, answer: Answer) -> str:
+def _about(found: Mapping[str, Evidence], reference: str, answer: Answer) -> str:
     """The network that an answer is about, and the level where one is named: "dc, 2 G steps a D step"."""
-    baseline = studies[reference.split("/")[0]].question(answer.question).baseline
+    baseline = found[reference.split("/")[0]].study.question(answer.question).baseline
     return f"{baseline}, {answer.level}" if answer.level else baseline
 
 

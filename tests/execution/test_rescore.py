@@ -35,13 +35,13 @@ def store(tmp_path_factory: pytest.TempPathFactory, cache: Path, extractor: Extr
     store = Store(tmp_path_factory.mktemp("rescoring") / "store", create=True)
     (store.root / "cache").symlink_to(cache)  # the digits and the classifier are there
     plan = make_plan(STUDY, "smoke", 1, store)
-    contexts = scoring_contexts(STUDY, plan.specs.values(), "classifier", 100, store, lambda line: None)
+    contexts = scoring_contexts(STUDY, [run.spec for run in plan.runs], "classifier", 100, store, lambda line: None)
     (context,) = contexts.values()
-    first, second, third = plan.pending()
+    first, second, third = (run.spec for run in plan.pending())
     store.write(run_trial(first, context))
     store.write(run_trial(second, context))
     store.write(TrialResult(spec=third, status="diverged", error="D's loss"))
-    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.cells]
+    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.runs]
     own = context.protocol.protocol_id
     store.write_plan("noise", "smoke", {"study": "noise", "profile": "smoke", "protocol_id": own, "cells": cells})
     return store
@@ -50,7 +50,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, cache: Path, extractor: Extr
 @pytest.fixture(scope="module")
 def context(store: Store) -> TrialContext:
     plan = make_plan(STUDY, "smoke", 1, store)
-    (found,) = scoring_contexts(STUDY, plan.specs.values(), "classifier", 100, store, lambda line: None).values()
+    (found,) = scoring_contexts(
+        STUDY, [run.spec for run in plan.runs], "classifier", 100, store, lambda line: None
+    ).values()
     return found
 
 
@@ -135,10 +137,12 @@ def test_bad_requests_are_refused_before_work(store: Store, options: dict, messa
 
 
 def test_a_store_without_the_study_says_so(tmp_path: Path) -> None:
-    from studies.cli import app
+    from harness.cli import app
+    from studies.catalog import CATALOG
 
     Store(tmp_path / "store", create=True)
-    done = CliRunner().invoke(app, ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")])
+    words = ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")]
+    done = CliRunner().invoke(app, words, obj=CATALOG)
     assert isinstance(done.exception, UserError) and "has no finished trial" in str(done.exception)
 
 

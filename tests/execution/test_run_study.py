@@ -36,11 +36,11 @@ def weights_of(spec: TrialSpec) -> int:
 def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
     plan = make_plan(NOISE, "smoke", 2, None)
     for arm in ("dc", "fc"):
-        spec = next(cell.spec for cell in plan.cells if cell.arm == arm)
+        spec = next(run.spec for run in plan.runs if run.arm == arm)
         rest = plan.bytes_of[arm] - weights_of(spec)
         assert 0 < rest < 4 * SMALL_FILES, "beside the weights: a picture and small files"
-    untrained = sum(plan.bytes_of[arm] for arm in plan.ceilings)
-    assert plan.ceilings.keys() == {"dc", "fc", "fc-bn"}
+    untrained = sum(plan.bytes_of[arm] for arm in plan.untrained)
+    assert plan.untrained.keys() == {"dc", "fc", "fc-bn"}
     trials = 2 * sum(plan.bytes_of.values()) + untrained
     assert plan.bytes_left() > trials + 5000 * 28 * 28, "the data, too, where there is no store that has them"
     assert replace(plan, bytes_of_data=0).bytes_left() == trials

@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import of_trial
 from harness.reporting import figures
+from harness.reporting.axes import log_ticks
 from harness.storage.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import asked, make_answer, with_reference
+from tests.analysis.conftest import against, asked, make_answer, with_reference
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_every_seed_is_shown(evidence: Evidence, rows: pd.DataFrame) -> None:
 
 @given(st.floats(1e-6, 1e4), st.floats(1.01, 1e8))
 def test_a_logarithmic_axis_has_round_numbers_apart(low: float, span: float) -> None:
-    ticks = figures.log_ticks(low, low * span)
+    ticks = log_ticks(low, low * span)
     assert 2 <= len(ticks) <= 8 and all(low <= tick <= low * span for tick in ticks)
     assert 1 in ticks or not low <= 1 <= low * span
     assert (np.diff(np.log(ticks)) > 0.09 * np.log(span)).all()
@@ -95,7 +96,7 @@ def test_numbers_of_panels_do_not_touch(evidence: Evidence) -> None:
                 assert all(a.x1 + 4 < b.x0 for a, b in itertools.pairwise(sorted(inside, key=lambda box: box.x0)))
 
 
-def test_no_axis_is_drawn_of_what_was_never_reached(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_no_axis_of_what_was_never_reached(evidence: Evidence, rows: pd.DataFrame) -> None:
     never = rows.assign(kimg_to_fid_300=math.inf)
     question = by_kimg(evidence.study, "latent-std-dc")
     assert figures.levels(asked(evidence, question, never), question) is None
@@ -124,7 +125,7 @@ def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> Non
     assert "recall, difference from the baseline (1)  (better →)" in texts(figure)
 
 
-def test_a_level_of_fid_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:
     never = rows.assign(kimg_to_fid_300=np.where(rows.arm == "dc latent_std=3", math.inf, 10.0 + rows.seed))
     question = by_kimg(evidence.study, "latent-std-dc")
     shown = with_reference(asked(evidence, question, never))
@@ -137,7 +138,7 @@ def test_a_level_of_fid_never_reached_stands_at_the_edge(evidence: Evidence, row
 
 
 def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
-    question = dataclasses.replace(evidence.study.question("latent-std-dc"), versus="fc")
+    question = against(evidence.study.question("latent-std-dc"), "fc")
     shown = asked(evidence, question)
     effects, levels = figures.effects(shown, question), figures.levels(shown, question)
     assert effects is not None and levels is not None
@@ -155,9 +156,7 @@ def test_an_empty_level_is_said(evidence: Evidence) -> None:
 
 
 @pytest.mark.parametrize("reference", [{}, {"fid": 1.25}, {"fid": -0.001}])
-def test_a_wide_range_is_logarithmic_and_holds_every_seed(
-    evidence: Evidence, rows: pd.DataFrame, reference: dict[str, float]
-) -> None:
+def test_a_wide_range_is_logarithmic(evidence: Evidence, rows: pd.DataFrame, reference: dict[str, float]) -> None:
     wide = rows.copy()
     wide.loc[wide.arm == "fc latent_std=3", "fid"] *= 100
     question = evidence.study.question("latent-std-fc")
@@ -169,9 +168,7 @@ def test_a_wide_range_is_logarithmic_and_holds_every_seed(
     assert len(figures.as_png(figure)) > 10_000
 
 
-def test_real_images_far_above_all_arms_are_told_and_do_not_flatten_them(
-    evidence: Evidence, rows: pd.DataFrame
-) -> None:
+def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = dataclasses.replace(evidence.study.question("latent-std-fc"), metric="recall")
     poor = rows.assign(recall=rows.recall / 100)
     for recall, far in ((0.9, True), (0.9 * poor.recall.max(), False)):
@@ -210,7 +207,7 @@ def test_a_lost_picture_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
     assert figure is not None and "no samples" in texts(figure)
 
 
-def test_training_has_a_line_a_level_against_images_and_against_seconds(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = evidence.study.question("latent-std-dc")
     balance = figures.balance(evidence, question)
     fid = figures.fid_over_training(evidence, question)
@@ -224,7 +221,7 @@ def test_training_has_a_line_a_level_against_images_and_against_seconds(evidence
     assert line.get_xdata().tolist() == curves.kimg.tolist()
 
 
-def test_the_line_is_the_median_and_the_band_all_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
     figure = figures.balance(evidence, evidence.study.question("latent-std-dc"))
     assert figure is not None
     curves = np.stack([evidence.store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
@@ -234,7 +231,7 @@ def test_the_line_is_the_median_and_the_band_all_seeds(evidence: Evidence, rows:
     assert band.min() == pytest.approx(curves.min()) and band.max() == pytest.approx(curves.max())
 
 
-def test_neighbours_are_shown_with_their_distance(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_nearest_images_are_shown_with_their_distance(evidence: Evidence, rows: pd.DataFrame) -> None:
     found = {"dc": of_trial(evidence.store, rows[rows.arm == "dc"].trial_id.iloc[0])}
     question = evidence.study.question("latent-std-dc")
     figure = figures.nearest_images(evidence, question, {k: v for k, v in found.items() if v})

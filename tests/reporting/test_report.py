@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from harness.analysis.answers import answer_study
+from harness.analysis.effects import level_arms
 from harness.analysis.evidence import load_evidence
 from harness.analysis.results import load
 from harness.analysis.wording import number
@@ -40,9 +41,9 @@ def pictures_of(study: Study) -> list[str]:
     """Samples, training and memorisation of arms stand once, under the first question that has them all."""
     found = []
     for i, question in enumerate(study.questions):
-        mine = set(study.arms(question).values())
+        mine = set(level_arms(study.at(PROFILE), question).values())
         kinds = ["effects", "levels"]
-        if not any(mine <= set(study.arms(other).values()) for other in study.questions[:i]):
+        if not any(mine <= set(level_arms(study.at(PROFILE), other).values()) for other in study.questions[:i]):
             kinds += ["samples", "training", "balance", "neighbours"]
         found += [f"{question.key}-{kind}.png" for kind in kinds]
     return found
@@ -255,13 +256,12 @@ def test_committed_notebooks_show_the_same_page(name: str, folder: Path, store: 
     assert {p.name for p in NOTEBOOKS.glob("*.ipynb")} == {"study.ipynb", "summary.ipynb"}
 
 
-def test_a_report_loads_nothing_that_it_does_not_need(store: Store, tmp_path: Path) -> None:
-    unneeded = ("torch", "ray", "seaborn", "statsmodels", "IPython", "nbclient", "nbconvert", "papermill")
+def test_a_report_loads_nothing_it_does_not_need(store: Store, tmp_path: Path) -> None:
+    unneeded = {"torch", "ray", "seaborn", "statsmodels", "IPython", "nbclient", "nbconvert", "papermill"}
     shutil.copytree(store.root, tmp_path / "store")
     words = ("report", "noise", "--profile", PROFILE, "--store", "store")
-    code = f"import sys; from studies.cli import app; app({words!r}, standalone_mode=False); "
-    code += f"print('loaded:', *({unneeded!r} & sys.modules.keys()))"
-    code = code.replace(f"{unneeded!r} &", f"set({unneeded!r}) &")
+    code = "import sys; from harness.cli import app; from studies.catalog import CATALOG; "
+    code += f"app({words!r}, obj=CATALOG, standalone_mode=False); print('loaded:', *{unneeded!r} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"

@@ -33,7 +33,7 @@ from harness.reporting.tables import (
 from harness.reporting.terminal import claims_for_terminal, study_for_terminal
 from harness.storage.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, asked, make_answer, with_reference
+from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, against, asked, make_answer, with_reference
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_order_of_rows_does_not_matter(evidence: Evidence, rows: pd.DataFram
         )
 
 
-def test_a_diverged_seed_is_counted_and_leaves_its_pair_out(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_a_diverged_seed_counts_in_its_pair(evidence: Evidence, rows: pd.DataFrame) -> None:
     table = table_of(evidence, "latent-std-fc")
     row, fid = table.loc["10"], by_seed(rows, "fc")
     assert (row.n, row.diverged, row.failed, row.pairs) == (5, 1, 0, 6)
@@ -97,12 +97,12 @@ def test_a_diverged_seed_is_counted_and_leaves_its_pair_out(evidence: Evidence, 
     assert shown["diverged [95%]"].iloc[-1] == "1 of 6 [0, 64%]"
 
 
-def test_a_failure_outside_the_model_is_not_a_divergence(evidence: Evidence) -> None:
+def test_a_failed_trial_is_not_a_divergence(evidence: Evidence) -> None:
     row = table_of(evidence, "instance-noise-dc").loc["0.5"]
     assert (row.n, row.ended, row.diverged, row.failed) == (5, 5, 0, 1)
 
 
-def test_one_seed_has_no_interval_and_none_has_no_number(evidence: Evidence) -> None:
+def test_one_seed_has_no_interval(evidence: Evidence) -> None:
     question = evidence.study.question("latent-dim-dc")
     table = question_table(evidence, question)
     shown = formatted(table, question).set_index("level")
@@ -112,7 +112,7 @@ def test_one_seed_has_no_interval_and_none_has_no_number(evidence: Evidence) -> 
     assert "nan" not in markdown(shown.reset_index())
 
 
-def test_the_baseline_is_marked_and_not_compared_with_itself(evidence: Evidence) -> None:
+def test_the_baseline_is_marked_and_not_compared(evidence: Evidence) -> None:
     question = evidence.study.question("latent-std-dc")
     table = question_table(evidence, question)
     assert table[table.is_baseline].level.tolist() == ["1"]
@@ -120,7 +120,7 @@ def test_the_baseline_is_marked_and_not_compared_with_itself(evidence: Evidence)
     assert formatted(table, question).level.tolist() == ["0.1", "0.3", "1 (baseline)", "3", "10"]
 
 
-def test_a_trial_not_scored_under_the_protocol_is_left_out_and_told(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_an_unscored_trial_is_left_out_and_told(evidence: Evidence, rows: pd.DataFrame) -> None:
     unscored = rows.copy()
     unscored.loc[(rows.arm == "dc latent_std=3") & (rows.seed == 1), "fid"] = np.nan
     row = table_of(evidence, "latent-std-dc", unscored).loc["3"]
@@ -135,7 +135,7 @@ def test_numbers_are_short(evidence: Evidence) -> None:
         assert max(len(d) for d in digits if d.replace(".", "").isdigit()) <= 7
 
 
-def test_cautions_tell_all_that_weakens_the_table(evidence: Evidence) -> None:
+def test_warnings_tell_all_that_weakens_the_table(evidence: Evidence) -> None:
     told = "\n".join(warnings(evidence))
     assert "11 of 108 planned trials have not been run" in told
     assert "1 trial failed for reasons outside the model" in told
@@ -162,7 +162,7 @@ def test_failures_are_listed_with_their_reason(rows: pd.DataFrame) -> None:
     ]
 
 
-def test_a_question_of_another_metric_is_told_by_it(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_another_metrics_question_is_told_by_it(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = replace(evidence.study.question("latent-std-dc"), metric="kimg_to_fid_300")
     never = rows.assign(kimg_to_fid_300=10.0 + rows.seed)
     never.loc[(never.arm == "dc latent_std=3") & (never.seed < 2), "kimg_to_fid_300"] = math.inf
@@ -188,7 +188,7 @@ def test_no_interval_holds_what_cannot_be(evidence: Evidence, rows: pd.DataFrame
                 assert math.isnan(row.fid_low) and math.isnan(row.precision_low)
 
 
-def test_a_metric_that_was_not_recorded_is_a_dash(evidence: Evidence, rows: pd.DataFrame) -> None:
+def test_a_metric_not_recorded_is_a_dash(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = replace(evidence.study.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
     without = rows.drop(columns="d_accuracy_late", errors="ignore")
     shown = formatted(question_table(asked(evidence, question, without), question), question)
@@ -248,7 +248,7 @@ def printed(parts: list[RenderableType], width: int = 100) -> str:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_end_of_a_run_is_short_and_fits(evidence: Evidence, width: int) -> None:
+def test_the_end_of_a_run_fits(evidence: Evidence, width: int) -> None:
     answers = [make_answer("supported", 0.5, 0.4, 0.6), make_answer("unresolved", 1.0, 0.4, 2.0)] * 7
     told = replace(evidence)
     vars(told)["answers"] = answers
@@ -263,7 +263,7 @@ def test_the_end_of_a_run_is_short_and_fits(evidence: Evidence, width: int) -> N
     assert full.count("It is so.") == 14 and "FID ↓" in full and max(map(cell_len, full.splitlines())) <= width
 
 
-def test_many_cautions_are_five_short_sentences(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [f"Number {n} is so: {'a; ' * (200 * (n == 1))}b. Of this much more can be said." for n in range(7)]
     monkeypatch.setattr(provenance, "warnings", lambda *_: found)
     lines = printed(study_for_terminal(evidence), 300).strip().splitlines()[-5:]
@@ -333,7 +333,7 @@ def test_the_extractors_accuracy_is_told(evidence: Evidence) -> None:
 
 
 def test_an_interaction_is_paired_twice(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = replace(evidence.study.question("latent-std-dc"), versus="fc")
+    question = against(evidence.study.question("latent-std-dc"), "fc")
     shown = asked(evidence, question)
     found = shown.effects[question.key]["0.3"]
     own = by_seed(rows, "dc latent_std=0.3") / by_seed(rows, "dc")

@@ -17,10 +17,10 @@ from typer.exceptions import TyperException
 
 from harness import interrupts, terminal
 from harness.analysis.wording import count
+from harness.catalog import Catalog
 from harness.errors import UserError, require_utf8
 from harness.storage.store import Store
 from harness.study import Study
-from studies.catalog import STUDIES, find
 
 DEFAULT_STORE = Path("runs")
 DEFAULT_PROFILE = "laptop"
@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[
-    str, typer.Argument(help=f"The study: {', '.join(STUDIES)}, or a Python file of your own.", show_default=False)
+    str, typer.Argument(help="The study: a name that `list` shows, or a Python file of your own.", show_default=False)
 ]
 ProfileName = Annotated[
     str | None,
@@ -61,9 +61,9 @@ Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and 
 
 
 @app.command("list")
-def list_studies() -> None:
+def list_studies(context: typer.Context) -> None:
     """Name every study, its profiles and its questions."""
-    for study in STUDIES.values():
+    for study in _catalog(context).studies.values():
         typer.echo(f"{study.name}: {study.title}")
         for profile in study.profiles:
             typer.echo(f"  profile {profile.name}: {profile.description}")
@@ -111,6 +111,7 @@ def inspect(
 
 @app.command()
 def plan(
+    context: typer.Context,
     name: Name,
     profile: ProfileName = None,
     seeds: Seeds = None,
@@ -122,22 +123,22 @@ def plan(
     from harness.execution.plan import default_workers, left_behind_line, make_plan
     from harness.execution.progress import duration
 
-    study = find(name)
+    study = _catalog(context).find(name)
     profile = _profile(study, profile)
     _at_least_one("workers", workers)
     workers = workers or default_workers() or 1
     made = make_plan(study, profile, seeds, _existing(store))
-    num_seeds = len({cell.seed for cell in made.cells})
-    images = sum(spec.kimg for spec in made.pending())
+    num_seeds = len({run.seed for run in made.runs})
+    images = sum(run.spec.kimg for run in made.pending())
     typer.echo(f"{study.name} ({profile}): {study.title}")
-    done = len(made.specs) - len(made.pending())
-    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.specs), 'trial')}"
+    done = len(made.trained) - len(made.pending())
+    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.trained), 'trial')}"
     typer.echo(f"  {sizes}, {done} of them done")
     if made.left_behind:
         typer.echo(f"  {left_behind_line(made.left_behind)}")
     if made.pending():
         kimg = f"{images:,.1f}".removesuffix(".0")
-        typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
+        typer.echo(f"  {kimg} kimg to train on, {count(made.design.profile.num_generated, 'image')} scored a trial")
         measured = made.core_seconds.measured
         source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
         typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
@@ -146,18 +147,19 @@ def plan(
         typer.echo("  nothing to run")
     for line in made.data_lines:
         typer.echo(f"  {line}")
-    for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
+    for dataset in sorted({run.spec.dataset for run in made.runs if is_downloaded(run.spec.dataset)}):
         typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
     width = max(map(len, made.arms))
     for arm in made.arms:
-        cells = [cell for cell in made.cells if cell.arm == arm]
-        finished = sum(cell.spec.trial_id in made.done for cell in cells)
+        runs = [run for run in made.runs if run.arm == arm]
+        finished = sum(run.spec.trial_id in made.done for run in runs)
         takes = duration(made.core_seconds.seconds[arm])
-        typer.echo(f"  {arm:<{width}}  {finished}/{len(cells)} done, {cells[0].spec.kimg:g} kimg and {takes} each")
+        typer.echo(f"  {arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
 
 
 @app.command()
 def run(
+    context: typer.Context,
     name: Name,
     profile: ProfileName = None,
     seeds: Seeds = None,
@@ -182,7 +184,7 @@ def run(
     with _kept("finished trials", store):
         for folder in (Path.cwd(), *sys.path):  # which Ray tells its workers
             require_utf8("folder", folder)
-        study = find(name)
+        study = _catalog(context).find(name)
         profile = _profile(study, profile)
         if until_answered and seeds is not None:
             raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
@@ -245,6 +247,7 @@ def run(
 
 @app.command()
 def report(
+    context: typer.Context,
     name: Name,
     profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
@@ -254,13 +257,14 @@ def report(
     full: Full = False,
 ) -> None:
     """Write the report from the store alone, and print its answers."""
-    study, opened = find(name), Store(store)
+    study, opened = _catalog(context).find(name), Store(store)
     profile = _profile(study, profile)
     _report(study, profile, opened, protocol, full=full)
 
 
 @app.command()
 def score(
+    context: typer.Context,
     name: Name,
     protocol: Annotated[
         str, typer.Option("--protocol", help="The extractor: classifier, inception-v3, dinov2 or clip.")
@@ -279,7 +283,7 @@ def score(
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
     with _kept("scores so far", store):
-        study, opened = find(name), Store(store)
+        study, opened = _catalog(context).find(name), Store(store)
         profile = _profile(study, profile)
         from harness.execution.machine import require_fit
         from harness.execution.plan import default_workers
@@ -355,6 +359,7 @@ def prune(
 
 @app.command()
 def summary(
+    context: typer.Context,
     profile: Annotated[str, typer.Option("--profile", help="Of all studies: smoke, laptop, paper.")] = DEFAULT_PROFILE,
     store: StorePath = DEFAULT_STORE,
     full: Full = False,
@@ -363,10 +368,9 @@ def summary(
     from harness.reporting import report
     from harness.reporting.summary_page import summary_page
     from harness.reporting.terminal import claims_for_terminal
-    from studies.claims import CLAIMS
 
-    opened = Store(store)
-    page = summary_page(STUDIES, CLAIMS, profile, opened)
+    catalog, opened = _catalog(context), Store(store)
+    page = summary_page(catalog.studies, catalog.claims, profile, opened)
     terminal.say("writing the summary")
     paths = report.write(page, opened.report_folder("summary", profile))
     terminal.show(*claims_for_terminal(page.tables["claims"].numbers, full=full))
@@ -408,6 +412,11 @@ def export(
     table.to_parquet(folder / "results.parquet", index=False)
     table.to_csv(folder / "results.csv", index=False)
     typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
+
+
+def _catalog(context: typer.Context) -> Catalog:
+    """What `main` was given."""
+    return context.obj
 
 
 def _report(
@@ -485,19 +494,19 @@ def _kept(what: str, store: Path) -> Iterator[None]:
         raise typer.Exit(interrupts.status()) from None
 
 
-def main() -> None:
-    """Run the program; warnings and errors meant for the user are one line, and of these the exit status is 2."""
+def main(catalog: Catalog) -> None:
+    """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
     warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
     terminal.outlive_readers()
     with interrupts.interruptible():
-        sys.exit(_status())
+        sys.exit(_status(catalog))
 
 
-def _status() -> int:
+def _status(catalog: Catalog) -> int:
     try:
         for argument in sys.argv:  # Ray, for one, takes the whole command line with it
             require_utf8("argument", argument)
-        status = app(standalone_mode=False, prog_name="python -m studies") or 0
+        status = app(obj=catalog, standalone_mode=False, prog_name="python -m studies") or 0
         return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
     except KeyboardInterrupt:
         return interrupts.status()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from harness.data import PARTS, PreparedData, read_survey
+from harness.data import PARTS, PreparedData
 from harness.pictures import by_reason, summary
 
 WIDTH = 79
@@ -21,7 +21,7 @@ SHEET_ROWS, SHEET_COLUMNS, GAP = 12, 12, 2
 
 def short_lines(data: PreparedData) -> list[str]:
     """A few lines: how many pictures, how they are split, and what a person should know before using them."""
-    survey = read_survey(data)
+    survey = data.survey
     classes = f"{len(survey.classes)} classes" if survey.classes else "no classes"
     found = textwrap.wrap(
         f"{data.dataset}: {survey.pictures:,} pictures, {classes}; {_split(data)}",
@@ -39,7 +39,7 @@ def short_lines(data: PreparedData) -> list[str]:
 
 def full_lines(data: PreparedData) -> list[str]:
     """Everything that was noted, in lines of at most WIDTH columns."""
-    survey = read_survey(data)
+    survey = data.survey
     at = f"{data.resolution}×{data.resolution}, {'grey' if data.channels == 1 else 'colour'}"
     kinds = "" if survey.num_sizes == 1 else f"{survey.num_sizes:,} kinds, {survey.smallest} to {survey.largest}; "
     more = survey.num_sizes - len(survey.sizes)
@@ -86,7 +86,7 @@ def contact_sheet(data: PreparedData) -> Image.Image:
 
 
 def _doubts(data: PreparedData) -> Iterable[str]:
-    survey = read_survey(data)
+    survey = data.survey
     at = f"{data.resolution}×{data.resolution}"
     if survey.enlarged:
         yield f"{survey.enlarged:,} are smaller than {at} and were enlarged"

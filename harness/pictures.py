@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from harness.errors import UserError
+from harness.storage.layout import is_store
 
 PICTURE_SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs", ".gif", ".tif", ".tiff"),
@@ -140,7 +141,7 @@ def walk(root: Path) -> Tree:
             continue
         seen.add(real)
         for name in sorted(folders):
-            reason = "a store of results" if (here / name / "store.json").is_file() else ""
+            reason = "a store of results" if is_store(here / name) else ""
             if reason := reason or "a hidden or service folder" * _is_service(name):
                 number = sum(len(files) for _, _, files in os.walk(here / name))
                 stamps.append(f"{(here / name).relative_to(root)} {reason}")  # however many files come and go in it

@@ -11,7 +11,8 @@ import torch
 import architectures
 from architectures import GanPair
 from harness.spec import TrialSpec
-from harness.storage.store import Damaged, Store
+from harness.storage.records import Damaged
+from harness.storage.store import Store
 from harness.study import Cell, Profile
 
 LOOKED_AT = 400

@@ -269,7 +269,7 @@ def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
                 axes.set_title(f"{name}\nno samples", fontsize=10, loc="center")
                 continue
             trial = trials[arm]
-            with Image.open(store.trial_folder(trial.trial_id) / "samples.png") as picture:
+            with Image.open(io.BytesIO(store.read_samples(trial.trial_id))) as picture:
                 axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             said = f"FID {number(trial.fid)}"
             if question.metric != "fid" and question.metric in rows:
@@ -373,7 +373,7 @@ def balance(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
 
 def same_seed(arms: Mapping[str, str], rows: pd.DataFrame, store: Store) -> dict[str, Any]:
     """The row of each arm at the lowest seed at which most arms left samples; arms without are left out."""
-    stored = [(store.trial_folder(trial_id) / "samples.png").exists() for trial_id in rows.trial_id]
+    stored = [store.has_samples(trial_id) for trial_id in rows.trial_id]
     finished = rows[(rows.status == "ok") & rows.arm.isin(arms.values()) & pd.Series(stored, rows.index, dtype=bool)]
     if finished.empty:
         return {}

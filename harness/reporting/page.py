@@ -28,6 +28,7 @@ from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 from harness.reporting import figures, layout, tables
+from harness.storage.integrity import results_checksum
 from harness.storage.store import Store
 from harness.study import Profile, Question, Study
 
@@ -327,13 +328,13 @@ def render(study: Study, profile: str, store: Store, out: Path | None = None) ->
     """
     page, made_from = Page(study, profile, store), _made_from(study, profile, store)
     parameters = {"study": study.file or study.name, "profile": profile, "store": str(store.root)}
-    out = out or store.report_folder(study.name, profile)
+    out = out or store.layout.report_folder(study.name, profile)
     return _publish(_notebook(study), parameters, study.name, study.title, page, out, made_from)
 
 
 def last_report(study: Study, profile: str, store: Store) -> list[Path]:
     """The report in the store, as `render` returns it; empty where anything that it was made from has changed since."""
-    out = store.report_folder(study.name, profile)
+    out = store.layout.report_folder(study.name, profile)
     stamp = out / MADE_FROM
     if not stamp.is_file() or stamp.read_text() != _made_from(study, profile, store):
         return []
@@ -351,7 +352,7 @@ def _made_from(study: Study, profile: str, store: Store) -> str:
     code = sorted(
         path for package in ("architectures", "harness", "studies") for path in root.glob(f"{package}/**/*.py")
     )
-    digest = hashlib.sha256(store.digest(study.name, profile).encode())
+    digest = hashlib.sha256(results_checksum(store, study.name, profile).encode())
     for path in (*code, _notebook(study)):
         digest.update(path.read_bytes())
     if study.own_code:
@@ -376,7 +377,7 @@ def render_summary(
     """The same for the summary; reports/summary.ipynb takes studies and claims from the package `studies`."""
     page = Summary(studies, claims, profile, store)
     parameters = {"profile": profile, "store": str(store.root)}
-    out = out or store.report_folder("summary", profile)
+    out = out or store.layout.report_folder("summary", profile)
     return _publish(NOTEBOOKS / "summary.ipynb", parameters, "summary", SUMMARY_TITLE, page, out)
 
 

@@ -397,7 +397,7 @@ def test_a_failed_download_is_one_line_at_once(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_silent_network_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("harness.sources.DOWNLOAD_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         send_requests_to(silent.getsockname(), monkeypatch)
         with pytest.raises(UserError, match="cannot download CIFAR10.*timed out"):

@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import time
@@ -12,10 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import harness.storage.store as store_module
+from harness import files
 from harness.errors import UserError
 from harness.spec import ScoreProtocol, TrialSpec, content_hash
-from harness.storage.store import Damaged, Store, TrialResult
+from harness.storage.integrity import check, prune, quarantine_damaged, remove_if_unused, require_free, sweep
+from harness.storage.records import Damaged
+from harness.storage.store import Store, TrialResult
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 SPEC = TrialSpec(**VALUES)
@@ -71,14 +74,14 @@ def test_diverged_is_done_and_failed_is_not(store: Store) -> None:
 @pytest.mark.parametrize("fails_at", ["spec.json", "curves.parquet", "weights.safetensors", "result.json"])
 def test_a_full_disk_leaves_nothing_half_written(store: Store, monkeypatch, fails_at: str) -> None:
     """A mock of the system's answer; the real full disk is in tests/faults."""
-    write = store_module._write_synced
+    write = files.write_synced
 
     def full(path: Path, content: bytes) -> None:
         if path.name == fails_at:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(store_module, "_write_synced", full)
+    monkeypatch.setattr("harness.storage.store.write_synced", full)
     before = everything(store.root)
     with pytest.raises(UserError, match="disk of .* is full"):
         store.write(result())
@@ -102,7 +105,7 @@ def test_a_killed_writer_leaves_whole_trials_only(store: Store) -> None:
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    store.sweep()
+    sweep(store)
     assert not list((store.root / "trials").glob(".*")), "sweep removes what the dead left"
     assert store.trial_ids()
     for trial_id in store.trial_ids():
@@ -156,7 +159,7 @@ def test_refusals_name_the_store_and_what_to_do(tmp_path: Path) -> None:
 
 def _make(root: Path, start) -> None:
     start.wait()
-    Store(root, create=True).claims.take(SPEC.trial_id)
+    Store(root, create=True).locks.acquire(SPEC.trial_id)
 
 
 def test_several_processes_may_make_one_store(tmp_path: Path) -> None:
@@ -186,8 +189,8 @@ def test_an_unwritable_store_is_refused(store: Store) -> None:
 
 def test_too_little_space_is_refused_before_work(store: Store) -> None:
     with pytest.raises(UserError, match="MiB are free"):
-        store.require_free(2**60)
-    store.require_free(0)
+        require_free(store, 2**60)
+    require_free(store, 0)
 
 
 OTHER = TrialSpec(**{**VALUES, "seed": 1})
@@ -229,28 +232,28 @@ def test_a_damaged_file_is_named_and_its_trial_set_aside(store: Store, file: str
         curves = pd.DataFrame({"d_loss": [bias]})
         store.write(result(spec=spec, scores=scores, curves=curves, weights=f"weights {bias}".encode()))
         store.add_scores(spec.trial_id, SECOND, scores)
-    assert not list(store.check())
+    assert not list(check(store))
     names = {"scores/first": f"scores/{first.protocol_id}.json", "scores/second": f"scores/{SECOND.protocol_id}.json"}
     path = store.trial_folder(SPEC.trial_id) / names.get(file, file)
     harm(path)
     if file == "scores/second" and harm is Path.unlink:
         assert not store.is_done(SPEC.trial_id, SECOND.protocol_id)
         return
-    found = list(store.check())
+    found = list(check(store))
     assert [damage.path for damage in found] == [path.with_name("notes.txt") if harm is add else path]
     before = {k: v for k, v in everything(store.root).items() if SPEC.trial_id in k}
     other = {k: v for k, v in everything(store.root).items() if OTHER.trial_id in k}
 
-    lines = store.set_aside_damaged([SPEC.trial_id, OTHER.trial_id])
+    lines = quarantine_damaged(store, [SPEC.trial_id, OTHER.trial_id])
 
     assert list(lines) == [SPEC.trial_id]
     assert found[0].reason in lines[SPEC.trial_id] and found[0].path.name in lines[SPEC.trial_id]
-    assert store.trial_ids() == [OTHER.trial_id] and not list(store.check())
+    assert store.trial_ids() == [OTHER.trial_id] and not list(check(store))
     aside = {v for k, v in everything(store.root).items() if k.startswith("quarantine")}
     assert aside == set(before.values()), "what is set aside is kept as it was"
     assert {k: v for k, v in everything(store.root).items() if OTHER.trial_id in k} == other
     store.write(result())
-    assert store.is_done(SPEC.trial_id, first.protocol_id) and not list(store.check())
+    assert store.is_done(SPEC.trial_id, first.protocol_id) and not list(check(store))
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,7 @@ def test_a_trial_from_before_a_revision_is_told_and_set_aside(store: Store) -> N
     with pytest.raises(Damaged, match="made before a trick of its spec was revised"):
         store.read_spec(spec.former_id)
     assert not store.is_done(spec.trial_id, "0" * 12)
-    assert list(store.set_aside_damaged([spec.trial_id, spec.former_id])) == [spec.former_id]
+    assert list(quarantine_damaged(store, [spec.trial_id, spec.former_id])) == [spec.former_id]
     assert not store.trial_ids()
 
 
@@ -294,7 +297,7 @@ def test_what_is_not_a_trial_is_reported_and_otherwise_passed_over(store: Store)
     store.write(result())
     (store.root / "trials" / "notes.txt").write_text("mine")
     assert store.trial_ids() == [SPEC.trial_id]
-    assert [d.path.name for d in store.check()] == ["notes.txt"]
+    assert [d.path.name for d in check(store)] == ["notes.txt"]
 
 
 def test_damaged_plans_and_references_are_set_aside(store: Store) -> None:
@@ -307,7 +310,7 @@ def test_damaged_plans_and_references_are_set_aside(store: Store) -> None:
     truncate(next((store.root / "references").glob("*.json")))
     with pytest.raises(Damaged):
         store.read_plan("noise", "smoke")
-    assert len(store.set_aside_damaged([])) == 2
+    assert len(quarantine_damaged(store, [])) == 2
     assert store.read_plan("noise", "smoke") is None
     assert store.read_reference(ScoreProtocol(**PROTOCOL).protocol_id) == {}
 
@@ -324,9 +327,9 @@ def test_a_file_without_a_checksum_is_damaged(store: Store) -> None:
         unsealed = {k: v for k, v in json.loads(whole).items() if k != "seal"}
         for content in ("{}", json.dumps(unsealed), json.dumps({**unsealed, "a": math.nan}), "[" * 10**5, whole + b"1"):
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
-            assert path in {damage.path for damage in store.check()}
+            assert path in {damage.path for damage in check(store)}
         path.write_bytes(whole)
-    assert len(paths) == 3 and not list(store.check())
+    assert len(paths) == 3 and not list(check(store))
 
 
 def test_a_whole_file_in_anothers_place_is_damaged(store: Store) -> None:
@@ -343,10 +346,10 @@ def test_a_whole_file_in_anothers_place_is_damaged(store: Store) -> None:
         (plan, store.trial_folder(SPEC.trial_id) / "scores" / f"{'0' * 12}.json", "it holds something else"),
     ):
         target.write_bytes(source.read_bytes())
-        (damage,) = store.check()
+        (damage,) = check(store)
         assert damage.path == target and damage.reason.startswith(reason)
         target.unlink()
-    assert not list(store.check())
+    assert not list(check(store))
 
 
 @pytest.mark.parametrize("content", [None, "", "garbage", "[]", b"\xff"])
@@ -359,7 +362,7 @@ def test_a_store_whose_marker_is_damaged_keeps_its_trials(store: Store, content:
     with pytest.raises(UserError, match=r"store\.json is (gone|damaged).*the next `run` makes it again"):
         Store(store.root)
     again = Store(store.root, create=True)
-    assert marker.read_bytes() == whole and again.status(SPEC.trial_id) == "ok" and not list(again.check())
+    assert marker.read_bytes() == whole and again.status(SPEC.trial_id) == "ok" and not list(check(again))
     assert len(list((store.root / "quarantine").glob("*"))) == (content is not None)
 
 
@@ -370,7 +373,7 @@ def test_a_trial_of_another_result_version_is_not_mixed_in(store: Store) -> None
     content.pop("seal")
     path.write_text(json.dumps({**content, "seal": content_hash(content, 64)}))
     assert store.status(SPEC.trial_id) is None
-    assert "result_version is 0" in next(store.check()).reason
+    assert "result_version is 0" in next(check(store)).reason
 
 
 def test_a_finished_trial_takes_scores_of_a_further_protocol_only(store: Store) -> None:
@@ -391,7 +394,7 @@ def test_no_path_leaves_the_store(store: Store, name: str) -> None:
         lambda: store.trial_folder(name),
         lambda: store.read_reference(name),
         lambda: store.is_done(name, "0" * 12),
-        lambda: store.report_folder("../x", "smoke"),
+        lambda: store.layout.report_folder("../x", "smoke"),
         lambda: store.read_plan("../x", "smoke"),
     ):
         with pytest.raises(UserError, match="cannot name a file of the store"):
@@ -404,17 +407,17 @@ def test_a_profile_on_other_data_has_a_file_of_its_own_inside_the_store(store: S
         store.write_plan("noise", profile, {"profile": profile, "cells": []})
     assert [store.read_plan("noise", profile)["profile"] for profile in profiles] == profiles
     assert len(list((store.root / "plans").iterdir())) == len(profiles)
-    assert all(store.report_folder("noise", p).parent == store.root / "reports" for p in profiles)
+    assert all(store.layout.report_folder("noise", p).parent == store.root / "reports" for p in profiles)
 
 
 def _claim_and_wait(root: Path, ready) -> None:
-    assert Store(root).claims.take(SPEC.trial_id)
+    assert Store(root).locks.acquire(SPEC.trial_id)
     ready.set()
     time.sleep(60)
 
 
 def _prepare_and_wait(root: Path, ready) -> None:
-    with Store(root).claims.at_work(), Store(root).claims.at_work():
+    with Store(root).locks.at_work(), Store(root).locks.at_work():
         ready.set()
         time.sleep(60)
 
@@ -425,18 +428,18 @@ def test_a_claim_keeps_others_out_and_ends_with_its_process(store: Store) -> Non
     process = spawn.Process(target=_claim_and_wait, args=(store.root, ready))
     process.start()
     assert ready.wait(60)
-    assert not store.claims.take(SPEC.trial_id)
-    assert store.claims.take(OTHER.trial_id), "another trial is free"
-    assert not Store(store.root).claims.take(OTHER.trial_id), "not twice in one process"
+    assert not store.locks.acquire(SPEC.trial_id)
+    assert store.locks.acquire(OTHER.trial_id), "another trial is free"
+    assert not Store(store.root).locks.acquire(OTHER.trial_id), "not twice in one process"
     staging = store.root / "trials" / f".{SPEC.trial_id}-1-x"
     staging.mkdir(parents=True)
-    store.sweep()
+    sweep(store)
     assert staging.exists(), "what a live process writes is not swept"
     process.kill()
     process.join()
-    assert store.claims.take(SPEC.trial_id), "a dead process's claim is gone"
-    store.claims.give_back(SPEC.trial_id, OTHER.trial_id)
-    store.sweep()
+    assert store.locks.acquire(SPEC.trial_id), "a dead process's claim is gone"
+    store.locks.release(SPEC.trial_id, OTHER.trial_id)
+    sweep(store)
     assert not staging.exists()
 
 
@@ -456,12 +459,12 @@ def test_prune_takes_what_may_go_and_nothing_else(store: Store) -> None:
     (store.root / "quarantine").mkdir()
     (store.root / "quarantine" / "x").write_bytes(bytes(11))
     before = everything(store.root)
-    assert store.prune() == {"cache/data": 1000, "cache/features": 200, "cache/index": 5, "cache/snapshots": 4000}
+    assert prune(store) == {"cache/data": 1000, "cache/features": 200, "cache/index": 5, "cache/snapshots": 4000}
     gone = before.keys() - everything(store.root).keys()
     remakeable = {"data/key/train.npy", "features/x.pt", "index/rows.jsonl", f"snapshots/{SPEC.trial_id}.snapshot"}
     assert gone == {f"cache/{name}" for name in remakeable}
-    assert store.prune(quarantine=True)["quarantine"] == 11
-    assert store.status(SPEC.trial_id) == "ok" and not list(store.check())
+    assert prune(store, also_quarantine=True)["quarantine"] == 11
+    assert store.status(SPEC.trial_id) == "ok" and not list(check(store))
 
 
 @pytest.mark.parametrize("work", [_claim_and_wait, _prepare_and_wait])
@@ -473,19 +476,19 @@ def test_prune_waits_for_those_at_work(work, store: Store) -> None:
     process.start()
     assert ready.wait(60)
     with pytest.raises(UserError, match="a live process is at work"):
-        store.prune()
-    with store.claims.at_work(), store.claims.at_work():
+        prune(store)
+    with store.locks.at_work(), store.locks.at_work():
         pass  # any number may be at work
-    store.remove_if_unused()
+    remove_if_unused(store)
     assert (store.root / "store.json").exists(), "it was taken away under somebody's hands"
     process.kill()
     process.join()
-    with store.claims.at_work(), pytest.raises(UserError, match="a live process is at work"):
-        store.prune()
-    store.prune()
-    assert store.claims.take(SPEC.trial_id)
-    store.claims.give_back(SPEC.trial_id)
-    store.remove_if_unused()
+    with store.locks.at_work(), pytest.raises(UserError, match="a live process is at work"):
+        prune(store)
+    prune(store)
+    assert store.locks.acquire(SPEC.trial_id)
+    store.locks.release(SPEC.trial_id)
+    remove_if_unused(store)
     assert not store.root.exists()
 
 
@@ -494,7 +497,7 @@ def test_prune_takes_what_kills_left_of_snapshots_and_leaves_what_it_does_not_kn
     folder.mkdir()
     for name in (f".{OTHER.trial_id}.snapshot-0123abcd", "README", ".hidden", f"{OTHER.trial_id}.snapshot"):
         (folder / name).write_bytes(bytes(3))
-    assert store.prune()["cache/snapshots"] == 3
+    assert prune(store)["cache/snapshots"] == 3
     assert {path.name for path in folder.iterdir()} == {"README", ".hidden", f"{OTHER.trial_id}.snapshot"}
 
 
@@ -512,17 +515,17 @@ def test_a_failed_trial_that_is_tried_again_is_whole_whenever_its_writer_dies(st
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", dies)
-            patch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)  # nothing runs after a SIGKILL
-            patch.setattr(store_module, "sync_folder", lambda _: None)
+            patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # nothing runs after a SIGKILL
+            patch.setattr(files, "sync_folder", lambda _: None)
             with contextlib.suppress(KeyboardInterrupt):
                 store.write(result(spec=OTHER))
         assert store.status(OTHER.trial_id) == ("failed", None, "ok")[survives]
-        assert not list(store.check())
-        store.sweep()
+        assert not list(check(store))
+        sweep(store)
         store.write(result(spec=OTHER))
         assert [path.name for path in (store.root / "trials").iterdir()] == [OTHER.trial_id]
-        assert store.status(OTHER.trial_id) == "ok" and not list(store.check())
-        store_module.shutil.rmtree(store.trial_folder(OTHER.trial_id))
+        assert store.status(OTHER.trial_id) == "ok" and not list(check(store))
+        shutil.rmtree(store.trial_folder(OTHER.trial_id))
 
 
 def test_a_store_made_for_nothing_goes_but_not_what_is_dear(tmp_path: Path) -> None:
@@ -530,11 +533,11 @@ def test_a_store_made_for_nothing_goes_but_not_what_is_dear(tmp_path: Path) -> N
         store = Store(tmp_path / place.replace("/", "-"), create=True)
         (store.root / place).mkdir(parents=True)
         (store.root / place / "kept.json").write_text("{}")
-        store.remove_if_unused()
+        remove_if_unused(store)
         assert (store.root / place / "kept.json").exists()
     store = Store(tmp_path / "bare", create=True)
     (store.cache / "data").mkdir()
-    store.remove_if_unused()
+    remove_if_unused(store)
     assert not store.root.exists()
 
 
@@ -559,6 +562,6 @@ def test_a_trial_under_its_path_is_still_found(store: Store, monkeypatch: pytest
     store.write(result(spec=moved, protocol=ScoreProtocol(**protocol)))  # done, so that only scores are taken over
     assert list(store.read_scores(moved.trial_id)) == [ScoreProtocol(**protocol).protocol_id], "it is one protocol"
     assert len(store.trial_ids()) == 3
-    assert not list(store.check())
+    assert not list(check(store))
     other = TrialSpec(**{**values, "data_fingerprint": "2" * 16})
     assert store.status(other.trial_id) is None and store.stored_name(other.trial_id) == other.trial_id

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import checksum, with_checksum, without_checksum
-from harness.storage.layout import RESULT, TRIAL_ID, listed, score_files
+from harness.storage.layout import RESULT, TRIAL_ID, CacheFolder, cache_folder, listed, score_files
 from harness.storage.locks import NoLocks
 from harness.storage.records import Damaged, quarantine, write_record
 from harness.storage.store import Store, read_plan_file
@@ -21,23 +21,11 @@ from harness.storage.store import Store, read_plan_file
 MIN_FREE_BYTES = 200 * 2**20
 """A run does not start with less than this free beside what it needs."""
 
-KEPT: dict[str, str] = {
-    "trials": "for ever",
-    "plans": "for ever",
-    "references": "for ever",
-    "reports": "for ever",
-    "cache/extractors": "for ever",  # trained again elsewhere it could be another, and every score with it
-    "cache/downloads": "for ever",
-    "cache/data": "until pruned",
-    "cache/features": "until pruned",
-    "cache/index": "until pruned",
-    "cache/snapshots": "until the trial is done",  # an unfinished trial resumes from its checkpoint
-    "quarantine": "until pruned on request",
-}
-"""How long what is in a store is kept. `prune` takes away what may go; all of that but the quarantine can be remade."""
+REMAKEABLE: tuple[CacheFolder, ...] = ("data", "features", "index", "snapshots")
+"""What `prune` deletes of the cache; of the last, checkpoints, only those of trials that are done.
 
-
-# ---- damage ----
+Everything else stays: an extractor that is trained again elsewhere could be another, and with it every score.
+"""
 
 
 def verify(store: Store, trial_id: str) -> list[Damaged]:
@@ -57,10 +45,10 @@ def verify(store: Store, trial_id: str) -> list[Damaged]:
         return found
     attempt(store.read_spec, trial_id)
     attempt(store.read_scores, trial_id)
-    files = {p for p in folder.rglob("[!.]*") if not p.is_dir() or p.is_symlink()} - {folder / RESULT}
-    unlisted_scores = set(score_files(folder)) - {folder / name for name in result["sha256"]}
-    names = {str(path.relative_to(folder)) for path in files - unlisted_scores}
-    for name in sorted(names | result["sha256"].keys()):
+    files = {p for p in folder.rglob("[!.]*") if not p.is_dir() or p.is_symlink()}
+    further = {*score_files(folder), folder / RESULT}  # read above; only the scores of its first protocol are listed
+    names = {str(path.relative_to(folder)) for path in files - further} | result["sha256"].keys()
+    for name in sorted(names):
         attempt(store.read_file, trial_id, name)
     return list({damage.path: damage for damage in found}.values())
 
@@ -89,11 +77,10 @@ def _check_documents(store: Store) -> Iterator[Damaged]:
 
 
 def quarantine_damaged(store: Store, trial_ids: Iterable[str]) -> dict[str, str]:
-    """Move each of these trials that is damaged to the quarantine, so that it can be run again.
+    """Move each of these trials that is damaged to the quarantine, and every damaged plan and reference.
 
     Returns:
-        trial_id -> one line that says what was wrong and where it is now. References and plans are looked at,
-        too, under their path.
+        trial_id, or the path of a plan or reference -> one line: what was wrong, and where it is now.
     """
     lines = {}
     for trial_id in trial_ids:
@@ -134,9 +121,6 @@ def summary(store: Store) -> str:
     if unfinished:
         told.append(f"{unfinished} half-written (the next run removes them)")
     return ", ".join(told)
-
-
-# ---- whether anything has changed ----
 
 
 def stamp(store: Store, trial_id: str) -> str:
@@ -194,9 +178,6 @@ def results_checksum(store: Store, study: str, profile: str) -> str:
     return digest.hexdigest()
 
 
-# ---- room, and what may go ----
-
-
 def require_free(store: Store, needed_bytes: int) -> None:
     """Refuse to start if the disk would not hold what is to be written.
 
@@ -221,7 +202,7 @@ def sweep(store: Store) -> None:
 
 
 def prune(store: Store, *, also_quarantine: bool = False) -> dict[str, int]:
-    """Take away what KEPT allows.
+    """Delete what can be made again, and on request the quarantine.
 
     Returns:
         Place -> bytes that were freed there.
@@ -231,13 +212,12 @@ def prune(store: Store, *, also_quarantine: bool = False) -> dict[str, int]:
     """
     freed: dict[str, int] = {}
     with store.locks.everything():
-        for place, term in KEPT.items():
-            paths = [p for p in (store.root / place).glob("*") if not p.name.endswith(".lock")]
-            if term == "until the trial is done":
+        folders = [cache_folder(store.layout.cache, kind) for kind in REMAKEABLE]
+        for folder in (*folders, *[store.layout.quarantine] * also_quarantine):
+            paths = [p for p in folder.glob("*") if not p.name.endswith(".lock")]
+            if folder.name == "snapshots":
                 paths = [p for p in paths if _needs_no_checkpoint(store, p.name)]
-            elif term != "until pruned" and not (term == "until pruned on request" and also_quarantine):
-                continue
-            freed[place] = sum(map(_remove, paths))
+            freed[str(folder.relative_to(store.root))] = sum(map(_remove, paths))
     return freed
 
 
@@ -251,8 +231,7 @@ def _needs_no_checkpoint(store: Store, name: str) -> bool:
 
 def _remove(path: Path) -> int:
     """Delete a file or folder; the bytes that were in it."""
-    files = [path] if path.is_file() or path.is_symlink() else [p for p in path.rglob("*") if p.is_file()]
-    size = sum(p.lstat().st_size for p in files)
+    size = sum(p.lstat().st_size for p in (path, *path.rglob("*")) if p.is_file())
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -262,7 +241,9 @@ def _remove(path: Path) -> int:
 
 def remove_if_unused(store: Store) -> None:
     """Take a store away that was made for nothing: without plan, trials, downloads and extractors."""
-    if any(listed(store.root / place) for place in ("plans", "trials", "cache/downloads", "cache/extractors")):
+    layout = store.layout
+    dear = (cache_folder(layout.cache, "downloads"), cache_folder(layout.cache, "extractors"))
+    if any(map(listed, (layout.plans, layout.trials, *dear))):
         return
     try:
         with store.locks.everything():  # another process may be about to use it

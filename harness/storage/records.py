@@ -40,12 +40,7 @@ def checked_json(content: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file, whatever its checksum.
-
-    Raises:
-        FileNotFoundError: there is none.
-        Damaged: it cannot be read, or is not a JSON object.
-    """
+    """The content of a JSON file, whatever its checksum; raises FileNotFoundError, or Damaged for anything else."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -60,12 +55,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_checked(path: Path) -> dict[str, Any]:
-    """The content that `checked_json` was given.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        Damaged: it is not what was written.
-    """
+    """The content that `checked_json` was given; raises FileNotFoundError, or Damaged if it is anything else."""
     content = read_json(path)
     theirs = content.pop(_CHECKSUM, None)
     try:
@@ -78,11 +68,7 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 
 def write_record(layout: Layout, path: Path, content: bytes) -> None:
-    """Write a file of the store, whole or not at all.
-
-    Raises:
-        UserError: the disk is full, or the store cannot be written.
-    """
+    """Write a file of the store, whole or not at all; raises UserError if the disk is full or refuses."""
     try:
         write_file(path, content)
     except OSError as error:
@@ -90,12 +76,7 @@ def write_record(layout: Layout, path: Path, content: bytes) -> None:
 
 
 def quarantine(layout: Layout, path: Path) -> Path:
-    """Move a damaged file or folder of the store to the quarantine; returns where it is now.
-
-    Raises:
-        FileNotFoundError: it is gone.
-        UserError: the store cannot be written.
-    """
+    """Move a damaged file or folder to the quarantine; returns where it is now. FileNotFoundError if it is gone."""
     target = layout.quarantine / f"{path.name}-{uuid.uuid4().hex[:8]}"
     try:
         target.parent.mkdir(exist_ok=True)
@@ -109,6 +90,7 @@ def quarantine(layout: Layout, path: Path) -> Path:
 
 def explained(error: OSError, layout: Layout) -> UserError:
     """What went wrong in writing to the store, for a person."""
+    root = layout.root
     if error.errno in DISK_FULL:
-        return UserError(f"the disk of {layout.root} is full; finished trials are intact: free space and run again")
-    return UserError(f"cannot write to {layout.root}: {error.strerror or error}; finished trials are intact")
+        return UserError(f"the disk of {root} is full; finished trials are intact: free some space and run again")
+    return UserError(f"cannot write to {root}: {error.strerror or error}; finished trials are intact")

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow.parquet
 
 from harness.errors import UserError, require_utf8
-from harness.files import checksum, staged_folder, write_synced
+from harness.files import checksum, hidden_name, staged_folder, write_synced
 from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec
 from harness.storage import layout as names
 from harness.storage.layout import Layout, listed, score_files, scores_path
@@ -321,32 +320,44 @@ def _read_scores(path: Path) -> tuple[ScoreProtocol, dict[str, float], str | Non
 
 
 def _open(layout: Layout, *, create: bool) -> None:
+    """Look at store.json; make it where it has to be made."""
     marker, root = layout.marker, layout.root
+    harm, found = "", {}
     try:
         found = json.loads(marker.read_text())
         if not isinstance(found, dict):
             raise ValueError("it holds something else")
     except (FileNotFoundError, NotADirectoryError):
-        if layout.holds_trials():
-            _restore(layout, "gone", create=create)
-        elif create:
-            _make(layout)
-        else:
-            raise UserError(f"no store at {root}; name another with --store, or run a study to make one") from None
-        return
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) or not layout.holds_trials():
-            raise UserError(f"cannot read {marker}: {error}; name another with --store") from None
-        _restore(layout, f"damaged ({error})", create=create)
-        return
-    version, number = found.get("result_version"), found.get("format")
-    if (version, number) != (RESULT_VERSION, FORMAT):
+        harm = "gone"
+    except OSError as error:
+        raise UserError(f"cannot read {marker}: {error}; name another with --store") from None
+    except ValueError as error:
+        harm = f"damaged ({error})"
+    if harm and layout.holds_trials():  # all that it says of the trials, each of them says itself
+        if not create:
+            raise UserError(f"{marker} is {harm}; the trials are as they were: the next `run` makes it again")
+        if marker.exists():
+            quarantine(layout, marker)
+        _write_marker(layout)
+    elif harm == "gone" and create:
+        _make(layout)
+    elif harm == "gone":
+        raise UserError(f"no store at {root}; name another with --store, or run a study to make one")
+    elif harm:
+        raise UserError(f"cannot read {marker}: it is {harm}; name another with --store")
+    elif (found.get("result_version"), found.get("format")) != (RESULT_VERSION, FORMAT):
         raise UserError(
-            f"the store {root} was written by another version of the code (result version {version}, format "
-            f"{number}; this code writes {RESULT_VERSION} and {FORMAT}); name another with --store"
+            f"the store {root} was written by another version of the code (result version "
+            f"{found.get('result_version')}, format {found.get('format')}; this code writes {RESULT_VERSION} and "
+            f"{FORMAT}); name another with --store"
         )
-    if create:
-        _refuse_unwritable(root)
+    elif create:
+        try:
+            probe = hidden_name(marker)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"the store {root} is not writable: {error.strerror}; name another with --store") from None
 
 
 def _make(layout: Layout) -> None:
@@ -364,24 +375,6 @@ def _make(layout: Layout) -> None:
         raise UserError(f"cannot make a store at {root}: {error.strerror}; name another with --store") from None
 
 
-def _restore(layout: Layout, harm: str, *, create: bool) -> None:
-    """Make store.json again; all that it says of the trials, each of them says itself."""
-    if not create:
-        raise UserError(f"{layout.marker} is {harm}; the trials are as they were: the next `run` makes it again")
-    if layout.marker.exists():
-        quarantine(layout, layout.marker)
-    _write_marker(layout)
-
-
 def _write_marker(layout: Layout) -> None:
     content = checked_json({"format": FORMAT, "result_version": RESULT_VERSION})
     write_record(layout, layout.marker, content)
-
-
-def _refuse_unwritable(root: Path) -> None:
-    probe = root / f".probe-{uuid.uuid4().hex}"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"the store {root} is not writable: {error.strerror}; name another with --store") from None

@@ -109,19 +109,16 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
     tell when to look again, so a touched file costs time and changes nothing.
 
     Args:
-        dataset: A key of DATASETS, or "folder:PATH" for any tree of images (usually the first level of sub-folders
-            are the classes). With "@N" behind it, only the first N training images in the fixed order that mixes the
-            classes: a smaller N gives a subset of a larger one, and reference and extractor parts are those of the
-            whole.
+        dataset: A key of DATASETS, or "folder:PATH" for any tree of images. With "@N" behind it, only the first N
+            training images in a fixed order that mixes the classes; reference and extractor are those of the whole.
         resolution: Side of the prepared images in pixels.
         channels: 1 (grey) or 3 (RGB).
-        cache: The store's cache, where prepared sets and downloads are kept.
-        check: Whether to read all of a set that is there, and make it again if its pixels or labels are no longer
-            those of its fingerprint.
+        cache: The store's cache.
+        check: Whether to read all of a set that is there, and make it again if it is no longer that of its fingerprint.
 
     Raises:
-        UserError: an unknown name, a folder without a readable image, a subset larger than what there is, a
-            download that failed, or a disk that has no room. Nothing half-written stays.
+        UserError: an unknown name, no readable image, a subset larger than what there is, a download that failed, or
+            a disk without room. Nothing half-written stays.
     """
     require_utf8("dataset", dataset)
     name, size = split_subset(dataset)
@@ -260,22 +257,13 @@ def _write(
         copies=len(hashes) - len(label_of),
         contradictions=sum(label_of[key] != label for key, label in zip(hashes, found_labels, strict=True)),
     )
-    meta = {
-        "fingerprint": _fingerprint(folder),
-        "num_classes": num_classes,
-        "skipped": skipped,
-        "arrangement": source.arrangement,
-        "survey": asdict(survey),
-    }
+    noted = {"skipped": skipped, "arrangement": source.arrangement, "survey": asdict(survey)}
+    meta = {"fingerprint": _fingerprint(folder), "num_classes": num_classes, **noted}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def _require_room(folder: Path, source: str, pictures: int, size: int) -> None:
-    """Refuse to prepare so many pictures of `size` bytes where the disk would not hold them twice, as it must a while.
-
-    Raises:
-        UserError: less than that is free.
-    """
+    """Refuse to prepare so many pictures of `size` bytes if the disk would not hold them twice, as it must a while."""
     free, needed = shutil.disk_usage(folder).free, 2 * pictures * size
     if free < needed:
         raise UserError(

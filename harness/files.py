@@ -1,6 +1,6 @@
 """Files and folders that are whole or absent, and checksums.
 
-Everything here is first written under a hidden name beside its place and then moved there in one step. A reader, or a
+Everything is first written under a hidden name beside its place and then moved there in one step: a reader, or a
 process that was killed at any moment, finds the old content, the new content or nothing.
 """
 
@@ -41,7 +41,7 @@ def without_checksum(data: bytes) -> bytes | None:
 
 
 def hidden_name(path: Path) -> Path:
-    """A new hidden name beside the path, for something half-written or damaged: `.NAME-` and eight hex digits."""
+    """A new name beside the path for something half-written or damaged: `.NAME-` and eight hex digits."""
     return path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
 
 
@@ -75,11 +75,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace a file, or create it: whole or not at all.
-
-    Raises:
-        OSError: it could not be written; the file that was there is untouched.
-    """
+    """Create or replace a file, whole or not at all."""
     staging = hidden_name(path)
     try:
         write_synced(staging, content)
@@ -93,12 +89,7 @@ def write_file(path: Path, content: bytes) -> None:
 def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A new folder that is moved to `target` when the block ends; if the block raises, nothing is left of it.
 
-    Args:
-        target: Where the folder belongs.
-        replace: Whether to remove a folder that is there by then.
-
-    Raises:
-        OSError: something could not be written, or without `replace`, `target` is a folder that holds something.
+    With `replace`, a folder that is there by then is removed; without, OSError is raised if it holds something.
     """
     staging, replaced = hidden_name(target), hidden_name(target)
     try:

@@ -61,11 +61,7 @@ def split_subset(dataset: str) -> tuple[str, int | None]:
 
 
 def find_source(name: str, resolution: int) -> Source:
-    """What is behind a data set's name.
-
-    Raises:
-        UserError: an unknown name, or a folder that is not there or holds nothing that can be read.
-    """
+    """What is behind a data set's name; raises UserError if there is nothing."""
     if name.startswith("folder:"):
         named = name.removeprefix("folder:")
         if not named or "\0" in named:
@@ -74,13 +70,8 @@ def find_source(name: str, resolution: int) -> Source:
         if not root.is_dir():
             raise UserError(f"{name}: {root} is not a folder; give folder:PATH of a tree of images")
         tree = walk(root)
-        return Source(
-            [str(root), *tree.stamps],
-            partial(_load_folder, tree, resolution),
-            tree.arrangement,
-            tree.is_guess,
-            num_pictures=len(tree.pictures),
-        )
+        load = partial(_load_folder, tree, resolution)
+        return Source([str(root), *tree.stamps], load, tree.arrangement, tree.is_guess, num_pictures=len(tree.pictures))
     if name not in DATASETS:
         raise unknown_name("dataset", name, [*DATASETS, "folder:PATH"])
     load = DATASETS[name]

@@ -124,10 +124,10 @@ def summary(store: Store) -> str:
 
 
 def stamp(store: Store, trial_id: str) -> str:
-    """32 hex digits of names, inodes, sizes and times of a trial's files; other ones as soon as any of these changes.
+    """32 hex digits of names, inodes, sizes and times of a trial's files, none of which is read.
 
-    No file is read. The times are those of modification and of the inode's change, so that setting the first back
-    does not help. What cannot be looked at gets a new stamp each time.
+    The times are those of modification and of the inode's change, so that setting the first back does not help. What
+    cannot be looked at gets a new stamp each time.
     """
     try:
         seen = sorted(_stats(store.trial_folder(trial_id)))
@@ -179,11 +179,7 @@ def results_checksum(store: Store, study: str, profile: str) -> str:
 
 
 def require_free(store: Store, needed_bytes: int) -> None:
-    """Refuse to start if the disk would not hold what is to be written.
-
-    Raises:
-        UserError: less than needed_bytes + MIN_FREE_BYTES are free.
-    """
+    """Refuse to start if less than needed_bytes + MIN_FREE_BYTES are free."""
     free, needed = shutil.disk_usage(store.root).free, needed_bytes + MIN_FREE_BYTES
     if free < needed:
         raise UserError(
@@ -202,10 +198,7 @@ def sweep(store: Store) -> None:
 
 
 def prune(store: Store, *, also_quarantine: bool = False) -> dict[str, int]:
-    """Delete what can be made again, and on request the quarantine.
-
-    Returns:
-        Place -> bytes that were freed there.
+    """Delete what can be made again, and on request the quarantine: place -> bytes that were freed there.
 
     Raises:
         UserError: a live process is at work in this store.

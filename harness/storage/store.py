@@ -89,11 +89,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path, *, create: bool = False) -> None:
-        """Open the store; with `create`, make it if it is not there, and be ready to write to it.
-
-        Raises:
-            UserError: `root` is not a store, was written under another result version, or cannot be written.
-        """
+        """Open the store; with `create`, make it if it is not there, and be ready to write to it."""
         self.root = Path(root).expanduser().resolve()
         require_utf8("store", self.root)
         self.layout = Layout(self.root)
@@ -149,10 +145,8 @@ class Store:
 
     def is_done(self, trial_id: str, protocol_id: str) -> bool:
         """Whether nothing is left to do: the trial diverged, or is finished and scored under this protocol."""
-        status = self.status(trial_id)
-        return status == "diverged" or (
-            status == "ok" and scores_path(self.trial_folder(trial_id), protocol_id).exists()
-        )
+        status, path = self.status(trial_id), scores_path(self.trial_folder(trial_id), protocol_id)
+        return status == "diverged" or (status == "ok" and path.exists())
 
     def write(self, result: TrialResult) -> None:
         """Put a trial into the store, whole or not at all. A finished trial is never replaced; a failed one is.

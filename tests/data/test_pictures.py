@@ -245,7 +245,7 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
         load(tmp_path, tmp_path / ".cache")
 
 
-def test_a_summary_is_short_however_much_is_left_out() -> None:
+def test_a_summary_is_always_short() -> None:
     assert summary(["a: x", "b: y", "c: y", "d: y"]) == "b, c and 1 more (y); a (x)"
     assert summary([f"{i}: reason {i}" for i in range(9)]).endswith("5 (reason 5); others for 3 more reasons")
 

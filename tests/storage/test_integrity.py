@@ -89,8 +89,8 @@ def test_a_damaged_file_is_named_and_quarantined(store: Store, file: str, harm) 
     assert list(lines) == [SPEC.trial_id]
     assert found[0].reason in lines[SPEC.trial_id] and found[0].path.name in lines[SPEC.trial_id]
     assert store.trial_ids() == [OTHER.trial_id] and not list(check(store))
-    aside = {v for k, v in everything(store.root).items() if k.startswith("quarantine")}
-    assert aside == set(before.values()), "what is set aside is kept as it was"
+    kept = {v for k, v in everything(store.root).items() if k.startswith("quarantine")}
+    assert kept == set(before.values()), "the quarantine keeps it as it was"
     assert {k: v for k, v in everything(store.root).items() if OTHER.trial_id in k} == other
     store.write(result())
     assert store.is_done(SPEC.trial_id, first.protocol_id) and not list(check(store))

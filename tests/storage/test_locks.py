@@ -57,7 +57,7 @@ def test_a_lock_ends_with_its_process(store: Store) -> None:
     assert staging.exists(), "what a live process writes is not swept"
     process.kill()
     process.join()
-    assert store.locks.acquire(SPEC.trial_id), "a dead process's claim is gone"
+    assert store.locks.acquire(SPEC.trial_id), "a dead process's lock is gone"
     store.locks.release(SPEC.trial_id, OTHER.trial_id)
     sweep(store)
     assert not staging.exists()

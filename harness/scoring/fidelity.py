@@ -6,7 +6,6 @@ cache names that carry content, and the refusal of misspelt options, which it wo
 
 import hashlib
 import os
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,10 +28,13 @@ from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from harness.data import PreparedData, split_subset
+from harness.data import PreparedData
 from harness.errors import UserError
+from harness.files import file_checksum, write_file
 from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained
+from harness.sources import split_subset
 from harness.spec import ScoreProtocol
+from harness.storage.layout import cache_folder
 
 SCORES = {  # torch-fidelity's name -> ours
     "frechet_inception_distance": "fid",
@@ -150,6 +152,7 @@ def _calculate(
     seen = _register(extractor)
     seen.clear()
     has_logits = extractor.pretrained is None or bool(extractor.pretrained.logits)
+    features_folder = cache_folder(cache, "features")
     reference_name = f"{protocol.reference_hash}-{protocol.num_reference}"
     reference = _Images(data.images("reference")[: protocol.num_reference])
     options: dict[str, Any] = {
@@ -160,7 +163,7 @@ def _calculate(
         "input2_cache_name": reference_name,
         "feature_extractor": extractor.registered_name,
         "feature_extractor_weights_path": str(extractor.weights_path),
-        "cache_root": str(cache / "features"),
+        "cache_root": str(features_folder),
         "isc": has_logits,
         "fid": True,
         "kid": True,
@@ -181,10 +184,10 @@ def _calculate(
         raise AssertionError(f"torch-fidelity knows no {', '.join(unknown)}, and would ignore it")
     prefix = f"{reference_name}-{extractor.registered_name}-"
     with torch.random.fork_rng(), _files_run_nothing():
-        _drop_damaged(cache / "features", prefix)
+        _drop_damaged(features_folder, prefix)
         found = calculate_metrics(**options)
-        _seal(cache / "features", prefix)
-        statistics_file = cache / "features" / f"{prefix}stat-fid-{_layer(extractor)}.pt"
+        _seal(features_folder, prefix)
+        statistics_file = features_folder / f"{prefix}stat-fid-{_layer(extractor)}.pt"
         reference_statistics = torch.load(statistics_file, map_location="cpu")
     scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
     number = len(samples) if isinstance(samples, _Images) else protocol.num_generated
@@ -225,7 +228,7 @@ def _drop_damaged(features: Path, prefix: str) -> None:
         seal = path.with_suffix(".sha256")
         try:
             if seal.exists():
-                sound = seal.read_text() == _digest(path)
+                sound = seal.read_text() == file_checksum(path)
             else:
                 sound = torch.load(path, map_location="cpu", mmap=True) is not None
         except Exception:  # noqa: BLE001  whatever is wrong with it
@@ -240,14 +243,7 @@ def _seal(features: Path, prefix: str) -> None:
     for path in features.glob(f"{prefix}*.pt"):
         seal = path.with_suffix(".sha256")
         if not seal.exists():
-            staging = seal.with_name(f".{seal.name}-{uuid.uuid4().hex[:8]}")
-            staging.write_text(_digest(path))
-            staging.replace(seal)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            write_file(seal, file_checksum(path).encode())
 
 
 def _layer(extractor: Extractor) -> str:

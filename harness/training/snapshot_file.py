@@ -7,16 +7,14 @@ Paths may also be `UPath`s, on any file system that fsspec reaches; what goes wr
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
+from harness.files import with_checksum, without_checksum, write_file
 from harness.training.snapshot import Snapshot
 
 FORMAT = 1
@@ -42,7 +40,7 @@ def encode_snapshot(snapshot: Snapshot, made_for: Mapping[str, str], spent: Mapp
     content = {"format": FORMAT, "made_for": dict(made_for), "spent": dict(spent), "snapshot": plain}
     tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(snapshot, part).items()}
     body = json.dumps(content).encode() + b"\n" + safetensors.torch.save(tensors)
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return with_checksum(body)
 
 
 def decode_snapshot(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot, dict[str, float]]:
@@ -51,8 +49,8 @@ def decode_snapshot(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot,
     Raises:
         UnusableSnapshot: it is damaged, or of something else than `made_for`.
     """
-    digest, _, body = data.partition(b"\n")
-    if hashlib.sha256(body).hexdigest().encode() != digest:
+    body = without_checksum(data)
+    if body is None:
         raise UnusableSnapshot("the snapshot is damaged: its checksum is wrong")
     try:
         return _decode(body, made_for)
@@ -98,18 +96,8 @@ def write_snapshot(path: Path, content: bytes) -> None:
     Raises:
         OSError: it could not be written; the last snapshot is untouched.
     """
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     with _as_os_error():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with staging.open("wb") as file:
-                file.write(content)
-                if isinstance(path, Path):  # of this machine
-                    file.flush()
-                    os.fsync(file.fileno())
-            staging.rename(path)
-        finally:
-            staging.unlink(missing_ok=True)
+        write_file(path, content)
 
 
 def set_aside(path: Path) -> Path:

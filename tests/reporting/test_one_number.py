@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from harness.reporting.page import render
 from rich.console import Console
 
 from harness.analysis.compare import compare
@@ -20,7 +21,6 @@ from harness.analysis.statistics import Estimate, location
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect
 from harness.reporting import figures
-from harness.reporting.page import render
 from harness.reporting.tables import latex
 from harness.reporting.terminal import study_for_terminal
 from harness.storage.store import Store

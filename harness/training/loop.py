@@ -47,20 +47,7 @@ def build_networks(spec: TrialSpec) -> GanPair:
     """The spec's networks, initialised from the spec's own stream; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(spec.seed, "init").initial_seed())
-        return architectures.build(
-            spec.architecture,
-            resolution=spec.resolution,
-            channels=spec.channels,
-            latent_dim=spec.latent_dim,
-            generator_depth=spec.generator_depth,
-            generator_width=spec.generator_width,
-            generator_norm=spec.generator_norm,
-            generator_dropout=spec.generator_dropout,
-            discriminator_depth=spec.discriminator_depth,
-            discriminator_width=spec.discriminator_width,
-            discriminator_norm=None if spec.discriminator_norm == "own" else spec.discriminator_norm,
-            discriminator_dropout=spec.discriminator_dropout,
-        )
+        return architectures.build(spec.architecture, **spec.network_choices)
 
 
 def train(

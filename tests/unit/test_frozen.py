@@ -1,24 +1,77 @@
-"""Which trials every study is made of, written down: a change here renames results, and has to be meant."""
+"""Which trials and protocols every study is made of, written down: a change here renames results, and has to be meant.
+
+`python -m tests.unit.test_frozen` writes what the code of today gives; do so only where the change is meant.
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from harness.scoring.extractors import Extractor
+from harness.scoring.fidelity import make_protocol
+from harness.spec import TrialSpec
 from studies.catalog import STUDIES
 
 FROZEN = Path(__file__).with_name("frozen_trials.json")
 PLACES = [(study.name, profile.name) for study in STUDIES.values() for profile in study.profiles]
 
 
-def trials(study: str, profile: str) -> dict[str, object]:
-    """How many cells, and the SHA-256 over "arm, seed, trial_id" of all of them; on data whose fingerprint is 0."""
+def expand(study: str, profile: str) -> list[tuple[str, int, TrialSpec]]:
+    """(arm, seed, spec) of every cell of the study, on data whose fingerprint is 0."""
     cells = STUDIES[study].expand(STUDIES[study].profile(profile), None, lambda *_: "0" * 16)
-    lines = "".join(f"{cell.arm}\t{cell.seed}\t{cell.spec.trial_id}\n" for cell in cells)
-    return {"cells": len(cells), "sha256": hashlib.sha256(lines.encode()).hexdigest()[:16]}
+    return [(cell.arm, cell.seed, cell.spec) for cell in cells]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeUpData:
+    """Of prepared data what a protocol asks for; there are 2,400 reference images, all black."""
+
+    dataset: str
+    resolution: int
+    channels: int
+
+    def images(self, part: str) -> np.ndarray:
+        assert part == "reference"
+        return np.zeros((2400, self.channels, self.resolution, self.resolution), dtype=np.uint8)
+
+
+@cache
+def protocol_id(extractor: str, num_generated: int, dataset: str, resolution: int, channels: int) -> str:
+    """The protocol under a made-up extractor, on made-up images, and with every library at version 1."""
+    protocol = make_protocol(
+        Extractor(name=extractor, weights_path=Path("made-up"), weights_hash="e" * 16, channels=channels),
+        MadeUpData(dataset=dataset, resolution=resolution, channels=channels),  # pyright: ignore[reportArgumentType]
+        num_generated=num_generated,
+    )
+    return replace(protocol, versions=tuple((name, "1") for name, _ in protocol.versions)).protocol_id
+
+
+def frozen(study: str, profile: str) -> dict[str, object]:
+    """How many cells; the SHA-256 over "arm, seed, trial_id" of all of them; how many cells each protocol scores."""
+    cells, chosen = expand(study, profile), STUDIES[study].profile(profile)
+    lines = "".join(f"{arm}\t{seed}\t{spec.trial_id}\n" for arm, seed, spec in cells)
+    protocols: dict[str, int] = {}
+    for _, _, spec in cells:
+        at = protocol_id(chosen.extractor, chosen.num_generated, spec.dataset, spec.resolution, spec.channels)
+        protocols[at] = protocols.get(at, 0) + 1
+    sha256 = hashlib.sha256(lines.encode()).hexdigest()[:16]
+    return {"cells": len(cells), "sha256": sha256, "protocols": protocols}
 
 
 @pytest.mark.parametrize(("study", "profile"), PLACES)
-def test_trials_keep_their_names(study: str, profile: str) -> None:
-    assert trials(study, profile) == json.loads(FROZEN.read_text())[f"{study} {profile}"]
+def test_trials_and_protocols_keep_their_names(study: str, profile: str) -> None:
+    assert frozen(study, profile) == json.loads(FROZEN.read_text())[f"{study} {profile}"]
+
+
+def test_every_study_and_profile_is_frozen() -> None:
+    assert json.loads(FROZEN.read_text()).keys() == {f"{study} {profile}" for study, profile in PLACES}
+
+
+if __name__ == "__main__":
+    found = {f"{study} {profile}": frozen(study, profile) for study, profile in PLACES}
+    FROZEN.write_text(json.dumps(found, indent=1) + "\n")

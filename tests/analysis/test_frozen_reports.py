@@ -1,0 +1,175 @@
+"""All that reports of the published studies say in tables, written down: a change here changes what they say.
+
+tests/frozen/<study>.txt holds every CSV and LaTeX file of a report, one below the other, but results.csv, which is
+compared with the published one. Text must be the same to the letter. Numbers in CSV files may differ in their last
+digits, by RELATIVE: other vector units round logarithms and sums otherwise. Without AVX-512 they differ by 3e-16
+(NPY_DISABLE_CPU_FEATURES and OPENBLAS_CORETYPE=Haswell), without AVX2 by 3e-15 (Nehalem), and what is shown does not.
+
+`python -m tests.analysis.test_frozen_reports` writes what the code of today gives; do so only where a change is meant,
+and read the diff.
+"""
+
+import csv
+import io
+import re
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.analysis.results import load
+from harness.reporting.page import Page, Summary
+from harness.storage.store import Store
+from studies.catalog import STUDIES
+from studies.claims import CLAIMS
+from tests.published import PROFILE, PUBLISHED, STUDIES_PUBLISHED, diverge, published_store
+
+FROZEN = Path(__file__).parents[1] / "frozen"
+RELATIVE = 1e-12
+
+VARIANTS = {"noise-diverged": "noise", "noise-sequential": "noise"}
+
+CONTRADICTIONS = {
+    "combined": [
+        *(f"architecture-interaction {level}" for level in ("2 G steps a D step", "soft labels", "both")),
+        "trick-interaction-dc with",
+        "trick-interaction-fc with",
+    ],
+    "noise-diverged": ["latent-std-dc 10"],
+    "noise-sequential": [
+        *(f"latent-std-dc {level}" for level in ("0.1", "0.3", "3", "10")),
+        *(f"balance-fc {level}" for level in ("0.1", "0.3", "3", "10")),
+    ],
+}
+"""Questions and levels whose table shows another effect, interval or n than their verdict, as the code of today has it:
+of a diverged trial, in a sequential plan, and of an interaction, whose table has the effect on one baseline alone. Once
+one effect is computed in one place, tests/frozen changes at these and nowhere else, and this is empty."""
+
+FILE = re.compile(r"^==> (.+) <==\n((?:(?!==> ).*\n)*)", re.M)
+NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?(?![\w.])|(?<![\w.])-?\d+e[+-]\d+(?![\w.])")
+
+
+def tables(page: Page | Summary) -> str:
+    """Every CSV and LaTeX file that the report writes, one below the other, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        page.write_tables(Path(folder))
+        files = sorted(path for path in Path(folder).iterdir() if path.name != "results.csv")
+        return "".join(f"==> {path.name} <==\n{path.read_text(encoding='utf-8')}\n" for path in files)
+
+
+def all_tables(store: Store) -> dict[str, str]:
+    """Study, or "summary" -> the tables of its report; the pages of the summary are those of the studies."""
+    summary = Summary(STUDIES, CLAIMS, PROFILE, store)
+    return {"summary": tables(summary), **{study: tables(page) for study, page in summary.pages.items()}}
+
+
+def variant(folder: Path, name: str) -> str:
+    """The tables of one of VARIANTS: with one trial diverged, or with a plan that says that seeds were added."""
+    study = VARIANTS[name]
+    store = published_store(folder, study, sequential=name.endswith("sequential"))
+    if name.endswith("diverged"):
+        diverge(store, study, "dc latent_std=10", 3)
+    return tables(Page(STUDIES[study], PROFILE, store))
+
+
+def file_of(text: str, name: str) -> str:
+    """One of the files that `tables` put below each other."""
+    return next(body for file, body in re.findall(FILE, text) if file == name)
+
+
+def contradictions(text: str, study: str) -> list[str]:
+    """Question and level wherever a question's table shows another effect, interval or n than its verdict.
+
+    Of contrasts, which have a verdict a level.
+    """
+    found = []
+    for answer in csv.DictReader(io.StringIO(file_of(text, "verdicts.csv"))):
+        question, level, scale = (answer[name] for name in ("question", "level", "scale"))
+        if not level:
+            continue
+        levels = csv.DictReader(io.StringIO(file_of(text, f"{question}.csv")))
+        shown = next(row for row in levels if row["level"] == level)
+        effect = f"{STUDIES[study].question(question).metric}_{scale}"
+        ours = [float(answer[name] or "nan") for name in ("effect", "low", "high", "n")]
+        theirs = [float(shown[name] or "nan") for name in (effect, f"{effect}_low", f"{effect}_high", "pairs")]
+        if ours != pytest.approx(theirs, rel=RELATIVE, nan_ok=True):
+            found.append(f"{question} {level}")
+    return found
+
+
+def split(text: str) -> tuple[list[str], list[float]]:
+    """The text between the numbers, and the numbers."""
+    return NUMBER.split(text), [float(found) for found in NUMBER.findall(text)]
+
+
+def assert_same(found: str, name: str) -> None:
+    """Line by line, so that a failure names the file and shows the line."""
+    frozen, part = (FROZEN / f"{name}.txt").read_text(encoding="utf-8"), ""
+    assert re.findall("^==>.*", found, re.M) == re.findall("^==>.*", frozen, re.M), "other files"
+    for ours, theirs in zip(found.splitlines(), frozen.splitlines(), strict=True):
+        part = theirs if theirs.startswith("==>") else part
+        if ours == theirs:
+            continue
+        assert ".csv" in part, f"{name} {part}: {ours} (frozen: {theirs})"
+        (words, numbers), (frozen_words, frozen_numbers) = split(ours), split(theirs)
+        assert words == frozen_words, f"{name} {part}"
+        assert numbers == pytest.approx(frozen_numbers, rel=RELATIVE, abs=1e-15), f"{name} {part}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return published_store(tmp_path_factory.mktemp("published") / "store", *STUDIES_PUBLISHED)
+
+
+@pytest.fixture(scope="module")
+def found(store: Store) -> dict[str, str]:
+    return all_tables(store)
+
+
+@pytest.mark.parametrize("name", ("summary", *STUDIES_PUBLISHED))
+def test_published_tables_stay(name: str, found: dict[str, str]) -> None:
+    assert_same(found[name], name)
+
+
+@pytest.mark.parametrize("study", STUDIES_PUBLISHED)
+def test_tables_contradict_verdicts_only_where_known(study: str, found: dict[str, str]) -> None:
+    assert contradictions(found[study], study) == CONTRADICTIONS.get(study, [])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_contradicting_tables_stay_until_mended(name: str, tmp_path: Path) -> None:
+    found = variant(tmp_path / "store", name)
+    assert_same(found, name)
+    assert contradictions(found, VARIANTS[name]) == CONTRADICTIONS[name]
+
+
+@pytest.mark.parametrize("study", STUDIES_PUBLISHED)
+def test_replay_gives_the_published_results(study: str, store: Store) -> None:
+    """Of every trial all that was published, the curve metrics too; but for the protocol, which is made up."""
+    ours = load(store, study=study, profile=PROFILE)
+    published = (PUBLISHED / study / "results.csv").read_text(encoding="utf-8")
+    theirs = pd.read_csv(io.StringIO(published))
+    ours = pd.read_csv(io.StringIO(ours.to_csv(index=False)))
+    pd.testing.assert_frame_equal(
+        ours.drop(columns="protocol_id"), theirs.drop(columns="protocol_id"), check_exact=True
+    )
+
+
+@pytest.mark.parametrize("study", STUDIES_PUBLISHED)
+def test_replay_gives_the_published_verdicts(study: str, found: dict[str, str]) -> None:
+    """To the last digits; but for their sentences, whose wording has changed since they were published."""
+    published = (PUBLISHED / study / "verdicts.csv").read_text(encoding="utf-8")
+    ours, theirs = (
+        pd.read_csv(io.StringIO(text)).drop(columns="sentence")
+        for text in (file_of(found[study], "verdicts.csv"), published)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, rtol=RELATIVE, atol=0)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        texts = all_tables(published_store(Path(folder) / "store", *STUDIES_PUBLISHED))
+        texts |= {name: variant(Path(folder) / name, name) for name in VARIANTS}
+    for name, text in texts.items():
+        (FROZEN / f"{name}.txt").write_text(text, encoding="utf-8")

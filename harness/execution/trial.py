@@ -26,6 +26,16 @@ from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.layout import checkpoint_path
 from harness.storage.samples import GRID, to_png
 from harness.storage.store import TrialResult
+from harness.training.checkpoint import (
+    Snapshot,
+    UnusableCheckpoint,
+    decode_checkpoint,
+    encode_checkpoint,
+    quarantine_checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from harness.training.distributed import ALONE, Ranks
 from harness.training.loop import (
     REPORT_POINTS,
@@ -36,16 +46,7 @@ from harness.training.loop import (
     report_points,
     train,
 )
-from harness.training.snapshot import Snapshot, stream
-from harness.training.snapshot_file import (
-    UnusableSnapshot,
-    decode_snapshot,
-    encode_snapshot,
-    read_snapshot,
-    remove_snapshot,
-    set_aside,
-    write_snapshot,
-)
+from harness.training.random import stream
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
 """Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
@@ -115,7 +116,7 @@ def run_trial(
             device=device,
             ranks=ranks,
             resume=attempt.resume,
-            keep=attempt.keep if snapshots is not None else None,
+            checkpoint=attempt.keep if snapshots is not None else None,
         )
         outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
@@ -130,7 +131,7 @@ def run_trial(
     cost |= attempt.spent()
     cost["peak_memory_bytes"] = _peak_memory(device)
     provenance |= attempt.notes
-    attempt.remove_snapshot()
+    attempt.remove_checkpoint()
     return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
 
 
@@ -141,7 +142,7 @@ def help_trial(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
     if context.user_code is not None:
         context.user_code.load()
     found = ranks.share(b"")
-    resume = decode_snapshot(found, _made_for(spec, context, device))[0] if found else None
+    resume = decode_checkpoint(found, _made_for(spec, context, device))[0] if found else None
     with contextlib.suppress(Diverged):  # rank 0's to tell
         train(spec, _shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
 
@@ -162,22 +163,24 @@ class _Attempt:
         """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
         self.path, self.made_for = path, made_for
         try:
-            found = read_snapshot(path)
-            self.resume, self.before = decode_snapshot(found, made_for)
+            found = read_checkpoint(path)
+            self.resume, self.before = decode_checkpoint(found, made_for)
             self.found = found
             self.notes["resumed_at_step"] = self.resume.step
         except FileNotFoundError:
             pass
         except OSError as error:
             self.notes["snapshot_not_read"] = str(error)
-        except UnusableSnapshot as error:
-            self.notes["snapshot_set_aside"] = f"{error}; it is now {set_aside(path).name}"  # a URL may hold a password
+        except UnusableCheckpoint as error:
+            self.notes["snapshot_set_aside"] = (
+                f"{error}; it is now {quarantine_checkpoint(path).name}"  # a URL may hold a password
+            )
 
     def keep(self, snapshot: Snapshot) -> None:
         """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""
         assert self.path is not None
         try:
-            write_snapshot(self.path, encode_snapshot(snapshot, self.made_for, self.spent()))
+            write_checkpoint(self.path, encode_checkpoint(snapshot, self.made_for, self.spent()))
         except OSError as error:
             self.notes["snapshot_not_written"] = str(error)
 
@@ -188,10 +191,10 @@ class _Attempt:
             "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu_started,
         }
 
-    def remove_snapshot(self) -> None:
+    def remove_checkpoint(self) -> None:
         """Nothing is left to go on with."""
         if self.path is not None:
-            remove_snapshot(self.path)
+            remove_checkpoint(self.path)
 
 
 def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.execution.trial import TrialContext, run_trial, score_weights
+from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.scoring.fidelity import make_protocol, score_generator
 from harness.spec import TrialSpec
 from harness.storage.store import Store
@@ -52,7 +52,7 @@ def test_a_trial_of_a_gpu_is_whole_and_can_be_scored_again(name: str, context: T
     result = run_trial(s, context)
     assert result.status == "ok" and result.provenance["gpu"] and result.cost["peak_memory_bytes"] > 0
     assert result.weights is not None
-    assert score_weights(s, result.weights, context)["fid"] == pytest.approx(result.scores["fid"], rel=1e-5)
+    assert score_stored(s, result.weights, context).scores["fid"] == pytest.approx(result.scores["fid"], rel=1e-5)
 
 
 def test_a_gpu_scores_as_a_cpu_does(context: TrialContext) -> None:

@@ -187,7 +187,7 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             marker, colour = VERDICTS[answer.verdict]
             if np.isnan(middle) or answer.problem or (np.isinf(middle) and np.isnan(low)):
                 said = "cannot be judged" if answer.problem else "no effect known"
-                said = "a level that most never reached" if np.isinf(middle) and not answer.problem else said
+                said = "no finite value at most seeds" if np.isinf(middle) and not answer.problem else said
                 box = {"fc": "white", "ec": "none", "pad": 1}  # or the line at 0 runs through it
                 axes.text(0, y, said, ha="center", va="center", fontsize=9, color="0.4", bbox=box)
                 continue
@@ -401,7 +401,9 @@ def _said(effect: Effect) -> str:
         return "no pair of seeds"
     said = effect_in_words(effect.mean, effect.low, effect.high, effect.scale)
     beyond = _endless(effect)
-    return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"] * bool(beyond))
+    if beyond and beyond != effect.failures:  # else the line of those that diverged says it
+        return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"])
+    return said
 
 
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from harness.analysis.effects import Effect, arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
-from harness.analysis.memorization import Neighbours
+from harness.analysis.memorization import NearestImages
 from harness.analysis.results import load_curves
 from harness.analysis.statistics import Estimate
 from harness.analysis.verdicts import Answer
@@ -230,7 +230,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
                 axes.set_title(f"{name}\nno samples", fontsize=10, loc="center")
                 continue
             trial = trials[arm]
-            with Image.open(evidence.store.trial_folder(trial.trial_id) / "samples.png") as picture:
+            with Image.open(io.BytesIO(evidence.store.read_samples(trial.trial_id))) as picture:
                 axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             said = f"FID {number(trial.fid)}"
             if question.metric != "fid" and question.metric in evidence.rows:
@@ -242,7 +242,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
     return _finished(figure)
 
 
-def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, Neighbours]) -> Figure | None:
+def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, NearestImages]) -> Figure | None:
     """Some samples of each level above the training images nearest to them; `found` is by arm."""
     arms = {label: arm for label, arm in level_arms(evidence.study, question).items() if arm in found}
     if not arms:
@@ -334,7 +334,7 @@ def same_seed(evidence: Evidence, question: Question) -> dict[str, Any]:
     """The row of each of a question's arms at the lowest seed at which most left samples; arms without are left out."""
     rows, store = evidence.rows, evidence.store
     rows = rows[(rows.status == "ok") & rows.arm.isin(level_arms(evidence.study, question).values())]
-    stored = [(store.trial_folder(trial_id) / "samples.png").exists() for trial_id in rows.trial_id]
+    stored = [store.has_samples(trial_id) for trial_id in rows.trial_id]
     finished = rows[pd.Series(stored, rows.index, dtype=bool)]
     if finished.empty:
         return {}

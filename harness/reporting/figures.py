@@ -17,7 +17,7 @@ from PIL import Image
 
 from harness.analysis.effects import Effect, arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
-from harness.analysis.memorization import Neighbours
+from harness.analysis.memorization import NearestImages
 from harness.analysis.results import load_curves
 from harness.analysis.statistics import Estimate
 from harness.analysis.verdicts import Answer
@@ -187,7 +187,7 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             marker, colour = VERDICTS[answer.verdict]
             if np.isnan(middle) or answer.problem or (np.isinf(middle) and np.isnan(low)):
                 said = "cannot be judged" if answer.problem else "no effect known"
-                said = "a level that most never reached" if np.isinf(middle) and not answer.problem else said
+                said = "no finite value at most seeds" if np.isinf(middle) and not answer.problem else said
                 box = {"fc": "white", "ec": "none", "pad": 1}  # or the line at 0 runs through it
                 axes.text(0, y, said, ha="center", va="center", fontsize=9, color="0.4", bbox=box)
                 continue
@@ -242,7 +242,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
     return _finished(figure)
 
 
-def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, Neighbours]) -> Figure | None:
+def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, NearestImages]) -> Figure | None:
     """Some samples of each level above the training images nearest to them; `found` is by arm."""
     arms = {label: arm for label, arm in level_arms(evidence.study, question).items() if arm in found}
     if not arms:
@@ -401,7 +401,9 @@ def _said(effect: Effect) -> str:
         return "no pair of seeds"
     said = effect_in_words(effect.mean, effect.low, effect.high, effect.scale)
     beyond = _endless(effect)
-    return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"] * bool(beyond))
+    if beyond and beyond != effect.failures:  # else the line of those that diverged says it
+        return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"])
+    return said
 
 
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:

@@ -448,7 +448,10 @@ def _report(
     if not paths:
         terminal.say("writing the report")
         paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
-    terminal.show(*study_for_terminal(evidence, full=full))
+    width = terminal.width(sys.stdout)
+    below = -(-len(str(_short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
+    lines = terminal.height(sys.stdout) - below
+    terminal.show(*study_for_terminal(evidence, width=width, lines=lines, full=full))
     _wrote(paths, full=full)
 
 

@@ -54,10 +54,10 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
 def study_tables(evidence: Evidence) -> dict[str, Written]:
     """The tables of a study's page, by the names of their files."""
     answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
-    levels = {question: tables.question_table(evidence, question) for question in evidence.study.questions}
+    levels = [(question, tables.question_table(evidence, question)) for question in evidence.study.questions]
     return {
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
-        **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels.items()},
+        **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
         "overview": Written(overview, tables.formatted(overview)),
         "costs": Written(costs, tables.formatted_costs(costs)),
         "results": Written(evidence.rows, None),

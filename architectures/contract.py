@@ -1,12 +1,98 @@
-"""What every architecture gives: a generator and a discriminator that fit each other."""
+"""What every architecture gives: a generator and a discriminator that fit each other, made from one NetworkSpec."""
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 Entry = TypeVar("Entry")
+
+NORMS = ("none", "batch")
+
+DEEPEST = 12
+"""Layers of a shipped network, at most: 4,096 times its narrowest is wider than anybody trains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """Everything that a pair of networks is made from. Depth and width are defined by example in fc.py and dc.py.
+
+    Raises:
+        ValueError: in one line: which value is outside its range, and what is allowed.
+    """
+
+    resolution: int  # side of the square images, in pixels, at least 4
+    channels: int  # 1 for grey, 3 for RGB; any positive number works
+    latent_dim: int  # size of the latent vector
+    generator_depth: int  # hidden layers of G
+    generator_width: int  # units or channels of G's narrowest hidden layer
+    generator_norm: str  # one of NORMS
+    generator_dropout: float  # rate in [0, 1)
+    discriminator_depth: int  # hidden layers of D
+    discriminator_width: int  # units or channels of D's narrowest hidden layer
+    discriminator_norm: str  # "none", "spectral" (Miyato et al. 2018) or, for dc, "batch"
+    discriminator_dropout: float  # rate in [0, 1)
+
+    def __post_init__(self) -> None:
+        require(self.resolution >= 4, "resolution", self.resolution, "at least 4")
+        for name in ("channels", "latent_dim", "generator_width", "discriminator_width"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("generator_depth", "discriminator_depth"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("generator_dropout", "discriminator_dropout"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        require_choice("generator_norm", self.generator_norm, NORMS)
+
+    @property
+    def discriminator_has_batch_norm(self) -> bool:
+        """Whether any layer of D normalises over the batch; the first layer never does (Radford et al. 2015)."""
+        return self.discriminator_norm == "batch" and self.discriminator_depth > 1
+
+
+Refusals = Iterator[tuple[str, str]]
+"""What is wrong with a network: (field, what goes on after "field=value ", and says what is allowed)."""
+
+
+def refuse(network: NetworkSpec, refusals: Refusals) -> None:
+    """Raise the first of the refusals, if there is one.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, reason in refusals:
+        raise ValueError(f"{name}={getattr(network, name)!r} {reason}")
+
+
+def too_deep(family: str, network: NetworkSpec) -> Refusals:
+    """For families whose layers double in width."""
+    for name in ("generator_depth", "discriminator_depth"):
+        if getattr(network, name) > DEEPEST:
+            allowed = f"at most {DEEPEST} for {family}, where each further layer doubles the widest"
+            yield name, f"is out of range; allowed: {allowed}"
+
+
+def idle_dropout(family: str, network: NetworkSpec, player: str, least_depth: int) -> Refusals:
+    """For a player that has no dropout below some depth: with it, equal networks would be two trials."""
+    if getattr(network, f"{player}_depth") < least_depth and getattr(network, f"{player}_dropout") > 0:
+        reason = f"does nothing in {family} at {player}_depth below {least_depth}; allowed there: 0"
+        yield f"{player}_dropout", reason
+
+
+def _nothing_refused(network: NetworkSpec) -> Refusals:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of networks: an entry of ARCHITECTURES."""
+
+    build: Callable[..., GanPair]  # is called with every field of a NetworkSpec as a keyword argument
+    defaults: Callable[[int], dict[str, Any]]  # resolution -> the reference network's values of what is left out
+    refusals: Callable[[NetworkSpec], Refusals] = _nothing_refused  # what a trial of a shipped family may not ask for
 
 
 class Registry(MutableMapping[str, Entry]):
@@ -18,7 +104,7 @@ class Registry(MutableMapping[str, Entry]):
     def __init__(self, shipped: Mapping[str, Entry]) -> None:
         """Hold the shipped entries."""
         self._entries = dict(shipped)
-        self.shipped = frozenset(shipped)
+        self.shipped = tuple(shipped)
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]

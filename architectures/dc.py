@@ -22,11 +22,7 @@ output is half the input, rounded up. By default as many as leave at least 4×4:
 
 from typing import Any
 
-from torch import Tensor, nn
-from torch.nn.functional import pad
-
-from architectures.contract import GanPair, require, require_choice
-from architectures.layers import LEAKY_SLOPE, initialised, spectrally_normalised
+from architectures.contract import GanPair, NetworkSpec, Refusals, idle_dropout, refuse, require_choice, too_deep
 
 SMALLEST_MAP = 4
 PLAIN_BLOCKS = 3
@@ -50,74 +46,63 @@ def defaults(resolution: int) -> dict[str, Any]:
     }
 
 
-def build(
-    *,
-    resolution: int,
-    channels: int,
-    latent_dim: int,
-    generator_depth: int,
-    generator_width: int,
-    generator_norm: str,
-    generator_dropout: float,
-    discriminator_depth: int,
-    discriminator_width: int,
-    discriminator_norm: str,
-    discriminator_dropout: float,
-) -> GanPair:
-    """The pair; arguments as in `architectures.build`."""
-    require_choice("discriminator_norm", discriminator_norm, ("none", "batch", "spectral"))
-    base, doublings = _base_size(resolution)
-    require(
-        generator_depth >= doublings,
-        "generator_depth",
-        generator_depth,
-        f"at least {doublings} for dc at resolution {resolution}, the stride-2 blocks from {base}×{base}",
-    )
-    require(
-        resolution > 2 ** (discriminator_depth - 1),
-        "discriminator_depth",
-        discriminator_depth,
-        f"at most {(resolution - 1).bit_length()} for dc at resolution {resolution}, where 1×1 is reached",
-    )
+def impossible(network: NetworkSpec) -> Refusals:
+    """What cannot be built."""
+    (base, doublings), halvings = _base_size(network.resolution), (network.resolution - 1).bit_length()
+    at = f"for dc at resolution={network.resolution}"
+    if network.generator_depth < doublings:
+        allowed = f"at least {doublings} {at}, which takes {doublings} stride-2 blocks from {base}×{base}"
+        yield "generator_depth", f"is out of range; allowed: {allowed}"
+    if network.discriminator_depth > halvings:
+        yield "discriminator_depth", f"is out of range; allowed: at most {halvings} {at}, where 1×1 is reached"
 
-    size = 2 * generator_width
-    layers: list[nn.Module] = [nn.Linear(latent_dim, size * base * base), nn.Unflatten(1, (size, base, base))]
-    for i in reversed(range(generator_depth)):
-        wide, stride = generator_width * 2**i, 2 if i < doublings else 1
+
+def refusals(network: NetworkSpec) -> Refusals:
+    """What a trial may not ask for: what is impossible, too large, or would be equal networks under two names."""
+    yield from too_deep("dc", network)
+    yield from impossible(network)
+    yield from idle_dropout("dc", network, "generator", PLAIN_BLOCKS + 1)
+    yield from idle_dropout("dc", network, "discriminator", 1)
+
+
+def build(**choices: Any) -> GanPair:
+    """The pair; the arguments are the fields of NetworkSpec. torch is imported here, so that reports do without it."""
+    from torch import nn
+
+    from architectures.layers import LEAKY_SLOPE, initialised, same_convolution, spectrally_normalised
+
+    network = NetworkSpec(**choices)
+    require_choice("discriminator_norm", network.discriminator_norm, ("none", "batch", "spectral"))
+    refuse(network, impossible(network))
+    base, doublings = _base_size(network.resolution)
+
+    size = 2 * network.generator_width
+    layers: list[nn.Module] = [nn.Linear(network.latent_dim, size * base * base), nn.Unflatten(1, (size, base, base))]
+    for i in reversed(range(network.generator_depth)):
+        wide, stride = network.generator_width * 2**i, 2 if i < doublings else 1
         layers.append(nn.ConvTranspose2d(size, wide, 5, stride, padding=2, output_padding=stride - 1, bias=False))
-        if generator_norm == "batch":
+        if network.generator_norm == "batch":
             layers.append(nn.BatchNorm2d(wide))
         layers.append(nn.ReLU(inplace=True))
-        if generator_dropout and i >= PLAIN_BLOCKS:
-            layers.append(nn.Dropout(generator_dropout))
+        if network.generator_dropout and i >= PLAIN_BLOCKS:
+            layers.append(nn.Dropout(network.generator_dropout))
         size = wide
-    generator = nn.Sequential(*layers, nn.Conv2d(size, channels, 1), nn.Tanh())
+    generator = nn.Sequential(*layers, nn.Conv2d(size, network.channels, 1), nn.Tanh())
 
-    layers, size, side = [], channels, resolution
-    for i in range(discriminator_depth):
-        wide = discriminator_width * 2 ** max(0, i - 1)
-        layers.append(_same_convolution(size, wide, side))
-        if i > 0 and discriminator_norm == "batch":
+    layers, size, side = [], network.channels, network.resolution
+    for i in range(network.discriminator_depth):
+        wide = network.discriminator_width * 2 ** max(0, i - 1)
+        layers.append(same_convolution(size, wide, side))
+        if i > 0 and network.discriminator_norm == "batch":
             layers.append(nn.BatchNorm2d(wide))
         layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
-        if discriminator_dropout:
-            layers.append(nn.Dropout(discriminator_dropout))
+        if network.discriminator_dropout:
+            layers.append(nn.Dropout(network.discriminator_dropout))
         size, side = wide, -(-side // 2)
     discriminator = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * side * side, 1))
-    return GanPair(initialised(generator), spectrally_normalised(initialised(discriminator), discriminator_norm))
-
-
-class _OddConvolution(nn.Conv2d):
-    """A 4×4 stride-2 convolution of an odd map, padded as Keras pads: one more at the bottom and right."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(pad(input, (1, 2, 1, 2)))
-
-
-def _same_convolution(channels: int, wide: int, side: int) -> nn.Conv2d:
-    if side % 2:
-        return _OddConvolution(channels, wide, 4, 2, padding=0, bias=False)
-    return nn.Conv2d(channels, wide, 4, 2, padding=1, bias=False)
+    return GanPair(
+        initialised(generator), spectrally_normalised(initialised(discriminator), network.discriminator_norm)
+    )
 
 
 def _base_size(resolution: int) -> tuple[int, int]:

@@ -16,10 +16,7 @@ normalises where norm is "batch". The founding document gives no dropout rate: 0
 from math import prod
 from typing import Any
 
-from torch import nn
-
-from architectures.contract import GanPair, require_choice
-from architectures.layers import LEAKY_SLOPE, initialised, spectrally_normalised
+from architectures.contract import GanPair, NetworkSpec, Refusals, idle_dropout, require_choice, too_deep
 
 
 def defaults(resolution: int) -> dict[str, Any]:
@@ -36,44 +33,48 @@ def defaults(resolution: int) -> dict[str, Any]:
     }
 
 
-def build(
-    *,
-    resolution: int,
-    channels: int,
-    latent_dim: int,
-    generator_depth: int,
-    generator_width: int,
-    generator_norm: str,
-    generator_dropout: float,
-    discriminator_depth: int,
-    discriminator_width: int,
-    discriminator_norm: str,
-    discriminator_dropout: float,
-) -> GanPair:
-    """The pair; arguments as in `architectures.build`."""
-    require_choice("discriminator_norm", discriminator_norm, ("none", "spectral"))
-    image_shape = (channels, resolution, resolution)
+def refusals(network: NetworkSpec) -> Refusals:
+    """What a trial may not ask for: what is too large, or would be equal networks under two names."""
+    yield from too_deep("fc", network)
+    yield from idle_dropout("fc", network, "generator", 1)
+    yield from idle_dropout("fc", network, "discriminator", 1)
+    if network.generator_depth == 0 and network.generator_norm != "none":
+        reason = "normalises hidden layers, and fc has none at generator_depth=0; allowed there: none"
+        yield "generator_norm", reason
+
+
+def build(**choices: Any) -> GanPair:
+    """The pair; the arguments are the fields of NetworkSpec. torch is imported here, so that reports do without it."""
+    from torch import nn
+
+    from architectures.layers import LEAKY_SLOPE, initialised, spectrally_normalised
+
+    network = NetworkSpec(**choices)
+    require_choice("discriminator_norm", network.discriminator_norm, ("none", "spectral"))
+    image_shape = (network.channels, network.resolution, network.resolution)
 
     layers: list[nn.Module] = []
-    size = latent_dim
-    for i in range(generator_depth):
-        wider = generator_width * 2**i
+    size = network.latent_dim
+    for i in range(network.generator_depth):
+        wider = network.generator_width * 2**i
         layers.append(nn.Linear(size, wider))
-        if generator_norm == "batch":
+        if network.generator_norm == "batch":
             layers.append(nn.BatchNorm1d(wider))
         layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
-        if generator_dropout:
-            layers.append(nn.Dropout(generator_dropout))
+        if network.generator_dropout:
+            layers.append(nn.Dropout(network.generator_dropout))
         size = wider
     generator = nn.Sequential(*layers, nn.Linear(size, prod(image_shape)), nn.Tanh(), nn.Unflatten(1, image_shape))
 
     layers = [nn.Flatten()]
     size = prod(image_shape)
-    for i in reversed(range(discriminator_depth)):
-        narrower = discriminator_width * 2**i
+    for i in reversed(range(network.discriminator_depth)):
+        narrower = network.discriminator_width * 2**i
         layers += [nn.Linear(size, narrower), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
-        if discriminator_dropout:
-            layers.append(nn.Dropout(discriminator_dropout))
+        if network.discriminator_dropout:
+            layers.append(nn.Dropout(network.discriminator_dropout))
         size = narrower
     discriminator = nn.Sequential(*layers, nn.Linear(size, 1))
-    return GanPair(initialised(generator), spectrally_normalised(initialised(discriminator), discriminator_norm))
+    return GanPair(
+        initialised(generator), spectrally_normalised(initialised(discriminator), network.discriminator_norm)
+    )

@@ -1,7 +1,8 @@
 """What the families share: how weights start, and how sizes are counted."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,6 +34,20 @@ def spectrally_normalised(network: nn.Module, norm: str) -> nn.Module:
             if isinstance(module, nn.Linear | nn.Conv2d):
                 spectral_norm(module)
     return network
+
+
+class _OddConvolution(nn.Conv2d):
+    """A 4×4 stride-2 convolution of an odd map, padded as Keras pads: one more at the bottom and right."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(pad(input, (1, 2, 1, 2)))
+
+
+def same_convolution(channels: int, wide: int, side: int) -> nn.Conv2d:
+    """A 4×4 stride-2 convolution without bias, 'same' as in Keras: the output is half of `side`, rounded up."""
+    if side % 2:
+        return _OddConvolution(channels, wide, 4, 2, padding=0, bias=False)
+    return nn.Conv2d(channels, wide, 4, 2, padding=1, bias=False)
 
 
 def count_parameters(module: nn.Module, *, with_statistics: bool = False) -> int:

@@ -19,6 +19,8 @@ from harness import interrupts, terminal
 from harness.analysis.wording import count
 from harness.catalog import Catalog
 from harness.errors import UserError, require_utf8
+from harness.storage import integrity
+from harness.storage.layout import Layout, cache_folder
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -119,9 +121,9 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Say what `run` would do, and run nothing."""
-    from harness.data import is_downloaded
     from harness.execution.plan import default_workers, left_behind_line, make_plan
     from harness.execution.progress import duration
+    from harness.sources import is_downloaded
 
     study = _catalog(context).find(name)
     profile = _profile(study, profile)
@@ -148,7 +150,7 @@ def plan(
     for line in made.data_lines:
         typer.echo(f"  {line}")
     for dataset in sorted({run.spec.dataset for run in made.runs if is_downloaded(run.spec.dataset)}):
-        typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
+        typer.echo(f"  {dataset} is downloaded once, into {cache_folder(Layout(store).cache, 'downloads')}")
     width = max(map(len, made.arms))
     for arm in made.arms:
         runs = [run for run in made.runs if run.arm == arm]
@@ -212,7 +214,7 @@ def run(
 
         try:
             require_fit(opened.root, terminal.say)
-            with opened.claims.at_work():
+            with opened.locks.at_work():
                 workers = default_workers(cluster) if workers is None else workers
                 if until_answered:
                     complete = run_until_answered(
@@ -239,7 +241,7 @@ def run(
                 _report(study, profile, opened, full=full, unless_unchanged=True)
         except UserError:
             if not was_there:
-                opened.remove_if_unused()
+                integrity.remove_if_unused(opened)
             raise
         if not complete:
             raise typer.Exit(1)
@@ -290,7 +292,7 @@ def score(
         from harness.execution.rescore import rescore
 
         require_fit(opened.root, terminal.say)
-        with opened.claims.at_work():
+        with opened.locks.at_work():
             protocol_id = rescore(
                 study,
                 profile,
@@ -331,14 +333,14 @@ def check(
         doctor(store)
         return
     opened = Store(store)
-    damages = list(opened.check())
+    damages = list(integrity.check(opened))
     for damage in damages:
         typer.echo(f"{damage.path.relative_to(opened.root)}: {damage.reason}")
-    typer.echo(f"{opened.root}: {opened.summary()}; {len(damages) or 'nothing'} damaged")
+    typer.echo(f"{opened.root}: {integrity.summary(opened)}; {len(damages) or 'nothing'} damaged")
     if damages:
         typer.echo(
-            "the next `run` of a study sets its damaged trials aside, in quarantine/, and makes them again; damaged "
-            "plans and references go there, too; what belongs to no study is yours to move away"
+            "the next `run` of a study moves its damaged trials to quarantine/ and makes them again; damaged plans and "
+            "references go there, too; what belongs to no study is yours to move away"
         )
         raise typer.Exit(1)
 
@@ -346,12 +348,10 @@ def check(
 @app.command()
 def prune(
     store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
-    quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Delete what was set aside as damaged, too.")
-    ] = False,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Delete what is in the quarantine, too.")] = False,
 ) -> None:
     """Delete what can be made again: prepared data, features, snapshots of finished trials. No result is touched."""
-    freed = Store(store).prune(quarantine=quarantine)
+    freed = integrity.prune(Store(store), also_quarantine=quarantine)
     for place, size in freed.items():
         typer.echo(f"{place}: {size / 2**20:,.1f} MiB")
     typer.echo(f"{sum(freed.values()) / 2**20:,.1f} MiB freed")
@@ -372,7 +372,7 @@ def summary(
     catalog, opened = _catalog(context), Store(store)
     page = summary_page(catalog.studies, catalog.claims, profile, opened)
     terminal.say("writing the summary")
-    paths = report.write(page, opened.report_folder("summary", profile))
+    paths = report.write(page, opened.layout.report_folder("summary", profile))
     terminal.show(*claims_for_terminal(page.tables["claims"].numbers, full=full))
     _wrote(paths, full=full)
 
@@ -407,7 +407,7 @@ def export(
     from harness.analysis.compare import whole_table
 
     opened = Store(store)
-    table, folder = whole_table(opened), out or opened.root / "reports"
+    table, folder = whole_table(opened), out or opened.layout.reports
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(folder / "results.parquet", index=False)
     table.to_csv(folder / "results.csv", index=False)
@@ -435,7 +435,7 @@ def _report(
 
     made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
     evidence = load_evidence(store, study, profile, protocol)
-    out = store.report_folder(study.name, profile)
+    out = store.layout.report_folder(study.name, profile)
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")

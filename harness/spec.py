@@ -1,19 +1,33 @@
 """What a trial is: a frozen spec holding everything that affects its result, named by its content.
 
-Imports nothing of the project but its error type.
+Imports nothing of the project but its error type and the networks' families and limits; no torch.
+
+What is in the identities of a trial and of a protocol:
+
+                                                trial_id  path_id  former_id | protocol_id  path_id
+    RESULT_VERSION                                  x        x         x     |
+    every field but tricks that are off             x        x         x     |      x          x
+    the revision, from 2 on, of a trick that is on  x        x               |      x          x
+    the path of a folder of images                           x         x     |                 x
+
+Results are stored under the first of each. The others are earlier names of the same results; former_id, of a trial with
+a trick that was revised, is the name of other results.
 """
 
 import copy
 import dataclasses
 import hashlib
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from math import ceil, inf
 from typing import Any, Literal, get_args, get_type_hints
 
+import architectures
+from architectures import ARCHITECTURES, NetworkSpec
+from architectures.contract import refuse
 from harness.errors import UserError, unknown_name
 
 RESULT_VERSION = 1
@@ -22,32 +36,27 @@ RESULT_VERSION = 1
 REVISION = ", revision"
 """Behind a trick's name in the identity, where its revision is above 1."""
 
-ARCHITECTURES = ("fc", "dc")
 WIDEST = 2**16
 """Of a latent, and of a network's narrowest layer, at most."""
-
-DEEPEST = 12
-"""Layers of a shipped network, at most: 4,096 times its narrowest is wider than anybody trains."""
 
 Norm = Literal["none", "batch"]
 DiscriminatorNorm = Literal["own", "none", "spectral"]
 LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
 Schedule = Literal["constant", "linear"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
-"""These three name what the repository ships; a user's own file may add to each, and then `code` tells its content."""
+"""These two name what the repository ships; a user's own file may add to each, and then `code` tells its content."""
+
+_NETWORK_FIELDS = tuple(f.name for f in dataclasses.fields(NetworkSpec))
 
 FOLDER = "folder:"
 """What a data set's name begins with that is a path. In the identity it stands alone: the pixels say the rest."""
 
 
 def _trick(off: Any, *, revision: int = 1) -> Any:  # Any, as dataclasses.field is
-    """A field whose default means that its code is never reached, now and for ever.
+    """A field whose default means that its code is never reached, now and for ever: so a new trick renames no trial.
 
-    While it is off it is left out of the identity, so that a new trick does not rename the trials that do
-    without it. No other default may be left out: those can change.
-
-    `revision` is raised by every change after which trials with the trick on, and no others, give another result;
-    from 2 on it is part of their identity. CHANGELOG.md says what changed.
+    `revision` is raised by every change after which trials with the trick on, and no others, give another result.
+    CHANGELOG.md says what changed. No other default may be left out of the identity: those can change.
     """
     return field(default=off, metadata={"off": off, "revision": revision})
 
@@ -58,12 +67,33 @@ def content_hash(payload: object, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is allowed, the same in words)
+    name: (allowed, words)
+    for names, allowed, words in (
+        ("resolution", lambda v: 4 <= v <= 1024, "from 4 to 1024"),
+        ("channels", lambda v: v in (1, 3), "1 (grey) or 3 (RGB)"),
+        ("latent_dim generator_width discriminator_width", lambda v: 1 <= v <= WIDEST, f"from 1 to {WIDEST}"),
+        ("batch_size", lambda v: v >= 2, "at least 2"),
+        ("kimg", lambda v: 0 <= v <= 1e9, "from 0 to 1e9"),
+        ("generator_lr discriminator_lr ema_kimg latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
+        ("adam_beta1 adam_beta2", lambda v: 0 <= v < 1, "in [0, 1)"),
+        ("instance_noise r1_gamma gradient_penalty gradient_clip", lambda v: 0 <= v < inf, "at least 0 and finite"),
+        ("generator_steps discriminator_steps", lambda v: 1 <= v <= 100, "from 1 to 100"),
+        ("real_label_low real_label_high fake_label_low fake_label_high", lambda v: -1 <= v <= 2, "from -1 to 2"),
+        ("label_flip_rate", lambda v: 0 <= v < 0.5, "in [0, 0.5): from 0.5 on, labels mislead D"),
+        ("code", lambda v: re.fullmatch("([0-9a-f]{16})?", v) is not None, "'' or 16 hex digits"),
+        ("seed", lambda v: 0 <= v < 2**31, "from 0 to 2147483647"),
+        ("world_size", lambda v: v >= 1, "at least 1"),
+    )
+    for name in names.split()
+}
+"""Limits of networks beside these are in architectures/contract.py, and in each family's own rules."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
     """Everything that affects the result of one trial; equal specs are the same trial.
 
-    Every field is part of the identity; only a trick that is off is left out of it, since off means that its code
-    is not reached, and of a folder of images its path, since data_fingerprint names the pixels wherever they lie.
     Where the work runs (CPU, GPU, threads) is provenance, not identity.
 
     Raises:
@@ -75,8 +105,8 @@ class TrialSpec:
     data_fingerprint: str  # of the prepared pixels: content, resize, channels, split, subset
     resolution: int  # pixels, square images
     channels: int  # 1 grey, 3 RGB
-    # networks; depth and width are defined by example in architectures/fc.py and dc.py
-    architecture: str  # one of ARCHITECTURES, or the user's own
+    # networks: the fields of architectures.NetworkSpec; depth and width by example in architectures/fc.py and dc.py
+    architecture: str  # one that architectures.ARCHITECTURES ships, or the user's own
     latent_dim: int
     generator_depth: int
     generator_width: int
@@ -130,189 +160,86 @@ class TrialSpec:
                 object.__setattr__(self, name, 0.0)  # and so are 0.0 and -0.0
             elif not choices and type(value) is not kind:
                 raise UserError(f"{name}={value!r:.60} must be of type {kind.__name__}")
-        require = self._require
-        require("resolution", 4 <= self.resolution <= 1024, "from 4 to 1024")
-        require("channels", self.channels in (1, 3), "1 (grey) or 3 (RGB)")
-        require("latent_dim", 1 <= self.latent_dim <= WIDEST, f"from 1 to {WIDEST}")
-        require("generator_depth", self.generator_depth >= 0, "at least 0")
-        require("discriminator_depth", self.discriminator_depth >= 0, "at least 0")
-        require("generator_width", 1 <= self.generator_width <= WIDEST, f"from 1 to {WIDEST}")
-        require("discriminator_width", 1 <= self.discriminator_width <= WIDEST, f"from 1 to {WIDEST}")
-        require("generator_dropout", 0 <= self.generator_dropout < 1, "in [0, 1)")
-        require("discriminator_dropout", 0 <= self.discriminator_dropout < 1, "in [0, 1)")
-        require("batch_size", self.batch_size >= 2, "at least 2")
-        require("kimg", 0 <= self.kimg <= 1e9, "from 0 to 1e9")
-        require("generator_lr", 0 < self.generator_lr < math.inf, "above 0 and finite")
-        require("discriminator_lr", 0 < self.discriminator_lr < math.inf, "above 0 and finite")
-        require("adam_beta1", 0 <= self.adam_beta1 < 1, "in [0, 1)")
-        require("adam_beta2", 0 <= self.adam_beta2 < 1, "in [0, 1)")
-        require("ema_kimg", 0 < self.ema_kimg < math.inf, "above 0 and finite")
-        require("latent_std", 0 < self.latent_std < math.inf, "above 0 and finite")
-        require("instance_noise", 0 <= self.instance_noise < math.inf, "at least 0 and finite")
-        self._require_seed()
-        require("world_size", self.world_size >= 1, "at least 1")
-        for name in ("generator_steps", "discriminator_steps"):
-            require(name, 1 <= getattr(self, name) <= 100, "from 1 to 100")
-        for name in ("real_label_low", "real_label_high", "fake_label_low", "fake_label_high"):
-            require(name, -1 <= getattr(self, name) <= 2, "from -1 to 2")
-        require(
-            "real_label_high",
-            self.real_label_low <= self.real_label_high,
-            f"at least real_label_low={self.real_label_low}",
-        )
-        require(
-            "fake_label_high",
-            self.fake_label_low <= self.fake_label_high,
-            f"at least fake_label_low={self.fake_label_low}",
-        )
-        require("label_flip_rate", 0 <= self.label_flip_rate < 0.5, "in [0, 0.5): from 0.5 on, labels mislead D")
-        for name in ("r1_gamma", "gradient_penalty", "gradient_clip"):
-            require(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
-        if not self.code:
-            for name, value, known in _names(self.architecture, self.loss, self.augmentations):
-                if value not in known:
-                    alone = name == "augmentation" and value == self.augmentation
-                    raise unknown_name(name, value, ("none", *known) if alone else known)
-        require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
-        require("code", not self.code or re.fullmatch("[0-9a-f]{16}", self.code) is not None, "'' or 16 hex digits")
-        self._refuse_impossible_depths()
-        self._refuse_contradictions()
-        require(
-            "batch_size",
-            self.batch_size % self.world_size == 0 and self.batch_size >= 2 * self.world_size,
-            f"a multiple of world_size={self.world_size}, at least 2 images a rank",
-        )
+        for name in _RANGES:
+            self._require_in_range(name)
+        for low, high in (("real_label_low", "real_label_high"), ("fake_label_low", "fake_label_high")):
+            least = getattr(self, low)
+            self._require(high, least <= getattr(self, high), f"at least {low}={least}")
+        for name, value, known in [] if self.code else _names(vars(self)):
+            if value not in known:
+                alone = name == "augmentation" and value == self.augmentation
+                raise unknown_name(name, value, ("none", *known) if alone else known)
+        self._require("augmentation", len(set(self.augmentations)) == len(self.augmentations), "each name once")
+        for name, reason in self._contradictions(self._own_batch_norm()):
+            raise UserError(f"{name}={getattr(self, name)!r} {reason}")
+        shared = self.batch_size % self.world_size == 0 and self.batch_size >= 2 * self.world_size
+        self._require("batch_size", shared, f"a multiple of world_size={self.world_size}, at least 2 images a rank")
 
     def _require(self, name: str, ok: bool, allowed: str) -> None:
         if not ok:
             raise UserError(f"{name}={getattr(self, name)!r} is out of range; allowed: {allowed}")
 
-    def _require_seed(self) -> None:
-        self._require("seed", 0 <= self.seed < 2**31, "from 0 to 2147483647")
+    def _require_in_range(self, name: str) -> None:
+        allowed, words = _RANGES[name]
+        self._require(name, allowed(getattr(self, name)), words)
 
-    def _refuse_impossible_depths(self) -> None:
-        """Refuse what architectures/dc.py could not build, without importing it, and torch with it.
+    def _own_batch_norm(self) -> bool | None:
+        """Whether D has batch norm where its norm is its family's own; None for a user's own network: who knows.
 
-        A test holds the two together at every resolution. Networks of a user's own are tried when a study is planned.
+        Raises:
+            UserError: no network has these values, or the shipped family refuses them. Others are built when planned.
         """
-        if self.architecture in ARCHITECTURES:
-            for name in ("generator_depth", "discriminator_depth"):
-                allowed = f"at most {DEEPEST} for {self.architecture}, where each further layer doubles the widest"
-                self._require(name, getattr(self, name) <= DEEPEST, allowed)
-        if self.architecture != "dc":
-            return
-        doublings, base = 0, self.resolution
-        while base % 2 == 0 and base >= 8:
-            doublings, base = doublings + 1, base // 2
-        halvings = (self.resolution - 1).bit_length()
-        at = f"for dc at resolution={self.resolution}"
-        self._require(
-            "generator_depth",
-            self.generator_depth >= doublings,
-            f"at least {doublings} {at}, which takes {doublings} stride-2 blocks from {base}×{base}",
-        )
-        self._require(
-            "discriminator_depth",
-            self.discriminator_depth <= halvings,
-            f"at most {halvings} {at}, where 1×1 is reached",
-        )
+        try:
+            if self.architecture not in ARCHITECTURES.shipped:
+                NetworkSpec(**self.network_choices)
+                return None
+            network = architectures.describe(self.architecture, **self.network_choices)
+            refuse(network, ARCHITECTURES[self.architecture].refusals(network))
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        own = architectures.defaults(self.architecture, resolution=self.resolution)["discriminator_norm"]
+        return dataclasses.replace(network, discriminator_norm=own).discriminator_has_batch_norm
 
-    def _refuse_contradictions(self) -> None:
-        """Refuse tricks that make no sense together, with the reason."""
+    def _contradictions(self, own_batch_norm: bool | None) -> Iterator[tuple[str, str]]:
+        """(field, why its value makes no sense beside the others, and what is allowed)."""
         targets = (self.real_label_low, self.real_label_high, self.fake_label_low, self.fake_label_high)
         relabels = targets != (1.0, 1.0, 0.0, 0.0) or self.label_flip_rate > 0
         penalises = self.r1_gamma > 0 or self.gradient_penalty > 0
-        # The first layer of dc's D has none.
-        batch_norm = self.architecture == "dc" and self.discriminator_norm == "own" and self.discriminator_depth > 1
-        no_batch_norm = not batch_norm and self.architecture in ARCHITECTURES  # of a user's own network, who knows
-        smooth = self.gradient_penalty > 0 or self.discriminator_norm == "spectral"
-        for contradicts, name, reason in (
-            (
-                relabels and self.loss in ("hinge", "wasserstein"),
-                "loss",
-                "has no labels to smooth or flip; allowed with them: nonsaturating, least-squares",
-            ),
-            (
-                penalises and batch_norm,
-                "discriminator_norm",
-                "is batch norm here, which mixes the images whose own gradients are penalised; allowed: none, spectral",
-            ),
-            (
-                self.loss == "wasserstein" and not smooth,
-                "loss",
-                "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'",
-            ),
-            (
-                self.real_label_low <= self.fake_label_high,
-                "real_label_low",
-                f"tells D that real images are no more real than fake ones; allowed: above fake_label_high="
-                f"{self.fake_label_high!r}",
-            ),
-            (
-                self.architecture == "fc" and self.discriminator_norm == "none",
-                "discriminator_norm",
-                "is what fc has anyway, and would be one trial under two names; allowed with it: own, spectral",
-            ),
-            (
-                self.architecture == "dc" and self.discriminator_norm == "none" and self.discriminator_depth < 2,
-                "discriminator_norm",
-                "is what dc has anyway at discriminator_depth below 2; allowed with it: own, spectral",
-            ),
-            *self._without_effect(),
-            (
-                self.mixed_batches and no_batch_norm,
-                "mixed_batches",
-                "does nothing without batch norm in D; allowed with architecture='dc', discriminator_norm='own' and "
-                "discriminator_depth above 1",
-            ),
-            (
-                self.mixed_generator and (not self.mixed_batches or self.generator_steps > 1),
-                "mixed_generator",
-                "judges G in the batch that D is taught on; allowed with mixed_batches=True and generator_steps=1",
-            ),
-            (
-                self.sync_batch_norm and self.world_size == 1,
-                "sync_batch_norm",
-                "does nothing on one rank; allowed with world_size above 1",
-            ),
-            (
-                self.sync_batch_norm and no_batch_norm and self.generator_norm != "batch",
-                "sync_batch_norm",
-                "does nothing without batch norm; allowed with generator_norm='batch', or with architecture='dc' and "
-                "discriminator_norm='own'",
-            ),
-            (
-                self.instance_noise_schedule != "constant" and self.instance_noise == 0,
-                "instance_noise_schedule",
-                "has no noise to take down; allowed with instance_noise above 0",
-            ),
-        ):
-            if contradicts:
-                raise UserError(f"{name}={getattr(self, name)!r} {reason}")
-
-    def _without_effect(self) -> Iterator[tuple[bool, str, str]]:
-        """Of the shipped networks: what no layer would ever see, so that equal networks would be two trials."""
-        for name, architecture, depth, least in (
-            ("generator_dropout", "dc", "generator_depth", 4),  # none in the last three blocks
-            ("generator_dropout", "fc", "generator_depth", 1),
-            ("discriminator_dropout", "dc", "discriminator_depth", 1),
-            ("discriminator_dropout", "fc", "discriminator_depth", 1),
-        ):
-            idle = self.architecture == architecture and getattr(self, depth) < least and getattr(self, name) > 0
-            yield idle, name, f"does nothing in {architecture} at {depth} below {least}; allowed there: 0"
-        idle = self.architecture == "fc" and self.generator_depth == 0 and self.generator_norm != "none"
-        yield (
-            idle,
-            "generator_norm",
-            "normalises hidden layers, and fc has none at generator_depth=0; allowed there: none",
-        )
+        batch_norm = bool(own_batch_norm) and self.discriminator_norm == "own"
+        no_batch_norm = own_batch_norm is not None and not batch_norm
+        if relabels and self.loss in ("hinge", "wasserstein"):
+            yield "loss", "has no labels to smooth or flip; allowed with them: nonsaturating, least-squares"
+        if penalises and batch_norm:
+            why = "is batch norm here, which mixes the images whose own gradients are penalised"
+            yield "discriminator_norm", f"{why}; allowed: none, spectral"
+        if self.loss == "wasserstein" and self.gradient_penalty == 0 and self.discriminator_norm != "spectral":
+            yield "loss", "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'"
+        if self.real_label_low <= self.fake_label_high:
+            allowed = f"above fake_label_high={self.fake_label_high!r}"
+            yield "real_label_low", f"tells D that real images are no more real than fake ones; allowed: {allowed}"
+        if self.discriminator_norm == "none" and own_batch_norm is False:
+            at = f"{self.architecture} has anyway at discriminator_depth={self.discriminator_depth}"
+            yield "discriminator_norm", f"is what {at}, one trial under two names; allowed with it: own, spectral"
+        if self.mixed_batches and no_batch_norm:
+            allowed = "architecture='dc', discriminator_norm='own' and discriminator_depth above 1"
+            yield "mixed_batches", f"does nothing without batch norm in D; allowed with {allowed}"
+        if self.mixed_generator and (not self.mixed_batches or self.generator_steps > 1):
+            allowed = "mixed_batches=True and generator_steps=1"
+            yield "mixed_generator", f"judges G in the batch that D is taught on; allowed with {allowed}"
+        if self.sync_batch_norm and self.world_size == 1:
+            yield "sync_batch_norm", "does nothing on one rank; allowed with world_size above 1"
+        if self.sync_batch_norm and no_batch_norm and self.generator_norm != "batch":
+            allowed = "generator_norm='batch', or with architecture='dc' and discriminator_norm='own'"
+            yield "sync_batch_norm", f"does nothing without batch norm; allowed with {allowed}"
+        if self.instance_noise_schedule != "constant" and self.instance_noise == 0:
+            yield "instance_noise_schedule", "has no noise to take down; allowed with instance_noise above 0"
 
     def at_seed(self, seed: int) -> "TrialSpec":
         """The same trial with another seed. Only that is checked: all else was when this spec was made."""
         other = copy.copy(self)
         vars(other).pop("trial_id", None)
         object.__setattr__(other, "seed", seed)
-        other._require_seed()
+        other._require_in_range("seed")
         return other
 
     @property
@@ -320,9 +247,15 @@ class TrialSpec:
         """The names in `augmentation`; none for "none"."""
         return _split(self.augmentation)
 
+    @property
+    def network_choices(self) -> dict[str, Any]:
+        """The arguments of `architectures.build` for this trial's networks; None where the family's own is meant."""
+        norm = None if self.discriminator_norm == "own" else self.discriminator_norm
+        return {name: getattr(self, name) for name in _NETWORK_FIELDS} | {"discriminator_norm": norm}
+
     @cached_property
     def trial_id(self) -> str:
-        """16 hex digits that name this trial: the hash of RESULT_VERSION and of every field but tricks that are off."""
+        """16 hex digits that name this trial."""
         named = {**_identity(self), "dataset": _without_path(self.dataset)}
         return content_hash({"result_version": RESULT_VERSION, **named})
 
@@ -334,13 +267,12 @@ class TrialSpec:
     @property
     def former_id(self) -> str:
         """What `path_id` was before any trick was revised: of trials that use one, the name of other results."""
-        former = {name: value for name, value in _identity(self).items() if not name.endswith(REVISION)}
-        return content_hash({"result_version": RESULT_VERSION, **former})
+        return content_hash({"result_version": RESULT_VERSION, **_identity(self, revisions=False)})
 
     @property
     def num_steps(self) -> int:
         """Steps in the budget: kimg rounded up to whole steps, each of discriminator_steps batches of real images."""
-        return math.ceil(self.kimg * 1000 / (self.batch_size * self.discriminator_steps))
+        return ceil(self.kimg * 1000 / (self.batch_size * self.discriminator_steps))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -348,24 +280,21 @@ class TrialSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrialSpec":
-        """The spec that `to_dict` wrote; unknown or missing fields raise UserError.
-
-        A trick that was not there yet when it was written is off.
-        """
-        names, off = _field_types().keys(), _off(cls)
+        """The spec that `to_dict` wrote, with tricks off that are newer; unknown or missing fields raise UserError."""
+        names, off = _field_types().keys(), {name: trick["off"] for name, trick in _tricks(cls).items()}
         for name in sorted(values.keys() - names):
             raise unknown_name("spec field", name, sorted(names))
-        missing = sorted(names - values.keys() - off.keys())
-        if missing:
+        if missing := sorted(names - values.keys() - off.keys()):
             raise UserError(f"spec lacks the fields {', '.join(missing)}")
         return cls(**{**off, **values})
 
 
-def _identity(spec: Any) -> dict[str, Any]:
+def _identity(spec: Any, *, revisions: bool = True) -> dict[str, Any]:
     """The fields of a frozen dataclass without those that are off; revisions from 2 on of those that are on."""
-    off = _off(type(spec))
-    on = {name: value for name, value in spec.to_dict().items() if name not in off or value != off[name]}
-    return {**on, **{name + REVISION: number for name, number in _revised(type(spec)).items() if name in on}}
+    tricks, values = _tricks(type(spec)), spec.to_dict()
+    on = {name: value for name, value in values.items() if name not in tricks or value != tricks[name]["off"]}
+    revised = {name: tricks[name]["revision"] for name in on.keys() & tricks.keys() if tricks[name]["revision"] > 1}
+    return {**on, **({name + REVISION: number for name, number in revised.items()} if revisions else {})}
 
 
 def _without_path(name: str) -> str:
@@ -374,28 +303,21 @@ def _without_path(name: str) -> str:
 
 
 @cache
-def _revised(kind: Any) -> Mapping[str, int]:
-    """Field -> its revision, of those that have had more than one."""
-    revisions = {f.name: f.metadata.get("revision", 1) for f in dataclasses.fields(kind)}
-    return {name: number for name, number in revisions.items() if number > 1}
-
-
-@cache
-def _off(kind: Any) -> Mapping[str, Any]:
-    """Field -> its value when off, of the fields that `_trick` made."""
-    return {f.name: f.metadata["off"] for f in dataclasses.fields(kind) if "off" in f.metadata}
+def _tricks(kind: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Field -> its "off" and its "revision", of the fields that `_trick` made."""
+    return {f.name: f.metadata for f in dataclasses.fields(kind) if "off" in f.metadata}
 
 
 def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(field, name) of each architecture, loss and augmentation in these spec fields that the repository lacks."""
-    names = _names(values["architecture"], values["loss"], _split(values.get("augmentation", "none")))
-    return [(field, value) for field, value, known in names if value not in known]
+    return [(field, value) for field, value, shipped in _names(values) if value not in shipped]
 
 
-def _names(architecture: str, loss: str, augmentations: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
+def _names(values: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
     """(field, the name it holds, the names that the repository ships)."""
-    augmented = [("augmentation", name, AUGMENTATIONS) for name in augmentations]
-    return [("architecture", architecture, ARCHITECTURES), ("loss", loss, LOSSES), *augmented]
+    augmented = [("augmentation", name, AUGMENTATIONS) for name in _split(values.get("augmentation", "none"))]
+    networks = ("architecture", values["architecture"], ARCHITECTURES.shipped)
+    return [networks, ("loss", values["loss"], LOSSES), *augmented]
 
 
 def _split(augmentation: str) -> tuple[str, ...]:
@@ -441,16 +363,14 @@ class ScoreProtocol:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", tuple(tuple(v) for v in self.versions))
-        for name in ("num_reference", "num_generated"):
-            value = getattr(self, name)
+        least = f"at least kid_subset_size={self.kid_subset_size}"
+        for name, value in (("num_reference", self.num_reference), ("num_generated", self.num_generated)):
             if value < self.kid_subset_size:
-                raise UserError(
-                    f"{name}={value} is out of range; allowed: at least kid_subset_size={self.kid_subset_size}"
-                )
+                raise UserError(f"{name}={value} is out of range; allowed: {least}")
 
     @cached_property
     def protocol_id(self) -> str:
-        """12 hex digits: the hash of every field but those that are off, and but a folder's path."""
+        """12 hex digits that name this protocol."""
         return content_hash({**_identity(self), "reference": _without_path(self.reference)}, 12)
 
     @property
@@ -465,7 +385,7 @@ class ScoreProtocol:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ScoreProtocol":
         """The protocol that `to_dict` wrote."""
-        return cls(**{**values, "versions": tuple((k, v) for k, v in values.get("versions", ()))})
+        return cls(**values)
 
     def describe(self) -> str:
         """One line for a table's caption."""

@@ -12,7 +12,8 @@ import architectures
 from architectures import GanPair
 from harness.design import Run
 from harness.spec import TrialSpec
-from harness.storage.store import Damaged, Store
+from harness.storage.records import Damaged
+from harness.storage.store import Store
 from harness.study import Profile
 
 LOOKED_AT = 400

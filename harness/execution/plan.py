@@ -11,17 +11,19 @@ import torch
 from architectures import GanPair
 from harness.analysis.results import untrained_arm
 from harness.analysis.wording import count
-from harness.data import is_downloaded, prepare
+from harness.data import prepare
 from harness.design import Design, Run, Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
 from harness.execution.machine import processors, trials_in_memory
-from harness.execution.trial import GRID
 from harness.inspection import short_lines
 from harness.scoring.extractors import require_labels
+from harness.sources import is_downloaded
 from harness.spec import TrialSpec
-from harness.storage.store import Damaged, Store
+from harness.storage.records import Damaged
+from harness.storage.samples import picture_bytes
+from harness.storage.store import Store
 from harness.study import Study
 from harness.training.loop import build_networks
 
@@ -204,5 +206,4 @@ def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[
 def _bytes_of_trial(spec: TrialSpec, gan: GanPair) -> int:
     """What a trial leaves: G twice (its moving average is the second), D, a picture, small files."""
     g, d = (sum(v.numel() for v in net.state_dict().values()) for net in (gan.generator, gan.discriminator))
-    picture = (GRID * (spec.resolution + 2)) ** 2 * spec.channels
-    return (2 * g + d) * FLOAT + picture + SMALL_FILES
+    return (2 * g + d) * FLOAT + picture_bytes(spec.resolution, spec.channels) + SMALL_FILES

@@ -22,6 +22,7 @@ from harness.metrics import proof_in_words
 from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
+from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -61,20 +62,20 @@ def run_study(
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
-    store.sweep()
+    sweep(store)
     plan = make_plan(study, profile_name, seeds, store)
     specs = {trial_id: run.spec for trial_id, run in plan.trials.items()}
     ranks = max(spec.world_size for spec in specs.values())
     if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")
     former = {spec.former_id for spec in specs.values()} - specs.keys()
-    for name, damage in store.set_aside_damaged([*specs, *former]).items():
+    for name, damage in quarantine_damaged(store, [*specs, *former]).items():
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     if plan.left_behind:
         say(left_behind_line(plan.left_behind))
-    store.require_free(plan.bytes_left())
+    require_free(store, plan.bytes_left())
     contexts = scoring_contexts(
         study,
         specs.values(),
@@ -145,7 +146,7 @@ def run_study(
 def is_sequential(store: Store, study: str, profile: str) -> bool:
     """Whether seeds were ever added to this study because of its results, or may have been: its plan was damaged."""
     plan = store.read_plan(study, profile)
-    return store.plan_was_lost(study, profile) if plan is None else bool(plan.get("sequential"))
+    return plan_was_lost(store, study, profile) if plan is None else bool(plan.get("sequential"))
 
 
 def scoring_contexts(

@@ -14,6 +14,7 @@ from harness.execution.cluster import HERE, Cluster
 from harness.execution.plan import make_plan
 from harness.execution.progress import duration
 from harness.execution.run_study import Say, run_study
+from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -61,7 +62,7 @@ def run_until_answered(
         raise UserError(f"budget={budget_seconds:g} s is out of range; allowed: above 0")
     ends = time.monotonic() + budget_seconds
     design = study.at(profile_name)
-    for name, damage in store.set_aside_damaged(()).items():  # a plan, that is: it is read before the first run
+    for name, damage in quarantine_damaged(store, ()).items():  # a plan, that is: it is read before the first run
         say(f"{name} was {damage}")
     seeds = _seeds_so_far(design, store)
     while True:

@@ -1,7 +1,6 @@
 """One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
 
 import contextlib
-import io
 import itertools
 import resource
 import time
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 import architectures
@@ -25,7 +23,19 @@ from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import NonFiniteSamples, score_generator
 from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
+from harness.storage.layout import checkpoint_path
+from harness.storage.samples import GRID, to_png
 from harness.storage.store import TrialResult
+from harness.training.checkpoint import (
+    Snapshot,
+    UnusableCheckpoint,
+    decode_checkpoint,
+    encode_checkpoint,
+    quarantine_checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from harness.training.distributed import ALONE, Ranks
 from harness.training.loop import (
     REPORT_POINTS,
@@ -36,22 +46,10 @@ from harness.training.loop import (
     report_points,
     train,
 )
-from harness.training.snapshot import Snapshot, stream
-from harness.training.snapshot_file import (
-    UnusableSnapshot,
-    decode_snapshot,
-    encode_snapshot,
-    read_snapshot,
-    remove_snapshot,
-    set_aside,
-    write_snapshot,
-)
+from harness.training.random import stream
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
 """Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
-
-GRID = 8
-"""Samples along each side of the stored picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +104,7 @@ def run_trial(
         **_hardware(device),
     }
     if snapshots is not None:
-        attempt.go_on_from(snapshots / f"{spec.trial_id}.snapshot", _made_for(spec, context, device))
+        attempt.go_on_from(checkpoint_path(snapshots, spec.trial_id), _made_for(spec, context, device))
     ranks.share(attempt.found)
     outcome: dict[str, Any] = {"status": "ok"}
     try:
@@ -118,7 +116,7 @@ def run_trial(
             device=device,
             ranks=ranks,
             resume=attempt.resume,
-            keep=attempt.keep if snapshots is not None else None,
+            checkpoint=attempt.keep if snapshots is not None else None,
         )
         outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
@@ -133,7 +131,7 @@ def run_trial(
     cost |= attempt.spent()
     cost["peak_memory_bytes"] = _peak_memory(device)
     provenance |= attempt.notes
-    attempt.remove_snapshot()
+    attempt.remove_checkpoint()
     return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
 
 
@@ -144,7 +142,7 @@ def help_trial(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
     if context.user_code is not None:
         context.user_code.load()
     found = ranks.share(b"")
-    resume = decode_snapshot(found, _made_for(spec, context, device))[0] if found else None
+    resume = decode_checkpoint(found, _made_for(spec, context, device))[0] if found else None
     with contextlib.suppress(Diverged):  # rank 0's to tell
         train(spec, _shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
 
@@ -165,22 +163,24 @@ class _Attempt:
         """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
         self.path, self.made_for = path, made_for
         try:
-            found = read_snapshot(path)
-            self.resume, self.before = decode_snapshot(found, made_for)
+            found = read_checkpoint(path)
+            self.resume, self.before = decode_checkpoint(found, made_for)
             self.found = found
             self.notes["resumed_at_step"] = self.resume.step
         except FileNotFoundError:
             pass
         except OSError as error:
             self.notes["snapshot_not_read"] = str(error)
-        except UnusableSnapshot as error:
-            self.notes["snapshot_set_aside"] = f"{error}; it is now {set_aside(path).name}"  # a URL may hold a password
+        except UnusableCheckpoint as error:
+            self.notes["snapshot_set_aside"] = (
+                f"{error}; it is now {quarantine_checkpoint(path).name}"  # a URL may hold a password
+            )
 
     def keep(self, snapshot: Snapshot) -> None:
         """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""
         assert self.path is not None
         try:
-            write_snapshot(self.path, encode_snapshot(snapshot, self.made_for, self.spent()))
+            write_checkpoint(self.path, encode_checkpoint(snapshot, self.made_for, self.spent()))
         except OSError as error:
             self.notes["snapshot_not_written"] = str(error)
 
@@ -191,10 +191,10 @@ class _Attempt:
             "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu_started,
         }
 
-    def remove_snapshot(self) -> None:
+    def remove_checkpoint(self) -> None:
         """Nothing is left to go on with."""
         if self.path is not None:
-            remove_snapshot(self.path)
+            remove_checkpoint(self.path)
 
 
 def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, str]:
@@ -314,15 +314,7 @@ def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:
         images = generator(sample_latents(spec.latent_dim).to(device) * spec.latent_std)
     if not torch.isfinite(images).all():
         raise NonFiniteSamples("the generator's samples are not finite")
-    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
-    size, gap = spec.resolution, 2
-    sheet = np.zeros((GRID * (size + gap) - gap, GRID * (size + gap) - gap, spec.channels), dtype=np.uint8)
-    for i, pixel in enumerate(pixels):
-        top, left = i // GRID * (size + gap), i % GRID * (size + gap)
-        sheet[top : top + size, left : left + size] = pixel.permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(sheet.squeeze(-1) if spec.channels == 1 else sheet).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return to_png(images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy())
 
 
 @lru_cache(maxsize=256)

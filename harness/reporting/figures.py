@@ -14,7 +14,7 @@ from PIL import Image
 
 from harness.analysis.effects import Effect, arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
-from harness.analysis.memorization import Neighbours
+from harness.analysis.memorization import NearestImages
 from harness.analysis.results import load_curves
 from harness.analysis.statistics import Estimate
 from harness.analysis.verdicts import Answer
@@ -188,7 +188,7 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             marker, colour = VERDICTS[answer.verdict]
             if np.isnan(middle) or answer.problem or (np.isinf(middle) and np.isnan(low)):
                 said = "cannot be judged" if answer.problem else "no effect known"
-                said = "a level that most never reached" if np.isinf(middle) and not answer.problem else said
+                said = "no finite value at most seeds" if np.isinf(middle) and not answer.problem else said
                 box = {"fc": "white", "ec": "none", "pad": 1}  # or the line at 0 runs through it
                 axes.text(0, y, said, ha="center", va="center", fontsize=9, color="0.4", bbox=box)
                 continue
@@ -230,7 +230,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
                 axes.set_title(f"{name}\nno samples", fontsize=10, loc="center")
                 continue
             trial = trials[arm]
-            with Image.open(evidence.store.trial_folder(trial.trial_id) / "samples.png") as picture:
+            with Image.open(io.BytesIO(evidence.store.read_samples(trial.trial_id))) as picture:
                 axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             said = f"FID {number(trial.fid)}"
             if question.metric != "fid" and question.metric in evidence.rows:
@@ -242,7 +242,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
     return figure
 
 
-def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, Neighbours]) -> Figure | None:
+def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, NearestImages]) -> Figure | None:
     """Some samples of each level above the training images nearest to them; `found` is by arm."""
     arms = {label: arm for label, arm in level_arms(evidence.study, question).items() if arm in found}
     if not arms:
@@ -266,12 +266,18 @@ def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, N
     return figure
 
 
-def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
-    """The online FID against images seen and against seconds of training; None where no curve has it."""
-    found = _curves(evidence, question)
-    if "fid_online" not in found or not (found.fid_online > 0).any():
+def curves(evidence: Evidence, question: Question) -> pd.DataFrame:
+    """The curves of a question's trials (`load_curves`), with the level of each."""
+    labels = {arm: label for label, arm in level_arms(evidence.study, question).items()}
+    found = load_curves(evidence.store, evidence.rows[evidence.rows.arm.isin(labels)])
+    return found.assign(level=found.arm.map(labels))
+
+
+def fid_over_training(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Figure | None:
+    """The online FID against images seen and against seconds of training; None where none of `curves` has it."""
+    if "fid_online" not in curves or not (curves.fid_online > 0).any():
         return None
-    found = found[found.fid_online > 0].copy()
+    found = curves[curves.fid_online > 0].copy()
     found["seconds"] = found.groupby(["level", "kimg"]).seconds.transform("median")  # seeds take their own time
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 3.9)
@@ -290,13 +296,12 @@ def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
     return figure
 
 
-def balance(evidence: Evidence, question: Question) -> Figure | None:
+def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Figure | None:
     """How G and D keep each other in balance: both losses, D's answers and its accuracy over images seen.
 
-    None where no trial left curves.
+    None without curves.
     """
-    found = _curves(evidence, question)
-    if found.empty:
+    if curves.empty:
         return None
     panels = [
         (column, title)
@@ -307,7 +312,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
             ("d_fake", "D(G(z)): fake taken for real"),
             ("d_accuracy", "D's accuracy"),
         )
-        if column in found and found[column].notna().any()
+        if column in curves and curves[column].notna().any()
     ]
     with mpl.rc_context(STYLE):
         lines = math.ceil(len(panels) / 2)
@@ -316,7 +321,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (column, title)) in enumerate(zip(grid.flat, panels, strict=False)):
-            _lines(axes, evidence, question, found, "kimg", column)
+            _lines(axes, evidence, question, curves, "kimg", column)
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("kimg (1,000 real images)" if i >= len(panels) - 2 else "")
             axes.xaxis.set_tick_params(labelbottom=True)
@@ -324,7 +329,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
             if column in ("d_real", "d_fake", "d_accuracy"):
                 axes.set_ylim(0, 1)
             else:
-                robust_limits(axes, found[column])
+                robust_limits(axes, curves[column])
         _legend_of_levels(figure, grid.flat[0], question)
     return figure
 
@@ -333,7 +338,7 @@ def same_seed(evidence: Evidence, question: Question) -> dict[str, Any]:
     """The row of each of a question's arms at the lowest seed at which most left samples; arms without are left out."""
     rows, store = evidence.rows, evidence.store
     rows = rows[(rows.status == "ok") & rows.arm.isin(level_arms(evidence.study, question).values())]
-    stored = [(store.trial_folder(trial_id) / "samples.png").exists() for trial_id in rows.trial_id]
+    stored = [store.has_samples(trial_id) for trial_id in rows.trial_id]
     finished = rows[pd.Series(stored, rows.index, dtype=bool)]
     if finished.empty:
         return {}
@@ -355,13 +360,6 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _curves(evidence: Evidence, question: Question) -> pd.DataFrame:
-    """The curves of a question's trials, with the level of each."""
-    labels = {arm: label for label, arm in level_arms(evidence.study, question).items()}
-    found = load_curves(evidence.store, evidence.rows[evidence.rows.arm.isin(labels)])
-    return found.assign(level=found.arm.map(labels))
-
-
 def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFrame, x: str, y: str) -> None:
     """A line a level through the median over seeds; the band spans all of them."""
     arms = level_arms(evidence.study, question)
@@ -372,7 +370,8 @@ def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFra
         if label in over_seeds.index:
             line = over_seeds.loc[label]
             axes.plot(line.index, line["median"], color=colours[i], ls=dashes[i % len(dashes)], lw=1.7, label=label)
-            axes.fill_between(line.index, line["min"], line["max"], color=colours[i], alpha=0.13, lw=0)
+            band = np.concatenate([line["min"], line["max"][::-1]])
+            axes.fill([*line.index, *line.index[::-1]], band, color=colours[i], alpha=0.13, lw=0)
 
 
 def _legend_of_levels(figure: Figure, first: Axes, question: Question) -> None:
@@ -405,7 +404,9 @@ def _said(effect: Effect) -> str:
         return "no pair of seeds"
     said = effect_in_words(effect.mean, effect.low, effect.high, effect.scale)
     beyond = _endless(effect)
-    return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"] * bool(beyond))
+    if beyond and beyond != effect.failures:  # else the line of those that diverged says it
+        return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"])
+    return said
 
 
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:

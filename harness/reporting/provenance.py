@@ -23,7 +23,7 @@ MOST_LISTED = 4
 
 def warnings(evidence: Evidence) -> list[str]:
     """What weakens the tables, a sentence or two each: too few seeds, missing, failed, diverged or collapsed trials."""
-    rows, plan, finished = evidence.rows, evidence.planned, scored(evidence.rows)
+    rows, cells, finished = evidence.rows, evidence.plan["cells"], scored(evidence.rows)
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
     found = _few_seeds(evidence, counts)
@@ -39,8 +39,8 @@ def warnings(evidence: Evidence) -> list[str]:
             f"The study has since gained arms that were never planned here: {'; '.join(unknown)}. "
             "The same command runs them."
         )
-    if missing := len(set(plan.trial_id) - set(rows.trial_id)):
-        found.append(f"{missing} of {len(plan)} planned trials have not been run yet; the same command runs them.")
+    if missing := len({cell["trial_id"] for cell in cells} - set(rows.trial_id)):
+        found.append(f"{missing} of {len(cells)} planned trials have not been run yet; the same command runs them.")
     if failed := int((rows.status == "failed").sum()):
         found.append(
             f"{count(failed, 'trial')} failed for reasons outside the model, not in the means; run again to retry."

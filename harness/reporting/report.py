@@ -18,6 +18,7 @@ from harness.errors import UserError
 from harness.reporting import tables
 from harness.reporting.blocks import Page, Picture, Written, flat, outputs
 from harness.reporting.figures import VERDICTS
+from harness.storage.integrity import results_checksum
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -31,7 +32,7 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 def digest(study: Study, profile: str, store: Store, protocol: str | None = None) -> str:
     """A digest of all that a report is made from: the study's results in the store, by whose scores, and the code."""
     code = [path for package in ("architectures", "harness", "studies") for path in ROOT.glob(f"{package}/**/*.py")]
-    found = hashlib.sha256(store.digest(study.name, profile).encode())
+    found = hashlib.sha256(results_checksum(store, study.name, profile).encode())
     for path in (*sorted(code), *Path(__file__).parent.glob("*.j2"), NOTEBOOKS / "study.ipynb"):
         found.update(path.read_bytes())
     found.update(f"{protocol} {study.own_code.digest if study.own_code else ''}".encode())

@@ -1,38 +1,36 @@
 """Final scores through torch-fidelity; its only importer.
 
-What the library leaves to its caller is done here: latents of another scale than 1, finiteness, rounding to uint8,
-cache names that carry content, and the refusal of misspelt options, which it would ignore.
+The library's own functions make scores of features, and its own networks the features of published extractors. What it
+does around them is done here, since its options are not checked, its caches know names and no content, and a NaN among
+samples could pass for black. tests/scoring/test_scoring.py holds every score to what `calculate_metrics` gives.
 """
 
 import hashlib
-import os
-import uuid
+import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.utils.data import Dataset
-from torch_fidelity import (
-    FeatureExtractorBase,
-    GenerativeModelModuleWrapper,
-    calculate_metrics,
-    register_feature_extractor,
-)
-from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+from torch_fidelity.noise import random_normal
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from harness.data import PreparedData, split_subset
+from harness.data import PreparedData
 from harness.errors import UserError
+from harness.files import checksum, file_checksum, write_file
 from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained
+from harness.sources import split_subset
 from harness.spec import ScoreProtocol
+from harness.storage.layout import cache_folder
 
 SCORES = {  # torch-fidelity's name -> ours
     "frechet_inception_distance": "fid",
@@ -43,6 +41,12 @@ SCORES = {  # torch-fidelity's name -> ours
     "precision": "precision",
     "recall": "recall",
 }
+
+FeatureNetwork = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""uint8 images (N, C, H, W) -> features (N, D), and logits (N, classes) where it classifies.
+
+Both as float64, because the library takes means in the features' own precision.
+"""
 
 
 class NonFiniteSamples(FloatingPointError):
@@ -88,14 +92,16 @@ def _preparation(pretrained: Pretrained, data: PreparedData) -> str:
 def prepare_reference(
     protocol: ScoreProtocol, extractor: Extractor, data: PreparedData, cache: Path
 ) -> dict[str, float]:
-    """The floor: scores of real training images against the reference; keeps the reference's features on the way.
+    """The real-vs-real reference: scores of real training images; writes the reference's features to the cache.
 
     The same keys as `score_generator`, and `num_images`, how many real images there were to score.
     """
-    real = _Images(data.images("train")[: protocol.num_generated])
     device, batch_size = ("cuda" if torch.cuda.is_available() else "cpu"), (50 if extractor.pretrained else 250)
-    scores = _calculate(real, protocol, extractor, data, cache, device, batch_size)
-    return {**scores, "num_images": float(len(real))}
+    real = data.images("train")[: protocol.num_generated]
+    network = feature_network(extractor, device)
+    features, logits = _extract(network, _batches(real, batch_size, device))
+    reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
+    return {**_scores(features, logits, *reference, protocol), "num_images": float(len(real))}
 
 
 def score_generator(
@@ -118,7 +124,7 @@ def score_generator(
     Args:
         generator: latents (N, latent_dim) -> images (N, C, H, W) in [-1, 1]; put into eval mode and back.
         latent_dim: Size of the latent vector.
-        latent_std: Standard deviation of the latents; the library draws N(0, 1), the same for every trial.
+        latent_std: Standard deviation of the latents; they are the library's N(0, 1), the same for every trial, scaled.
         protocol: What to compute, and against what.
         extractor: The protocol's feature network.
         data: The protocol's reference images.
@@ -129,218 +135,146 @@ def score_generator(
     Raises:
         NonFiniteSamples: some sample is not finite.
     """
-    was_training = generator.training
-    model = GenerativeModelModuleWrapper(_Uint8Samples(generator, latent_std), latent_dim, "normal", 0)
+
+    def samples() -> Iterator[Tensor]:
+        numbers = np.random.RandomState(protocol.latent_seed)  # as the library draws them
+        for start in range(0, protocol.num_generated, batch_size):
+            shape = (min(batch_size, protocol.num_generated - start), latent_dim)
+            images = generator(random_normal(numbers, shape).to(device) * latent_std)
+            if not torch.isfinite(images).all():  # as uint8 a NaN could pass for black
+                raise NonFiniteSamples("the generator's samples are not finite")
+            yield images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+    network, was_training = feature_network(extractor, device), generator.training
+    generator.eval()
     try:
-        with torch.no_grad():
-            return _calculate(model, protocol, extractor, data, cache, device, batch_size)
+        features, logits = _extract(network, samples())
     finally:
         generator.train(was_training)
+    reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
+    return _scores(features, logits, *reference, protocol)
 
 
-def _calculate(
-    samples: Any,
+def _scores(
+    features: Tensor,
+    logits: Tensor | None,
+    reference: Tensor,
+    statistics: dict[str, np.ndarray],
+    protocol: ScoreProtocol,
+) -> dict[str, float]:
+    """All scores of these features, (N, D), and logits against the reference's features and their FID statistics."""
+
+    def fid(of: Tensor) -> dict[str, float]:
+        return fid_statistics_to_metric(fid_features_to_statistics(of), statistics, verbose=False)
+
+    found = fid(features)
+    if logits is not None:
+        found |= isc_features_to_metric(logits, protocol.inception_splits, rng_seed=protocol.latent_seed)
+    found |= kid_features_to_metric(
+        features,
+        reference,
+        kid_subsets=protocol.kid_subsets,
+        kid_subset_size=protocol.kid_subset_size,
+        kid_kernel_poly_gamma=protocol.kid_gamma,
+        rng_seed=protocol.latent_seed,
+        verbose=False,
+    )
+    found |= prc_features_to_metric(
+        features, reference, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
+    )
+    scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
+    parts = [part for part in (len(features) // 4, len(features) // 2) if part > 1]
+    return scores | {f"fid_at_{part}": float(fid(features[:part])[KEY_METRIC_FID]) for part in parts}
+
+
+def _extract(network: FeatureNetwork, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Features and logits of all images, on the CPU."""
+    with torch.no_grad():
+        found = [network(images) for images in batches]
+    logits = [part.cpu() for _, part in found if part is not None]
+    return torch.cat([features.cpu() for features, _ in found]), torch.cat(logits) if logits else None
+
+
+def _batches(images: np.ndarray, size: int, device: str) -> Iterator[Tensor]:
+    for start in range(0, len(images), size):
+        yield torch.from_numpy(np.array(images[start : start + size])).to(device)
+
+
+def _reference(
+    network: FeatureNetwork,
     protocol: ScoreProtocol,
     extractor: Extractor,
     data: PreparedData,
     cache: Path,
     device: str,
     batch_size: int,
-) -> dict[str, float]:
-    seen = _register(extractor)
-    seen.clear()
-    has_logits = extractor.pretrained is None or bool(extractor.pretrained.logits)
-    reference_name = f"{protocol.reference_hash}-{protocol.num_reference}"
-    reference = _Images(data.images("reference")[: protocol.num_reference])
-    options: dict[str, Any] = {
-        "input1": samples,
-        "input1_model_num_samples": protocol.num_generated,
-        "input2": reference,
-        # The library's cache knows no content, only names.
-        "input2_cache_name": reference_name,
-        "feature_extractor": extractor.registered_name,
-        "feature_extractor_weights_path": str(extractor.weights_path),
-        "cache_root": str(cache / "features"),
-        "isc": has_logits,
-        "fid": True,
-        "kid": True,
-        "prc": True,
-        "isc_splits": protocol.inception_splits,
-        "kid_subsets": protocol.kid_subsets,
-        "kid_subset_size": protocol.kid_subset_size,
-        "kid_kernel_poly_gamma": protocol.kid_gamma,
-        "prc_neighborhood": protocol.nearest_neighbours,
-        "rng_seed": protocol.latent_seed,
-        "batch_size": batch_size,
-        "save_cpu_ram": True,
-        "cuda": device != "cpu",
-        "verbose": False,
-    }
-    unknown = sorted(options.keys() - DEFAULTS.keys())
-    if unknown:
-        raise AssertionError(f"torch-fidelity knows no {', '.join(unknown)}, and would ignore it")
-    prefix = f"{reference_name}-{extractor.registered_name}-"
-    with torch.random.fork_rng(), _files_run_nothing():
-        _drop_damaged(cache / "features", prefix)
-        found = calculate_metrics(**options)
-        _seal(cache / "features", prefix)
-        statistics_file = cache / "features" / f"{prefix}stat-fid-{_layer(extractor)}.pt"
-        reference_statistics = torch.load(statistics_file, map_location="cpu")
-    scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
-    number = len(samples) if isinstance(samples, _Images) else protocol.num_generated
-    features = torch.cat(seen)[:number]  # the library looks at the samples before the reference
-    seen.clear()
-    for part in (number // 4, number // 2):
-        if part > 1:
-            statistics = fid_features_to_statistics(features[:part])
-            found = fid_statistics_to_metric(statistics, reference_statistics, False)
-            scores[f"fid_at_{part}"] = float(found[KEY_METRIC_FID])
-    return scores
+) -> tuple[Tensor, dict[str, np.ndarray]]:
+    """Features of the reference, (N, D), and their FID statistics; made once for its content."""
+    stem = (
+        cache_folder(cache, "features")
+        / f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.registered_name}"
+    )
+    layer = extractor.pretrained.layer if extractor.pretrained else "pool"
+    images = data.images("reference")[: protocol.num_reference]
+    features = _cached(
+        Path(f"{stem}-features-{layer}.pt"), lambda: _extract(network, _batches(images, batch_size, device))[0]
+    )
+    return features, _cached(Path(f"{stem}-stat-fid-{layer}.pt"), lambda: fid_features_to_statistics(features))
 
 
-_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+def _cached(path: Path, make: Callable[[], Any]) -> Any:
+    """What `make` returns, from the file if it is as it was written: beside it lies its checksum.
 
-
-@contextmanager
-def _files_run_nothing() -> Iterator[None]:
-    """Let torch.load give tensors and arrays alone, whatever its caller asks for.
-
-    The library loads what it cached with weights_only=False, as pickles that may run anything; this overrules it.
+    A file without a checksum must be readable. Either way it gives tensors and arrays alone: pickles of anything else
+    may run code. What is unusable is made again.
     """
-    before = os.environ.get(_WEIGHTS_ONLY)
-    os.environ[_WEIGHTS_ONLY] = "1"
     arrays = [np.ndarray, np.dtype, type(np.dtype(np.float64)), np.array(0.0).__reduce__()[0]]
+    checksum_file = path.with_suffix(".sha256")
     try:
-        with torch.serialization.safe_globals(arrays):
-            yield
-    finally:
-        os.environ.pop(_WEIGHTS_ONLY)
-        if before is not None:
-            os.environ[_WEIGHTS_ONLY] = before
+        if not checksum_file.exists() or checksum_file.read_text() == file_checksum(path):
+            with torch.serialization.safe_globals(arrays):
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001  a damaged file trips torch over anything
+        pass
+    made = make()
+    torch.save(made, buffer := io.BytesIO())
+    checksum_file.unlink(missing_ok=True)
+    write_file(path, buffer.getvalue())
+    write_file(checksum_file, checksum(buffer.getvalue()).encode())
+    return made
 
 
-def _drop_damaged(features: Path, prefix: str) -> None:
-    """Delete what is not as it was written, so that the library makes it again; what has no seal must be readable."""
-    for path in features.glob(f"{prefix}*.pt"):
-        seal = path.with_suffix(".sha256")
-        try:
-            if seal.exists():
-                sound = seal.read_text() == _digest(path)
-            else:
-                sound = torch.load(path, map_location="cpu", mmap=True) is not None
-        except Exception:  # noqa: BLE001  whatever is wrong with it
-            sound = False
-        if not sound:
-            seal.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:
+    """The extractor's network on this device: ours, or the library's for images of any size and channels."""
+    pretrained = extractor.pretrained
+    if pretrained is None:
+        return extractor.load().to(device)
+    network = _load(extractor, pretrained).to(device)
+
+    def look(images: Tensor) -> tuple[Tensor, Tensor | None]:
+        features, *logits = (part.double() for part in network(fitted(images, pretrained.side)))
+        return features, logits[0] if logits else None
+
+    return look
 
 
-def _seal(features: Path, prefix: str) -> None:
-    """Note the checksums of what the library has just kept: the library has none, and would take any bits."""
-    for path in features.glob(f"{prefix}*.pt"):
-        seal = path.with_suffix(".sha256")
-        if not seal.exists():
-            staging = seal.with_name(f".{seal.name}-{uuid.uuid4().hex[:8]}")
-            staging.write_text(_digest(path))
-            staging.replace(seal)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _layer(extractor: Extractor) -> str:
-    return extractor.pretrained.layer if extractor.pretrained else "pool"
-
-
-class _Uint8Samples(nn.Module):
-    """latents from N(0, 1) -> uint8 images, scaled and checked."""
-
-    def __init__(self, generator: nn.Module, latent_std: float) -> None:
-        super().__init__()
-        self.generator, self.latent_std = generator, latent_std
-
-    def forward(self, latents: Tensor) -> Tensor:
-        images = self.generator(latents * self.latent_std)
-        if not torch.isfinite(images).all():  # as uint8 a NaN could pass for black
-            raise NonFiniteSamples("the generator's samples are not finite")
-        return images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-
-
-class _Images(Dataset):
-    """uint8 images (N, C, H, W) as the library wants them."""
-
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(np.array(self.images[index]))
-
-
-def _register(extractor: Extractor) -> list[Tensor]:
-    """Make the extractor known to torch-fidelity in this process, once; returns where its features are noted."""
-    name, pretrained = extractor.registered_name, extractor.pretrained
-    if name in FEATURE_EXTRACTORS_REGISTRY:
-        return FEATURE_EXTRACTORS_REGISTRY[name].seen
-    layer = _layer(extractor)
-    logits = pretrained.logits if pretrained else "logits"
-
-    class Features(FeatureExtractorBase):
-        """Ours or the library's own network behind the library's interface, for images of any size and channels.
-
-        Features leave as doubles, because the library takes means in the features' own precision.
-        """
-
-        seen: ClassVar[list[Tensor]] = []
-
-        def __init__(self, name: str, features_list: list[str], **options: Any) -> None:
-            super().__init__(name, features_list)
-            self.network = extractor.load() if pretrained is None else _load(extractor, pretrained, features_list)
-
-        def forward(self, input: Tensor) -> tuple[Tensor, ...]:
-            if pretrained is None:
-                found = dict(zip((layer, logits), self.network(input), strict=True))
-            else:
-                values = self.network(_fitted(input, pretrained.side))
-                found = {key: value.double() for key, value in zip(self.features_list, values, strict=True)}
-            self.seen.append(found[layer].cpu())
-            return tuple(found[key] for key in self.features_list)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return (layer, logits) if logits else (layer,)
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return logits if metric == "isc" else layer
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-    register_feature_extractor(name, Features)
-    return Features.seen
-
-
-def _load(extractor: Extractor, pretrained: Pretrained, layers: list[str]) -> nn.Module:
+def _load(extractor: Extractor, pretrained: Pretrained) -> nn.Module:
+    layers = [pretrained.layer, *([pretrained.logits] if pretrained.logits else [])]
     path = None if pretrained.hub else str(extractor.weights_path)
+    kind = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as]
     try:
-        with warnings.catch_warnings():
+        with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
-            kind = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as]
-            return kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
+            network = kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}: {reason}"
         ) from None
+    return network.eval().requires_grad_(False)
 
 
-def _fitted(images: Tensor, side: int) -> Tensor:
+def fitted(images: Tensor, side: int) -> Tensor:
     """(N, C, H, W) uint8 -> (N, 3, H', W') uint8 of at most `side`: the library shrinks with aliasing."""
     if images.shape[1] == 1:
         images = images.expand(-1, 3, -1, -1)

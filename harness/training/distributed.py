@@ -1,25 +1,25 @@
 """Trials of several ranks: one process a rank, each on its share of the same global batch.
 
-Whoever starts the gang calls this in each of its spec.world_size processes, with rank 0 .. world_size - 1:
+Whoever starts the process group calls this in each of its spec.world_size processes, with rank 0 .. world_size - 1:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"    # one GPU visible to each process
     with join(rank, spec.world_size, rendezvous, device) as ranks:
         if rank == 0:
-            result = run_trial(spec, context, snapshots, ranks)    # trains, scores, keeps snapshots
+            result = run_trial(spec, context, snapshots, ranks)    # trains, scores, writes checkpoints
         else:
             help_trial(spec, context, ranks)                       # trains; returns when training is over
 
-`rendezvous` is the same in all, new for each gang: "file://" and the absolute path of a file that is not there yet, in
-a folder that all see, or "tcp://HOST:PORT" with a free port on rank 0's host. Only rank 0 needs the snapshots' folder:
-it sends what is in there to the others. Any rank that dies or raises makes the others raise, at once or after TIMEOUT;
-kill what is left of the gang and start a new one: it goes on from the snapshot. Costs are rank 0's own.
+`rendezvous` is the same in all, new for each group: "file://" and the absolute path of a file that is not there yet, in
+a folder that all see, or "tcp://HOST:PORT" with a free port on rank 0's host. Only rank 0 needs the folder of
+checkpoints: it sends what is in there to the others. Any rank that dies or raises makes the others raise, at once or
+after TIMEOUT; kill what is left of the group and start a new one: it resumes from the checkpoint. Costs are rank 0's.
 
-What makes a trial the same whatever its ranks. Every rank draws all the random numbers of the global batch (order,
-latents, labels, noise, augmentation, dropout) from the same streams and takes its images' part, so nothing depends on
-who draws what, and all ranks have the same state at all times: rank 0's snapshot is everybody's. That costs a rank
-world_size times the random numbers, which is little beside its networks. Losses are means over images, shares are
-equal, so the mean of the ranks' gradients is the gradient of the global batch; clipping sees that mean. Only batch norm
-knows the share from the whole, unless spec.sync_batch_norm makes its moments those of the global batch.
+Every rank draws all the random numbers of the global batch (order, latents, labels, noise, augmentation, dropout) from
+the same streams and takes its images' part. So nothing depends on who draws what, all ranks have the same state at all
+times, and rank 0's snapshot is everybody's; it costs a rank world_size times the random numbers, which is little beside
+its networks. Losses are means over images and shares are equal, so the mean of the ranks' gradients is the gradient of
+the global batch; clipping sees that mean. Only batch norm knows the share from the whole, unless spec.sync_batch_norm
+makes its moments those of the global batch.
 
 Gradients are averaged by one all-reduce of each player's, not by DistributedDataParallel: the loop asks for gradients
 by torch.autograd.grad, which DDP's hooks do not see, and DDP's broadcast of buffers between D's two forward passes of
@@ -44,7 +44,7 @@ TIMEOUT = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among those that train one trial. Alone, everything here leaves things as they are."""
+    """This process's place in the group that trains one trial. In a group of one, nothing here changes anything."""
 
     rank: int = 0
     world_size: int = 1
@@ -88,11 +88,11 @@ ALONE = Ranks()
 
 @contextmanager
 def join(rank: int, world_size: int, rendezvous: str, device: str) -> Iterator[Ranks]:
-    """Meet the other ranks, and part from them at the end. A process may join one gang after another.
+    """Join a process group, and leave it at the end. A process may join one after another.
 
     Args:
         rank: This process's, from 0 to world_size - 1.
-        world_size: Processes of the gang.
+        world_size: Processes of the group.
         rendezvous: Where they meet, "file://..." or "tcp://HOST:PORT".
         device: "cuda" for nccl, "cpu" for gloo.
     """
@@ -102,29 +102,6 @@ def join(rank: int, world_size: int, rendezvous: str, device: str) -> Iterator[R
         yield Ranks(rank, world_size, device)
     finally:
         dist.destroy_process_group()
-
-
-class Draws:
-    """A random stream for the images of a batch: drawn for the global batch, this rank's part given."""
-
-    def __init__(self, generator: torch.Generator, ranks: Ranks = ALONE) -> None:
-        self.generator, self.ranks = generator, ranks
-
-    def rand(self, *shape: int, dim: int = 0) -> Tensor:
-        """Uniform in [0, 1). `shape` is of this rank's part, `dim` the dimension of images in it."""
-        return self._mine(torch.rand, shape, dim)
-
-    def randn(self, *shape: int, dim: int = 0) -> Tensor:
-        """Standard normal; arguments as for `rand`."""
-        return self._mine(torch.randn, shape, dim)
-
-    def randint(self, low: int, high: int, shape: tuple[int, ...], dim: int = 0) -> Tensor:
-        """Integers in [low, high); other arguments as for `rand`."""
-        return self._mine(lambda whole, **kwargs: torch.randint(low, high, whole, **kwargs), shape, dim)
-
-    def _mine(self, draw: Any, shape: tuple[int, ...], dim: int) -> Tensor:
-        whole = (*shape[:dim], shape[dim] * self.ranks.world_size, *shape[dim + 1 :])
-        return self.ranks.mine(draw(whole, generator=self.generator, device=self.generator.device), dim)
 
 
 def spread(network: nn.Module, ranks: Ranks, *, sync_batch_norm: bool) -> nn.Module:

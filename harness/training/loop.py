@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,10 @@ import architectures
 from architectures import GanPair
 from harness.errors import UserError
 from harness.spec import TrialSpec
+from harness.training.checkpoint import Snapshot
 from harness.training.distributed import ALONE, Ranks
 from harness.training.losses import LOSSES
-from harness.training.snapshot import Snapshot, stream
+from harness.training.random import stream
 from harness.training.state import State
 
 CURVES = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
@@ -23,7 +24,7 @@ CURVES = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
 REPORT_POINTS = 64
 """Curve rows a trial, evenly spaced; the only points where the loop waits for the device."""
 
-SNAPSHOT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 30.0
 """A killed trial loses at most this much, and what is left to the next report point."""
 
 EMA_RAMP = 0.05
@@ -47,20 +48,7 @@ def build_networks(spec: TrialSpec) -> GanPair:
     """The spec's networks, initialised from the spec's own stream; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(spec.seed, "init").initial_seed())
-        return architectures.build(
-            spec.architecture,
-            resolution=spec.resolution,
-            channels=spec.channels,
-            latent_dim=spec.latent_dim,
-            generator_depth=spec.generator_depth,
-            generator_width=spec.generator_width,
-            generator_norm=spec.generator_norm,
-            generator_dropout=spec.generator_dropout,
-            discriminator_depth=spec.discriminator_depth,
-            discriminator_width=spec.discriminator_width,
-            discriminator_norm=None if spec.discriminator_norm == "own" else spec.discriminator_norm,
-            discriminator_dropout=spec.discriminator_dropout,
-        )
+        return architectures.build(spec.architecture, **spec.network_choices)
 
 
 def train(
@@ -71,7 +59,7 @@ def train(
     device: str = "cpu",
     ranks: Ranks = ALONE,
     resume: Snapshot | None = None,
-    keep: Callable[[Snapshot], None] | None = None,
+    checkpoint: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Train the spec's GAN on `images` for its whole budget.
 
@@ -85,11 +73,12 @@ def train(
         images: (N, C, H, W) uint8, indexed in place and never written to.
         observe: Called at every report point; its time is not counted as training.
         device: Where to train, "cpu" or "cuda".
-        ranks: Who train it together, this process among them; all call this, with the same arguments but for
-            `observe` and `keep`, which are rank 0's.
-        resume: Where to go on from, of the same spec and device: on a CPU the result is bit for bit that of a
-            trial never interrupted, but for the seconds.
-        keep: Given a snapshot at the first report point SNAPSHOT_SECONDS after the last; not counted as training.
+        ranks: The process group; all its ranks call this with the same arguments but for `observe` and `checkpoint`,
+            which are rank 0's.
+        resume: Where to resume, of the same spec and device: on a CPU the result is bit for bit that of a trial never
+            interrupted, but for the seconds.
+        checkpoint: Given a snapshot at the first report point CHECKPOINT_SECONDS after the last; its time is not
+            counted as training.
 
     Raises:
         Diverged: a loss was not finite at a report point.
@@ -105,13 +94,15 @@ def train(
         )
     state = State(spec, build_networks(spec), images, device, ranks)
     generator, discriminator, generator_ema = state.generator, state.discriminator, state.generator_ema
-    g_params: list[Tensor] = list(generator.parameters())
-    d_params: list[Tensor] = list(discriminator.parameters())
-    ema_params: list[Tensor] = list(generator_ema.parameters())
+    networks = (generator, discriminator, generator_ema)
+    g_params, d_params, ema_params = (list[Tensor](network.parameters()) for network in networks)
     loss, tricks, batches = LOSSES[spec.loss], state.tricks, state.batches
+    step_kimg = spec.discriminator_steps * spec.batch_size / 1000
 
-    def draw() -> Tensor:
-        return state.latents.randn(spec.batch_size // spec.world_size, spec.latent_dim).mul_(spec.latent_std)
+    def fakes() -> Tensor:
+        """Images by G, as D sees them now."""
+        latents = state.latents.randn(spec.batch_size // spec.world_size, spec.latent_dim).mul_(spec.latent_std)
+        return tricks.shown(generator(latents), progress)
 
     def discriminator_loss(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """D's loss on images as it sees them, and both logits."""
@@ -123,7 +114,7 @@ def train(
     first, curves, train_seconds = 1, list[dict[str, float]](), 0.0
     points = report_points(spec)
     sums, since_report = torch.zeros(len(CURVES), device=device), 0
-    resumed = kept = time.perf_counter()
+    resumed = saved = time.perf_counter()
 
     with torch.random.fork_rng():
         torch.manual_seed(stream(spec.seed, "dropout").initial_seed())
@@ -138,52 +129,52 @@ def train(
             for _ in range(spec.discriminator_steps - 1):
                 real = tricks.shown(next(batches), progress)
                 with torch.no_grad():
-                    fake = tricks.shown(generator(draw()), progress)
+                    fake = fakes()
                 d_loss, _, _ = discriminator_loss(real, fake)
-                _update(state.d_optimizer, d_params, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
+                update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
 
             # One update of each at the same weights. Asking for just these gradients keeps D's weights out of G's
             # backward pass. G is judged in a batch of its own, whatever D is taught on, unless the spec says otherwise.
-            real, fake = tricks.shown(next(batches), progress), tricks.shown(generator(draw()), progress)
+            real, fake = tricks.shown(next(batches), progress), fakes()
             d_loss, real_logits, fake_logits = discriminator_loss(real, fake)
             apart = spec.mixed_batches and not spec.mixed_generator
             g_loss = loss.generator(discriminator(fake) if apart else fake_logits)
             g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
             d_grads = torch.autograd.grad(d_loss, d_params)
-            _update(state.d_optimizer, d_params, d_grads, spec.gradient_clip, ranks)
-            _update(state.g_optimizer, g_params, g_grads, spec.gradient_clip, ranks)
+            update(state.d_optimizer, d_grads, spec.gradient_clip, ranks)
+            update(state.g_optimizer, g_grads, spec.gradient_clip, ranks)
 
             # Further updates of G come last.
             for _ in range(spec.generator_steps - 1):
-                g_loss = loss.generator(discriminator(tricks.shown(generator(draw()), progress)))
-                _update(state.g_optimizer, g_params, torch.autograd.grad(g_loss, g_params), spec.gradient_clip, ranks)
+                g_loss = loss.generator(discriminator(fakes()))
+                update(state.g_optimizer, torch.autograd.grad(g_loss, g_params), spec.gradient_clip, ranks)
 
             # Update the moving average of G.
             seen_kimg = step * spec.discriminator_steps * spec.batch_size / 1000
-            half_life = min(spec.ema_kimg, seen_kimg * EMA_RAMP)
-            decay = 0.5 ** (spec.discriminator_steps * spec.batch_size / 1000 / half_life)
+            decay = 0.5 ** (step_kimg / min(spec.ema_kimg, seen_kimg * EMA_RAMP))
             with torch.no_grad():
                 get_ema_multi_avg_fn(decay)(ema_params, g_params, 0)
                 sums += torch.stack([d_loss, g_loss, *_answers(real_logits, fake_logits)])
             since_report += 1
+            if step not in points:
+                continue
 
-            # Report: the means since the last point.
-            if step in points:
-                ranks.average([sums])
-                row = dict(zip(CURVES, (sums / since_report).tolist(), strict=True))
-                train_seconds += time.perf_counter() - resumed
-                if not all(map(math.isfinite, row.values())):
-                    raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
-                row |= {"step": step, "kimg": seen_kimg, "seconds": train_seconds}
-                if observe is not None:
-                    row |= observe(points[step], generator_ema)
-                curves.append(row)
-                sums.zero_()
-                since_report = 0
-                if keep is not None and time.perf_counter() - kept >= SNAPSHOT_SECONDS:
-                    keep(state.snapshot(step=step, curves=curves, train_seconds=train_seconds))
-                    kept = time.perf_counter()
-                resumed = time.perf_counter()
+            # Report the means since the last point, and save a checkpoint now and then.
+            ranks.average([sums])
+            row = dict(zip(CURVES, (sums / since_report).tolist(), strict=True))
+            train_seconds += time.perf_counter() - resumed
+            if not all(map(math.isfinite, row.values())):
+                raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
+            row |= {"step": step, "kimg": seen_kimg, "seconds": train_seconds}
+            if observe is not None:
+                row |= observe(points[step], generator_ema)
+            curves.append(row)
+            sums.zero_()
+            since_report = 0
+            if checkpoint is not None and time.perf_counter() - saved >= CHECKPOINT_SECONDS:
+                checkpoint(state.snapshot(step=step, curves=curves, train_seconds=train_seconds))
+                saved = time.perf_counter()
+            resumed = time.perf_counter()
 
         recalibrate_batch_norm(generator_ema, spec)
         return state.snapshot(step=spec.num_steps, curves=curves, train_seconds=train_seconds)
@@ -226,10 +217,17 @@ def _answers(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor, 
     return real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), right.float().mean()
 
 
-def _update(
-    optimizer: torch.optim.Optimizer, params: list[Tensor], grads: tuple[Tensor, ...], clip: float, ranks: Ranks
-) -> None:
+def update(optimizer: torch.optim.Optimizer, grads: Sequence[Tensor], clip: float, ranks: Ranks) -> None:
+    """Take one step by the mean of all ranks' gradients.
+
+    Args:
+        optimizer: Of one player.
+        grads: One gradient a parameter, in the optimizer's order.
+        clip: Largest norm of them together; 0 for none.
+        ranks: The process group.
+    """
     ranks.average(grads)
+    params = optimizer.param_groups[0]["params"]
     for param, grad in zip(params, grads, strict=True):
         # The fused kernel takes it on trust that gradients lie in memory as their parameter does; those of a penalty
         # on a convolution's gradient do not.

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from architectures import GanPair
 from harness.spec import TrialSpec
-from harness.training.distributed import ALONE, Draws, Ranks, spread
-from harness.training.snapshot import Snapshot, stream
+from harness.training.checkpoint import Snapshot
+from harness.training.distributed import ALONE, Ranks, spread
+from harness.training.random import Draws, stream
 from harness.training.tricks import Tricks
 
 LAYOUTS = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from architectures.contract import Registry
 from harness.spec import TrialSpec
-from harness.training.distributed import ALONE, Draws, Ranks
-from harness.training.snapshot import stream
+from harness.training.distributed import ALONE, Ranks
+from harness.training.random import Draws, stream
 
 
 class Tricks:

@@ -12,7 +12,9 @@ import pytest
 from harness.analysis import index, results
 from harness.analysis.results import load
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.storage.store import Damaged, Store, TrialResult
+from harness.storage.integrity import read_index, write_index
+from harness.storage.records import Damaged
+from harness.storage.store import Store, TrialResult
 from tests.analysis.conftest import SEEDS
 from tests.storage.test_store import edit, everything, truncate
 from tests.unit.test_imports import ROOT, imports
@@ -100,8 +102,8 @@ def test_what_changes_is_read_again_and_nothing_else(filled: tuple[Store, list[s
 def forge_code(path: Path) -> None:
     """The index of another version of the code."""
     store = Store(path.parents[2])
-    _, *lines = store.read_index().splitlines()
-    store.write_index(b"\n".join([json.dumps("0" * 64).encode(), *lines]).replace(b"12.5", b"99.5"))
+    _, *lines = read_index(store).splitlines()
+    write_index(store, b"\n".join([json.dumps("0" * 64).encode(), *lines]).replace(b"12.5", b"99.5"))
 
 
 def cut_a_line(path: Path) -> None:

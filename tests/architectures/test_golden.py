@@ -194,11 +194,12 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
     ("changes", "message"),
     [
         ({"name": "dcc"}, "unknown architecture 'dcc' (did you mean 'dc'?); valid: fc, dc"),
-        ({"generator_depth": 1}, "generator_depth=1 is not possible; allowed: at least 2 for dc at resolution 28"),
+        ({"generator_depth": 1}, "generator_depth=1 is out of range; allowed: at least 2 for dc at resolution=28"),
         (
             {"discriminator_depth": 6},
-            "discriminator_depth=6 is not possible; allowed: at most 5 for dc at resolution 28",
+            "discriminator_depth=6 is out of range; allowed: at most 5 for dc at resolution=28",
         ),
+        ({"discriminator_norm": "layer"}, "discriminator_norm='layer' is not possible; allowed: none, batch, spectral"),
         ({"generator_norm": "layer"}, "generator_norm='layer' is not possible; allowed: none, batch"),
         ({"latent_dim": 0}, "latent_dim=0 is not possible; allowed: at least 1"),
         ({"generator_width": 0}, "generator_width=0"),

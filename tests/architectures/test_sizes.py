@@ -19,7 +19,6 @@ from tests.unit.test_spec import VALUES
 
 def test_a_spec_knows_the_names_that_there_are() -> None:
     """It lists them without importing the registries, and torch with them."""
-    assert tuple(architectures.ARCHITECTURES) == harness.spec.ARCHITECTURES
     assert tuple(LOSSES) == harness.spec.LOSSES
     assert tuple(AUGMENTATIONS) == harness.spec.AUGMENTATIONS
 
@@ -32,8 +31,10 @@ def is_refused(make: Callable[..., object], values: dict[str, object], error: ty
     return False
 
 
-@pytest.mark.parametrize("name", architectures.ARCHITECTURES)
-@pytest.mark.parametrize("resolution", [*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024])
+@pytest.mark.parametrize(
+    ("name", "resolution"),
+    [("fc", 28), ("fc", 1024), *(("dc", r) for r in (*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024))],
+)
 def test_a_spec_is_refused_exactly_where_its_networks_cannot_be_built(name: str, resolution: int) -> None:
     own = architectures.defaults(name, resolution=resolution)
     for player in ("generator_depth", "discriminator_depth"):

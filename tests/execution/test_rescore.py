@@ -18,6 +18,7 @@ from harness.execution.scoring_pool import _take_gpu
 from harness.execution.trial import TrialContext, run_trial, score_weights
 from harness.scoring.extractors import Extractor
 from harness.spec import TrialSpec
+from harness.storage.integrity import check
 from harness.storage.store import Store, TrialResult
 from harness.study import Study
 from studies.noise import NOISE
@@ -95,7 +96,7 @@ def test_another_protocol_is_added_once_and_nothing_else_changes(store: Store) -
     assert {p: after[p] for p in before} == before, "weights and scores that were there are as they were"
     (protocol_id,) = {p.stem for p in new}
     assert store.read_reference(protocol_id)["fid"] > 0, "the floor is there, too"
-    assert list(store.check()) == []
+    assert list(check(store)) == []
 
     lines.clear()
     rescore(STUDY, "smoke", store, extractor="classifier", num_generated=60, workers=2, say=lines.append)

@@ -19,6 +19,7 @@ from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
 from harness.spec import TrialSpec
+from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
 from harness.training.loop import build_networks
 from studies.baselines import FC
@@ -110,7 +111,7 @@ def test_a_lost_plan_may_have_been_that_of_a_run_until_answered(tmp_path) -> Non
     assert not is_sequential(store, "depth", "smoke")
     plan = store.root / "plans" / "noise-smoke.json"
     plan.write_bytes(plan.read_bytes()[:-9])
-    assert len(store.set_aside_damaged(())) == 1
+    assert len(quarantine_damaged(store, ())) == 1
     assert is_sequential(store, "noise", "smoke") and not is_sequential(store, "noise-2", "smoke")
     store.write_plan("noise", "smoke", {"sequential": False, "cells": []})
     assert not is_sequential(store, "noise", "smoke")

@@ -108,7 +108,7 @@ def same(a: TrialResult, b: TrialResult) -> bool:
 
 
 def run_keeping_snapshots(s: TrialSpec, context: TrialContext, snapshots: Path) -> None:
-    loop.SNAPSHOT_SECONDS = 0.0  # one at each report point
+    loop.CHECKPOINT_SECONDS = 0.0  # one at each report point
     run_trial(s, context, snapshots)
 
 
@@ -190,7 +190,7 @@ def interrupted(s: TrialSpec, context: TrialContext, snapshots: Path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr("harness.execution.trial._online_fid", lambda *_: dies)
-        patch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
         with pytest.raises(Killed):
             run_trial(s, context, snapshots)
     (path,) = snapshots.iterdir()
@@ -218,14 +218,14 @@ def test_an_unusable_snapshot_is_set_aside(harm: str, context: TrialContext, tmp
 
 
 def test_a_trial_can_do_without_snapshots_where_none_can_be_written(context, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     (tmp_path / "file").write_text("not a folder")
     result = run_trial(spec(), context, tmp_path / "file" / "snapshots")
     assert result.status == "ok" and "Not a directory" in result.provenance["snapshot_not_written"]
 
 
 def run_rank(rank: int, s: TrialSpec, context: TrialContext, folder: Path, rendezvous: str) -> None:
-    loop.SNAPSHOT_SECONDS = 0.0
+    loop.CHECKPOINT_SECONDS = 0.0
     with join(rank, s.world_size, rendezvous, "cpu") as ranks:
         if rank == 0:
             result = run_trial(s, context, folder / "snapshots", ranks)

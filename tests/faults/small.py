@@ -10,7 +10,7 @@ from harness.training import loop
 from studies.baselines import DC, FC
 from studies.noise import NOISE
 
-loop.SNAPSHOT_SECONDS = 0.0
+loop.CHECKPOINT_SECONDS = 0.0
 
 SMOKE = NOISE.profile("smoke")
 TWO = Level(label="2", changes={"world_size": 2, "sync_batch_norm": True})

@@ -15,9 +15,9 @@ from harness.scoring.fidelity import make_protocol, score_generator
 from harness.spec import TrialSpec
 from harness.storage.store import Store
 from harness.training import loop
+from harness.training.checkpoint import Snapshot
 from harness.training.distributed import join
 from harness.training.loop import build_networks, train
-from harness.training.snapshot import Snapshot
 from tests.execution.test_trial import spec as small_trial
 from tests.training.test_resume import TRIALS, keep, kept, trial
 
@@ -69,10 +69,10 @@ def test_a_gpu_scores_as_a_cpu_does(context: TrialContext) -> None:
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_trial_goes_on_from_its_snapshot(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     s = trial(name, kimg=0.064)
     snapshots: list[Snapshot] = []
-    undisturbed = train(s, IMAGES, device="cuda", keep=snapshots.append)
+    undisturbed = train(s, IMAGES, device="cuda", checkpoint=snapshots.append)
     keep(tmp_path / "x.snapshot", snapshots[1])
     torch.cuda.manual_seed(7)  # another process, with another past
     resumed = train(s, IMAGES, device="cuda", resume=kept(tmp_path / "x.snapshot"))

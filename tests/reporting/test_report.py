@@ -51,7 +51,7 @@ def pictures_of(study: Study) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(store: Store, study: Study) -> Path:
-    out = store.report_folder(study.name, PROFILE)
+    out = store.layout.report_folder(study.name, PROFILE)
     out.mkdir(parents=True)
     (out / "noise.html").write_text(OLD)
     (out / "stale.csv").write_text(OLD)

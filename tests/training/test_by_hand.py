@@ -8,7 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from harness.spec import TrialSpec
 from harness.training.loop import build_networks, train
-from harness.training.snapshot import stream
+from harness.training.random import stream
 from tests.training.test_loop import spec
 
 ODD = {

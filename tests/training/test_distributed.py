@@ -12,9 +12,10 @@ from torch import nn
 from harness.errors import UserError
 from harness.spec import TrialSpec
 from harness.training import loop
-from harness.training.distributed import ALONE, Draws, Ranks, SynchronisedBatchNorm, join, spread
+from harness.training.checkpoint import Snapshot
+from harness.training.distributed import ALONE, Ranks, SynchronisedBatchNorm, join, spread
 from harness.training.loop import Diverged, train
-from harness.training.snapshot import Snapshot
+from harness.training.random import Draws
 from tests.training.test_loop import spec
 from tests.training.test_resume import TRIALS, differences, keep, kept
 
@@ -40,13 +41,13 @@ def gang(work: Callable[..., None], folder: Path, *arguments: Any) -> None:
 
 def train_and_keep(ranks: Ranks, folder: Path, s: TrialSpec, images: torch.Tensor, resume: Path | None) -> None:
     """Each rank's last snapshot is in `0` and `1`; rank 0 keeps one a step, too."""
-    loop.SNAPSHOT_SECONDS = 0.0
+    loop.CHECKPOINT_SECONDS = 0.0
     done = train(
         s,
         images,
         ranks=ranks,
         resume=kept(resume) if resume else None,
-        keep=(lambda snapshot: keep(folder / f"step {snapshot.step}", snapshot)) if ranks.rank == 0 else None,
+        checkpoint=(lambda snapshot: keep(folder / f"step {snapshot.step}", snapshot)) if ranks.rank == 0 else None,
     )
     keep(folder / str(ranks.rank), done)
 

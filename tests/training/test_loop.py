@@ -8,9 +8,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from harness.errors import UserError
 from harness.spec import TrialSpec
 from harness.training import loop
+from harness.training.checkpoint import Snapshot
 from harness.training.loop import REPORT_POINTS, Diverged, build_networks, recalibrate_batch_norm, train
 from harness.training.losses import LOSSES
-from harness.training.snapshot import Snapshot, stream
+from harness.training.random import stream
 from harness.training.state import Batches
 from harness.training.tricks import Tricks
 from studies.baselines import DC, FC

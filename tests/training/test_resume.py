@@ -15,17 +15,17 @@ import torch
 
 from harness.spec import TrialSpec
 from harness.training import loop
-from harness.training.loop import train
-from harness.training.snapshot import Snapshot
-from harness.training.snapshot_file import (
+from harness.training.checkpoint import (
     FORMAT,
     TENSORS,
-    UnusableSnapshot,
-    decode_snapshot,
-    encode_snapshot,
-    remove_snapshot,
-    write_snapshot,
+    Snapshot,
+    UnusableCheckpoint,
+    decode_checkpoint,
+    encode_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
 )
+from harness.training.loop import train
 from tests.training.test_loop import spec
 
 EVERY_TRICK = {
@@ -54,11 +54,11 @@ def trial(name: str, **changes) -> TrialSpec:
 
 
 def keep(path: Path, snapshot: Snapshot) -> None:
-    write_snapshot(path, encode_snapshot(snapshot, MADE_FOR, {}))
+    write_checkpoint(path, encode_checkpoint(snapshot, MADE_FOR, {}))
 
 
 def kept(path: Path) -> Snapshot:
-    return decode_snapshot(path.read_bytes(), MADE_FOR)[0]
+    return decode_checkpoint(path.read_bytes(), MADE_FOR)[0]
 
 
 def differences(a: Snapshot, b: Snapshot) -> list[str]:
@@ -75,7 +75,7 @@ def differences(a: Snapshot, b: Snapshot) -> list[str]:
 
 @pytest.fixture
 def every_point(monkeypatch) -> None:
-    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("name", TRIALS)
@@ -83,7 +83,7 @@ def test_resumed_from_any_snapshot(name: str, images, tmp_path: Path, every_poin
     images = images[:60]  # an epoch leaves an incomplete batch out
     s = trial(name)
     snapshots: list[Snapshot] = []
-    undisturbed = train(s, images, keep=snapshots.append)
+    undisturbed = train(s, images, checkpoint=snapshots.append)
     assert not differences(undisturbed, train(s, images)), "looking on changed the trial"
     assert [x.step for x in snapshots] == list(range(1, s.num_steps + 1))
     assert differences(snapshots[-2], undisturbed)
@@ -102,13 +102,13 @@ def test_an_observer_goes_on_too(images, every_point) -> None:
 
     s = trial("dc")
     snapshots: list[Snapshot] = []
-    undisturbed = train(s, images, observe, keep=snapshots.append)
+    undisturbed = train(s, images, observe, checkpoint=snapshots.append)
     assert "fid_online" in undisturbed.curves[-1] and "fid_online" not in undisturbed.curves[0]
     assert not differences(train(s, images, observe, resume=snapshots[8]), undisturbed)
 
 
 def test_snapshots_keep_their_distance(images, monkeypatch) -> None:
-    """No two closer than SNAPSHOT_SECONDS, and none in a trial shorter than that; what they take is not training."""
+    """No two closer than CHECKPOINT_SECONDS, and none in a trial shorter than that; what they take is not training."""
     times: list[float] = []
 
     def slowly(snapshot: Snapshot) -> None:
@@ -116,10 +116,10 @@ def test_snapshots_keep_their_distance(images, monkeypatch) -> None:
         time.sleep(0.02)
 
     s = spec(kimg=0.8)
-    train(s, images, keep=slowly)
+    train(s, images, checkpoint=slowly)
     assert not times
-    monkeypatch.setattr(loop, "SNAPSHOT_SECONDS", 0.01)
-    snapshot = train(s, images, keep=slowly)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.01)
+    snapshot = train(s, images, checkpoint=slowly)
     assert 2 <= len(times) < 64
     assert all(b - a >= 0.03 for a, b in itertools.pairwise(times))
     assert snapshot.train_seconds == snapshot.curves[-1]["seconds"] < times[-1] - times[0] + 1
@@ -135,13 +135,13 @@ class Attempt:
 
     def __call__(self) -> None:
         torch.set_num_threads(1)
-        loop.SNAPSHOT_SECONDS = 0.0
+        loop.CHECKPOINT_SECONDS = 0.0
         resume = kept(self.path) if self.path.exists() else None
         done = train(
             self.spec,
             self.images,
             resume=resume,
-            keep=lambda snapshot: keep(self.path, snapshot),
+            checkpoint=lambda snapshot: keep(self.path, snapshot),
         )
         keep(self.path.with_name("done"), done)
 
@@ -171,7 +171,7 @@ def test_killed_again_and_again(name: str, images, tmp_path: Path) -> None:
     assert steps == sorted(set(steps)) and steps[-2] < s.num_steps, "each attempt got on, and each kill was in time"
     done = kept(tmp_path / "done")
     assert not differences(done, train(s, images))
-    remove_snapshot(path)
+    remove_checkpoint(path)
     assert {p.name for p in tmp_path.iterdir()} == {"done"}
 
 
@@ -181,14 +181,14 @@ def test_killed_again_and_again(name: str, images, tmp_path: Path) -> None:
 @pytest.fixture
 def snapshot(images, every_point) -> Snapshot:
     snapshots: list[Snapshot] = []
-    train(spec(kimg=0.024), images, keep=snapshots.append)
+    train(spec(kimg=0.024), images, checkpoint=snapshots.append)
     return snapshots[1]
 
 
 def write_until_half(path: Path, content: bytes) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, len(content) // 2))
-    write_snapshot(path, content)
+    write_checkpoint(path, content)
 
 
 def test_killed_in_mid_write(snapshot: Snapshot, tmp_path: Path) -> None:
@@ -196,20 +196,20 @@ def test_killed_in_mid_write(snapshot: Snapshot, tmp_path: Path) -> None:
     path = tmp_path / "x.snapshot"
     keep(path, snapshot)
     context = multiprocessing.get_context("forkserver")
-    content = encode_snapshot(dataclasses.replace(snapshot, step=99), MADE_FOR, {})
+    content = encode_checkpoint(dataclasses.replace(snapshot, step=99), MADE_FOR, {})
     process = context.Process(target=write_until_half, args=(path, content))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGXFSZ
     assert not differences(kept(path), snapshot)
     assert len(list(tmp_path.iterdir())) == 2
-    remove_snapshot(path)
+    remove_checkpoint(path)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_damage_is_noticed(snapshot: Snapshot) -> None:
-    whole = encode_snapshot(snapshot, MADE_FOR, {"seconds": 1.5})
-    assert decode_snapshot(whole, MADE_FOR)[1] == {"seconds": 1.5}
+    whole = encode_checkpoint(snapshot, MADE_FOR, {"seconds": 1.5})
+    assert decode_checkpoint(whole, MADE_FOR)[1] == {"seconds": 1.5}
     places = [0, 64, 65, 100, len(whole) // 2, len(whole) - 1]
     for damaged in (
         *(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in places),
@@ -217,24 +217,24 @@ def test_every_damage_is_noticed(snapshot: Snapshot) -> None:
         whole + b"x",
         b"\n\n\n",
     ):
-        with pytest.raises(UnusableSnapshot, match="is damaged"):
-            decode_snapshot(damaged, MADE_FOR)
+        with pytest.raises(UnusableCheckpoint, match="is damaged"):
+            decode_checkpoint(damaged, MADE_FOR)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"[]", b"{}\n", b'{"format": 1}\n', b'{"format": 1, "made_for": 3}\n', b"[" * 10**5]
 )
 def test_a_snapshot_of_something_else_is_unusable_though_its_checksum_is_right(body: bytes) -> None:
-    with pytest.raises(UnusableSnapshot):
-        decode_snapshot(hashlib.sha256(body).hexdigest().encode() + b"\n" + body, MADE_FOR)
+    with pytest.raises(UnusableCheckpoint):
+        decode_checkpoint(hashlib.sha256(body).hexdigest().encode() + b"\n" + body, MADE_FOR)
 
 
 @pytest.mark.parametrize("other", [{"trial_id": "1" * 16}, {"torch": "1.13"}, {"device": "cuda"}])
 def test_a_snapshot_of_something_else_is_refused(other: dict, snapshot: Snapshot) -> None:
-    content = encode_snapshot(snapshot, {**MADE_FOR, **other}, {})
+    content = encode_checkpoint(snapshot, {**MADE_FOR, **other}, {})
     (name,) = other
-    with pytest.raises(UnusableSnapshot, match=f"made for {name}='{other[name]}', not "):
-        decode_snapshot(content, MADE_FOR)
+    with pytest.raises(UnusableCheckpoint, match=f"made for {name}='{other[name]}', not "):
+        decode_checkpoint(content, MADE_FOR)
 
 
 def test_an_infinite_value_in_the_curves_survives(snapshot: Snapshot, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import architectures
 from architectures import GanPair
 from harness.spec import TrialSpec
 from harness.training import loop
-from harness.training.distributed import ALONE, Draws
+from harness.training.distributed import ALONE
 from harness.training.loop import build_networks, train
 from harness.training.losses import LOSSES
-from harness.training.snapshot import stream
+from harness.training.random import Draws, stream
 from harness.training.state import Batches, State
 from harness.training.tricks import AUGMENTATIONS, Tricks
 from tests.training.test_loop import same, spec
@@ -75,14 +75,14 @@ def test_tricks_compose(images: torch.Tensor) -> None:
 
 def count_updates(monkeypatch: pytest.MonkeyPatch) -> dict[float, int]:
     counts: dict[float, int] = {}
-    update = loop._update
+    update = loop.update
 
     def counting(optimizer, *rest) -> None:
         lr = optimizer.param_groups[0]["lr"]
         counts[lr] = counts.get(lr, 0) + 1
         update(optimizer, *rest)
 
-    monkeypatch.setattr(loop, "_update", counting)
+    monkeypatch.setattr(loop, "update", counting)
     return counts
 
 

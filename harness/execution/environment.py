@@ -68,7 +68,6 @@ REMOVED: dict[str, tuple[str, ...]] = {
     "changes how Ray starts processes and trials": ("RAY_*", "TUNE_*"),
     "pictures are drawn without a screen, in the report's own style": ("MPLBACKEND", "MATPLOTLIBRC"),
     "changes how Python runs in every process": ("PYTHON*",),
-    "the report's notebook runs without anybody's settings": ("JUPYTER_*", "IPYTHON*"),
     "points git to another checkout, and the commit beside results would be wrong": (
         *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE"),
         *("GIT_*OBJECT_DIRECTOR*", "GIT_CEILING_DIRECTORIES"),

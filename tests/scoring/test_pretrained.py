@@ -16,7 +16,6 @@ import torch_fidelity
 from torch import nn
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, VisionTransformer
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 import architectures
 from harness.data import PreparedData, prepare
@@ -29,7 +28,8 @@ from harness.scoring.extractors import (
     prepare_extractor,
     prepare_online_extractor,
 )
-from harness.scoring.fidelity import _fitted, _Images, _register, make_protocol, prepare_reference, score_generator
+from harness.scoring.fidelity import feature_network, fitted, make_protocol, prepare_reference, score_generator
+from tests.scoring.test_scoring import Images
 
 
 @pytest.fixture(autouse=True)
@@ -72,15 +72,6 @@ def inception(digits: PreparedData, cache: Path, inception_weights: Path, monkey
     return prepare_extractor("inception-v3", digits, cache)
 
 
-def features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
-    """What torch-fidelity is given for these images by the registered extractor."""
-    _register(extractor)
-    layer = PRETRAINED[extractor.name].layer
-    network = FEATURE_EXTRACTORS_REGISTRY[extractor.registered_name](extractor.registered_name, [layer])
-    with torch.no_grad():
-        return network(images)[0]
-
-
 def test_inception_features_are_the_librarys_own(inception: Extractor, digits, inception_weights: Path) -> None:
     grey = torch.from_numpy(np.array(digits.images("reference")[:3]))
     direct = FeatureExtractorInceptionV3(
@@ -88,7 +79,7 @@ def test_inception_features_are_the_librarys_own(inception: Extractor, digits, i
     )
     with torch.no_grad():
         expected = direct(grey.repeat(1, 3, 1, 1))[0]
-    found = features(inception, grey)
+        found, _ = feature_network(inception, "cpu")(grey)
     assert found.dtype == torch.float64 and torch.equal(found.float(), expected) and expected.std() > 0
 
 
@@ -106,12 +97,12 @@ def test_a_protocol_says_what_it_is(inception: Extractor, digits, extractor, cac
 def test_larger_images_are_shrunk_without_aliasing() -> None:
     """A checkerboard of single pixels becomes grey: the library's own resizing would pick pixels."""
     board = (np.indices((640, 640)).sum(0) % 2 * 255).astype(np.uint8)[None, None]
-    fitted = _fitted(torch.from_numpy(board), 299)
-    assert fitted.shape == (1, 3, 299, 299) and fitted.dtype == torch.uint8
-    inside = fitted[..., 3:-3, 3:-3]
+    shrunk = fitted(torch.from_numpy(board), 299)
+    assert shrunk.shape == (1, 3, 299, 299) and shrunk.dtype == torch.uint8
+    inside = shrunk[..., 3:-3, 3:-3]
     assert inside.min() > 100 and inside.max() < 155
     small = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(_fitted(small, 299), small), "enlarging is the network's own business"
+    assert torch.equal(fitted(small, 299), small), "enlarging is the network's own business"
 
 
 @pytest.mark.slow
@@ -124,8 +115,8 @@ def test_inception_scores_are_the_librarys_own(inception: Extractor, digits, inc
     options = {"protocol": protocol, "extractor": inception, "data": digits, "cache": cache}
     scores = score_generator(generator, latent_dim=8, latent_std=1.0, batch_size=10, **options)
 
-    def tiled(part: str) -> _Images:
-        return _Images(np.repeat(digits.images(part)[:20], 3, 1))
+    def tiled(part: str) -> Images:
+        return Images(np.repeat(digits.images(part)[:20], 3, 1))
 
     direct = torch_fidelity.calculate_metrics(
         input1=tiled("train"),

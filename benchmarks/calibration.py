@@ -4,7 +4,7 @@
 
 Prints the Markdown tables of docs/statistics.md, in per cent: studies with a wrong verdict on any claim, claims with
 the right one, and 95% intervals that hold the truth; for 6 seeds, 8 seeds, and looks up to 24 with the mean number
-used. A study is an array of scores; what judges it is `judge` of harness.analysis.answers, which also answers questions
+used. A study is an array of scores; `judge` of harness.analysis.verdicts judges it, which also answers questions
 from a store. Over looks, a study is judged after every seed from 6 to 24, and each claim stops at its first verdict.
 """
 
@@ -18,9 +18,9 @@ from typing import Literal
 import numpy as np
 from tabulate import tabulate
 
-from harness.analysis.answers import judge
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, location, paired_differences
-from harness.study import Expected, Factor, Kind, Question
+from harness.analysis.verdicts import judge
+from harness.questions import KINDS, Contrast, Expected, Factor, Kind, Question, SweetSpot, Trend
 
 SMALLEST = 1.25  # effect of interest, a ratio of FIDs
 DELTA = math.log(SMALLEST)
@@ -64,6 +64,8 @@ class Case:
     baseline: int = 0
     covered: bool = True  # whether the mean, or with divergence the median, of the first difference is known
 
+
+CLASSES: dict[Kind, type[Question]] = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
 
 Kinds = dict[tuple[Kind, Expected], list[Case]]
 UP, RISE, BOWL = (0, 0.4), (0, 0.2, 0.4, 0.6), (0.5, 0.2, 0, 0.2, 0.5)
@@ -172,16 +174,9 @@ def coverage(case: Case, scores: np.ndarray, anytime: bool) -> float:
 
 def row(kind: Kind, expected: Expected, case: Case, rng: np.random.Generator, studies: int) -> tuple[list[str], float]:
     """A line of the table, and its largest share of wrong verdicts."""
-    question = Question(
-        key="q",
-        text="",
-        hypothesis="",
-        baseline="b",
-        factor=Factor.of_field("latent_std", [float(i) for i in range(len(case.means))], label=""),
-        kind=kind,
-        expected=expected,
-        smallest_effect=SMALLEST,
-    )
+    factor = Factor.of_field("latent_std", [float(i) for i in range(len(case.means))], label="")
+    words = {"text": "", "hypothesis": "", "expected": expected, "smallest_effect": SMALLEST}
+    question = CLASSES[KINDS[expected]]("q", "b", factor, **words)
     cells, worst = [case.name, case.wrong or "–"], 0.0
     for seeds in (*FIXED, None):
         scores = draw(case, rng, studies, seeds or MOST)

@@ -90,8 +90,7 @@ def main() -> None:
     parser.add_argument("--resolutions", type=int, nargs="+", default=[28, 32, 64, 96], help="28 is always among them")
     options = parser.parse_args()
     resolutions = sorted({28, *options.resolutions})
-    profile = NOISE.profile("laptop")
-    baselines = {c.arm: c.spec.to_dict() for c in NOISE.expand(profile, 1, lambda *_: "0" * 16) if c.arm in DEPTHS}
+    baselines = {c.arm: c.spec.to_dict() for c in NOISE.at("laptop").runs(1, lambda *_: "0" * 16) if c.arm in DEPTHS}
 
     costs: dict[tuple[str, int, int], Cost] = {}
     for family, depths in DEPTHS.items():

@@ -66,11 +66,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="*", default=[100, 1000], help="sizes of the studies; up to 10000")
     parser.add_argument("--workers", type=int, default=2, help="trials at once")
     options = parser.parse_args()
-    profile = NOISE.profile("smoke")
 
     def specs(number: int) -> list[TrialSpec]:
-        cells = NOISE.expand(profile, -(-number // 18), lambda *_: "0" * 16)
-        return list({cell.spec.trial_id: cell.spec for cell in cells}.values())[:number]
+        runs = NOISE.at("smoke").runs(-(-number // 18), lambda *_: "0" * 16)
+        return list({run.spec.trial_id: run.spec for run in runs}.values())[:number]
 
     started = time.perf_counter()
     planned = specs(100_000)

@@ -123,18 +123,17 @@ def main() -> None:
         prepare_reference(protocol, extractor, data, cache)
         context = TrialContext(data=data, extractor=extractor, protocol=protocol, cache=cache)
         images = torch.from_numpy(data.images("train").copy())
-        profile = NOISE.profile("laptop")
-        for cell in NOISE.expand(profile, 1, lambda *_: data.fingerprint):
-            if cell.arm not in ("dc", "fc"):
+        for run in NOISE.at("laptop").runs(1, lambda *_: data.fingerprint):
+            if run.arm not in ("dc", "fc"):
                 continue
-            spec = TrialSpec.from_dict({**cell.spec.to_dict(), "kimg": options.kimg})
+            spec = TrialSpec.from_dict({**run.spec.to_dict(), "kimg": options.kimg})
             rounds = [(harness_loop(spec, images), bare_loop(spec, images)) for _ in range(options.rounds + 1)][1:]
             ours, bare = (statistics.median(column) for column in zip(*rounds, strict=True))
             ratios = [a / b for a, b in rounds]
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 cost, _, peak = pool.submit(whole_trial, spec, context).result()
             print(
-                f"| {cell.arm} | {ours:,.0f} | {bare:,.0f} | {statistics.median(ratios):.2f} "
+                f"| {run.arm} | {ours:,.0f} | {bare:,.0f} | {statistics.median(ratios):.2f} "
                 f"({min(ratios):.2f}–{max(ratios):.2f}) | {cost['seconds'] - cost['train_seconds']:.1f} | "
                 f"{cost['score_seconds']:.1f} | {peak / 2**20:,.0f} |",
                 flush=True,

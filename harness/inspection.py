@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from harness.data import PARTS, PreparedData, read_survey
+from harness.data import PARTS, PreparedData
 from harness.pictures import by_reason, summary
 
 WIDTH = 79
@@ -21,25 +21,19 @@ SHEET_ROWS, SHEET_COLUMNS, GAP = 12, 12, 2
 
 def short_lines(data: PreparedData) -> list[str]:
     """A few lines: how many pictures, how they are split, and what a person should know before using them."""
-    survey = read_survey(data)
+    survey = data.survey
     classes = f"{len(survey.classes)} classes" if survey.classes else "no classes"
-    found = textwrap.wrap(
-        f"{data.dataset}: {survey.pictures:,} pictures, {classes}; {_split(data)}",
-        WIDTH - 2,
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    doubts = "; ".join(_doubts(data))
+    line = f"{data.dataset}: {survey.pictures:,} pictures, {classes}; {_split(data)}"
+    found = textwrap.wrap(line, WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     unread = f"not read: {summary(data.skipped)}" if data.skipped else ""
-    for text in (data.arrangement, doubts, unread):
+    for text in (data.arrangement, "; ".join(_doubts(data)), unread):
         found += textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="    ")
     return found
 
 
 def full_lines(data: PreparedData) -> list[str]:
     """Everything that was noted, in lines of at most WIDTH columns."""
-    survey = read_survey(data)
+    survey = data.survey
     at = f"{data.resolution}×{data.resolution}, {'grey' if data.channels == 1 else 'colour'}"
     kinds = "" if survey.num_sizes == 1 else f"{survey.num_sizes:,} kinds, {survey.smallest} to {survey.largest}; "
     more = survey.num_sizes - len(survey.sizes)
@@ -86,7 +80,7 @@ def contact_sheet(data: PreparedData) -> Image.Image:
 
 
 def _doubts(data: PreparedData) -> Iterable[str]:
-    survey = read_survey(data)
+    survey = data.survey
     at = f"{data.resolution}×{data.resolution}"
     if survey.enlarged:
         yield f"{survey.enlarged:,} are smaller than {at} and were enlarged"
@@ -113,12 +107,10 @@ def _class_table(data: PreparedData, classes: Sequence[str]) -> list[str]:
         shown = sorted([*order[:half], *order[-half:]])
     width = min(max(len(classes[i]) for i in shown), WIDTH - 2 - 11 * (len(PARTS) + 1))
     head = "  " + "class".ljust(max(width, 5)) + "".join(f"{name:>11}" for name in (*PARTS, "all"))
-    rows = [
-        "  "
-        + _cut(classes[i], width).ljust(max(width, 5))
-        + "".join(f"{count[i]:>11,}" for count in (*counts.values(), total))
-        for i in shown
-    ]
+    rows = []
+    for i in shown:
+        name = classes[i] if len(classes[i]) <= width else f"{classes[i][: width - 1]}…"
+        rows.append(f"  {name:<{max(width, 5)}}" + "".join(f"{n[i]:>11,}" for n in (*counts.values(), total)))
     rest = len(classes) - len(rows)
     return [head, *rows, *[f"  and {rest:,} classes of sizes between these"] * bool(rest)]
 
@@ -127,10 +119,6 @@ def _counts(counts: dict[str, int]) -> str:
     if len(counts) == 1:
         return f"{next(iter(counts))} (all)"
     return ", ".join(f"{name} ({count:,})" for name, count in counts.items())
-
-
-def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def wrapped(text: str, head: str) -> list[str]:

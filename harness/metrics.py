@@ -22,6 +22,7 @@ class Metric:
     label: str  # as on an axis or in a table's head, with its unit
     better: Literal["lower", "higher", "neither"]
     scale: Literal["ratio", "difference"]  # how two arms are compared: treated / baseline, or treated - baseline
+    smallest_effect: float  # of interest, unless a question says otherwise: less than that counts as none
     bounds: tuple[float, ...] = ()  # where it can go no further; all arms near one, it cannot tell them apart
 
     @property
@@ -90,30 +91,39 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
 
 
 METRICS: dict[str, Metric] = {
-    "fid": Metric(label="FID", better="lower", scale="ratio"),
-    "is_mean": Metric(label="IS", better="higher", scale="difference", bounds=(1,)),
-    "kid": Metric(label="KID", better="lower", scale="difference"),
-    "precision": Metric(label="precision", better="higher", scale="difference", bounds=(0, 1)),
-    "recall": Metric(label="recall", better="higher", scale="difference", bounds=(0, 1)),
+    "fid": Metric(label="FID", better="lower", scale="ratio", smallest_effect=1.25),
+    "is_mean": Metric(label="IS", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
+    "kid": Metric(label="KID", better="lower", scale="difference", smallest_effect=0.01),
+    "precision": Metric(label="precision", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
+    "recall": Metric(label="recall", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
-    "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio"),
+    "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio", smallest_effect=1.25),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
-    "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference"),
-    "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference"),
+    "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference", smallest_effect=0.1),
+    "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference", smallest_effect=0.1),
     **{
         f"d_accuracy_{part}": Metric(
-            label=f"D's accuracy, {quarter} quarter", better="neither", scale="difference", bounds=(0, 1)
+            label=f"D's accuracy, {quarter} quarter",
+            better="neither",
+            scale="difference",
+            smallest_effect=0.02,
+            bounds=(0, 1),
         )
         for part, quarter in (("early", "first"), ("late", "last"))
     },
     **{
-        f"kimg_to_fid_{level}": Metric(label=f"kimg until online FID ≤ {level}", better="lower", scale="ratio")
+        f"kimg_to_fid_{level}": Metric(
+            label=f"kimg until online FID ≤ {level}", better="lower", scale="ratio", smallest_effect=1.25
+        )
         for level in THRESHOLDS
     },  # +inf where it was not reached within the budget
     # Of convergence, whatever it is to: +inf where the last point alone is that near to itself.
     "kimg_to_settle": Metric(
-        label=f"kimg until online FID stays within {SETTLED:.0%} of its last", better="lower", scale="ratio"
+        label=f"kimg until online FID stays within {SETTLED:.0%} of its last",
+        better="lower",
+        scale="ratio",
+        smallest_effect=1.25,
     ),
 }
 """Every metric that a question may be decided by."""

@@ -20,7 +20,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +28,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from harness.errors import UserError
+from harness.storage.layout import is_store
 
 PICTURE_SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs", ".gif", ".tif", ".tiff"),
@@ -49,17 +49,16 @@ HEIC_REASON = "HEIC, which needs `pip install pillow-heif`"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 OTHER_SUFFIXES: dict[str, str] = {
-    **dict.fromkeys(
-        (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"),
-        "a video, save its frames as pictures",
-    ),
-    **dict.fromkeys(
-        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), "a camera's raw file, convert it to PNG"
-    ),
-    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "an archive, unpack it"),
-    **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".mat", ".tfrecord", ".parquet", ".pkl"), "arrays, no picture"),
-    **dict.fromkeys((".svg", ".pdf", ".eps", ".ai"), "a drawing without pixels, convert it to PNG"),
-    **dict.fromkeys((".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".py"), "no picture"),
+    suffix: said
+    for said, suffixes in {
+        "a video, save its frames as pictures": ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv",
+        "a camera's raw file, convert it to PNG": ".cr2 .cr3 .nef .arw .dng .orf .rw2 .raf",
+        "an archive, unpack it": ".zip .tar .gz .tgz .bz2 .xz .7z .rar",
+        "arrays, no picture": ".npy .npz .h5 .hdf5 .mat .tfrecord .parquet .pkl",
+        "a drawing without pixels, convert it to PNG": ".svg .pdf .eps .ai",
+        "no picture": ".txt .md .csv .tsv .json .xml .yaml .yml .html .py",
+    }.items()
+    for suffix in suffixes.split()
 }
 """Endings of what is never opened, and what is said of it. Raw files are here because Pillow reads their thumbnail."""
 
@@ -98,8 +97,7 @@ class Picture(NamedTuple):
     is_test: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tree:
+class Tree(NamedTuple):
     """What there is below a folder. Small enough to be kept: no pixels."""
 
     root: Path
@@ -140,7 +138,7 @@ def walk(root: Path) -> Tree:
             continue
         seen.add(real)
         for name in sorted(folders):
-            reason = "a store of results" if (here / name / "store.json").is_file() else ""
+            reason = "a store of results" if is_store(here / name) else ""
             if reason := reason or "a hidden or service folder" * _is_service(name):
                 number = sum(len(files) for _, _, files in os.walk(here / name))
                 stamps.append(f"{(here / name).relative_to(root)} {reason}")  # however many files come and go in it
@@ -153,7 +151,7 @@ def walk(root: Path) -> Tree:
                 stamps.append(f"{path.relative_to(root)} hidden")
                 note(path, "a hidden or service file")
                 continue
-            stamps.append(_stamp(path, root))
+            stamps.append(f"{path.relative_to(root)} {_stamp(path)}")
             if reason := _refused_by_name(path):
                 note(path, reason)
             else:
@@ -163,15 +161,12 @@ def walk(root: Path) -> Tree:
         note(root.joinpath(*parts), reason)
     pictures = tuple(Picture(root.joinpath(*parts), *labels[parts]) for parts in sorted(labels))
     if not pictures:
-        raise UserError(_nothing(root, left_out))
-    return Tree(
-        root=root,
-        pictures=pictures,
-        left_out=tuple(left_out),
-        arrangement=arrangement,
-        is_guess=is_guess,
-        stamps=tuple(stamps),
-    )
+        raise UserError(
+            f"folder:{printable(str(root))} has no readable image ("
+            f"{f'it holds {summary(left_out)}' if left_out else 'it is empty'}); give the folder of pictures such as "
+            f".png and .jpg, with one sub-folder a class"
+        )
+    return Tree(root, pictures, tuple(left_out), arrangement, is_guess, tuple(stamps))
 
 
 def read(path: Path, resolution: int) -> tuple[Image.Image, str]:
@@ -225,13 +220,13 @@ def _is_service(name: str) -> bool:
     return name.startswith(".") or name.lower() in SERVICE_NAMES
 
 
-def _stamp(path: Path, root: Path) -> str:
-    """Name, size and times of a file. The time of its last change of state, too, which no program can set back."""
+def _stamp(path: Path) -> str:
+    """Size and times of a file. The time of its last change of state, too, which no program can set back."""
     try:
         stat = path.stat()
     except OSError:  # a link to nowhere: unreadable, and found so by the loader
-        return f"{path.relative_to(root)} absent"
-    return f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        return "absent"
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _refused_by_name(path: Path) -> str:
@@ -298,14 +293,6 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _nothing(root: Path, left_out: list[str]) -> str:
-    there = f"it holds {summary(left_out)}" if left_out else "it is empty"
-    return (
-        f"folder:{printable(str(root))} has no readable image ({there}); give the folder of pictures such as .png and "
-        ".jpg, with one sub-folder a class"
-    )
-
-
 # ---- what folders mean ----
 
 _Labels = dict[Parts, tuple[str, bool]]  # path -> (class, whether of a test split)
@@ -367,14 +354,8 @@ def _classes(paths: list[Parts]) -> tuple[dict[Parts, str], list[Parts], str]:
     if len(sizes) == 1 or len(loose) > sum(sizes.values()):
         return nothing, [], f"no classes: {len(loose)} pictures lie beside the folders {_some(list(sizes))}"
     if not loose and _are_shards(sizes):
-        return (
-            nothing,
-            [],
-            (
-                f"no classes: {len(sizes)} numbered folders of one size ({_some(sorted(sizes))}) look like shards of "
-                "one set; if they are classes, rename them (class-01, ...)"
-            ),
-        )
+        shards = f"{len(sizes)} numbered folders of one size ({_some(sorted(sizes))}) look like shards of one set"
+        return nothing, [], f"no classes: {shards}; if they are classes, rename them (class-01, ...)"
     labels = {path: name for name, inside in folders.items() for path in inside}
     return labels, loose, f"its folders are the classes ({_some(sorted(sizes))})"
 
@@ -429,19 +410,16 @@ def _split_tree(folders: Mapping[str, list[Parts]], kinds: Mapping[str, str]) ->
             else:
                 unused[path] = f"without a class, which the {main} split has"
     number = Counter(path[0] for path in labels)
-    tests = sum(is_test for _, is_test in labels.values())
     of_last = " and ".join(printable(name) for name in sorted(kinds) if kinds[name] == last)
     split = ", ".join(f"{printable(name)} {number[name]:,}" for name in sorted(kinds))
-    if tests < OWN_TEST_SHARE * len(labels):
+    own = f"{of_last} is the reference"
+    if sum(is_test for _, is_test in labels.values()) < OWN_TEST_SHARE * len(labels):
         labels = {path: (label, False) for path, (label, _) in labels.items()}
         own = f"too few in {of_last}: all are pooled and split anew"
-    else:
-        own = f"{of_last} is the reference"
     first = next(name for name in kinds if kinds[name] == main)
     return labels, unused, f"split beforehand ({split}; {own}), {words[first]}"
 
 
 def _some(names: Sequence[str]) -> str:
     """A few names of many."""
-    shown = [printable(name) for name in (names if len(names) <= 3 else [*names[:2], "...", names[-1]])]
-    return ", ".join(shown)
+    return ", ".join(map(printable, names if len(names) <= 3 else [*names[:2], "...", names[-1]]))

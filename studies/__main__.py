@@ -8,9 +8,10 @@ def main() -> None:
     """Run the program. Signals are taken over first, as the program's imports take a second."""
     interrupts.take_over()
     seal()  # before anything is imported that looks at the environment
-    from studies.cli import main as program
+    from harness.cli import main as program
+    from studies.catalog import CATALOG
 
-    program()
+    program(CATALOG)
 
 
 if __name__ == "__main__":

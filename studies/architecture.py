@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import DC, FC, FC_AT_96, FC_BATCH_NORM, FC_SMALL, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
@@ -13,16 +13,15 @@ ARCHITECTURE = Study(
     title="Fully connected or convolutional?",
     baselines={"fc": FC, "fc-bn": FC_BATCH_NORM, "fc-small": FC_SMALL, "dc": DC},
     questions=(
-        Question(
+        Contrast(
             key="dc-or-fc",
             text="Are the images of a DC GAN better than those of an FC GAN?",
             hypothesis="Clearly better: convolutions find spatial correlations (the founding document).",
             baseline="fc",
             factor=AGAINST_FC,
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="batch-norm",
             text="Is it batch norm, rather than convolutions?",
             hypothesis="Not alone: DC is still better than an FC GAN whose generator has batch norm too.",
@@ -31,10 +30,9 @@ ARCHITECTURE = Study(
                 label="architecture",
                 levels=(Level(label="FC with batch norm in G"), Level(label="DC", baseline="dc")),
             ),
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="size",
             text="Is it the number of parameters?",
             hypothesis="No: DC is better than an FC generator with as many parameters as its own.",
@@ -43,30 +41,25 @@ ARCHITECTURE = Study(
                 label="architecture",
                 levels=(Level(label="FC, G with DC's parameters"), Level(label="DC", baseline="dc")),
             ),
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="diversity",
             text="Does a DC GAN cover more of the real images?",
             hypothesis="Yes: recall is higher, not only precision.",
             baseline="fc",
             factor=AGAINST_FC,
-            kind="contrast",
             expected="higher",
             metric="recall",
-            smallest_effect=0.05,
         ),
-        Question(
+        Contrast(
             key="cost",
             text="What does it cost?",
             hypothesis="More: a convolution does more work a parameter, so the same images take longer.",
             baseline="fc",
             factor=AGAINST_FC,
-            kind="contrast",
             expected="higher",
             metric="compute_seconds",
-            smallest_effect=1.25,
         ),
     ),
     profiles=(

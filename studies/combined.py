@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Interaction, Level, Study
 from studies.baselines import DC, FC, FC_AT_96, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 from studies.stabilization import MORE_G_STEPS, NONE, SOFT_LABELS
@@ -25,52 +25,47 @@ COMBINED = Study(
         "fc-2g": {**FC, **MORE_G_STEPS.changes},
     },
     questions=(
-        Question(
+        Contrast(
             key="tricks-dc",
             text="Do the tricks, alone and together, improve a DC GAN?",
             hypothesis="Each does, and both together do.",
             baseline="dc",
             factor=TRICKS,
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="tricks-fc",
             text="Do the tricks, alone and together, improve an FC GAN?",
             hypothesis="Each does, and both together do.",
             baseline="fc",
             factor=TRICKS,
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Interaction(
             key="architecture-interaction",
             text="Do the tricks do the same to DC as to FC?",
             hypothesis="Yes: what keeps the players in balance does not depend on the layers they are made of.",
             baseline="dc",
             versus="fc",
             factor=TRICKS,
-            kind="contrast",
             expected="equal",
         ),
-        Question(
+        Interaction(
             key="trick-interaction-dc",
             text="Do soft labels do as much in a DC GAN that has two G steps as in one that has not?",
             hypothesis="Yes: the two tricks add up.",
             baseline="dc-2g",
             versus="dc",
             factor=SOFT_LABELS_ON_TOP,
-            kind="contrast",
             expected="equal",
         ),
-        Question(
+        Interaction(
             key="trick-interaction-fc",
             text="Do soft labels do as much in an FC GAN that has two G steps as in one that has not?",
             hypothesis="Yes: the two tricks add up.",
             baseline="fc-2g",
             versus="fc",
             factor=SOFT_LABELS_ON_TOP,
-            kind="contrast",
             expected="equal",
         ),
     ),

@@ -7,7 +7,7 @@ have about the parameters of the baseline (within 4%; a test counts them).
 from dataclasses import replace
 from typing import Literal
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Expected, Factor, Level, Study, Trend
 from studies.baselines import DC, FC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
@@ -33,6 +33,7 @@ D_DEPTH = Factor.of_field("discriminator_depth", (1, 2, 3, 4), label="depth of D
 DEEP = Factor.of_field("generator_depth", (4, 5, 6), label=DC_DEPTH.label)
 DEEP_D = Factor.of_field("discriminator_depth", (2, 3, 4, 5), label=D_DEPTH.label)
 
+SAME_SIZE = "Depth: FID falls along {} at the same number of parameters too."
 QUALITY = "Image quality falls with fewer layers, so FID falls along depth (the founding document)."
 SPEED = "Fewer layers learn faster, so this point comes later along depth (the founding document)."
 BALANCE = (
@@ -40,140 +41,45 @@ BALANCE = (
 )
 LOSS = "Fewer layers lower G's loss while D is still learning: it rises along depth (the founding document)."
 
+# Key, baseline, factor, metric and how it is expected to go along the factor; the question in words, and why.
+QUESTIONS: tuple[tuple[str, str, Factor, str, Expected, str, str], ...] = (
+    ("quality-dc", "dc", DC_DEPTH, "fid", "falling",
+     "Do fewer layers in a DC generator lower the quality of its images?", QUALITY),
+    ("quality-fc", "fc", FC_DEPTH, "fid", "falling",
+     "Do fewer layers in an FC generator lower the quality of its images?", QUALITY),
+    ("quality-dc-same-size", "dc", DC_DEPTH_SAME_SIZE, "fid", "falling",
+     "Is it depth, or only size, in a DC generator?", SAME_SIZE.format("depth")),
+    ("quality-fc-same-size", "fc", FC_DEPTH_SAME_SIZE, "fid", "falling",
+     "Is it depth, or only size, in an FC generator?", SAME_SIZE.format("depth")),
+    ("speed-dc", "dc", DC_DEPTH, "kimg_to_fid_300", "rising",
+     "Does a DC generator with fewer layers learn faster?", SPEED),
+    ("speed-fc", "fc", FC_DEPTH, "kimg_to_fid_1000", "rising",
+     "Does an FC generator with fewer layers learn faster?", SPEED),
+    ("loss-dc", "dc", DC_DEPTH, "g_loss_early", "rising",
+     "Does a DC generator with fewer layers lower its loss while D is still learning?", LOSS),
+    ("loss-fc", "fc", FC_DEPTH, "g_loss_early", "rising",
+     "Does an FC generator with fewer layers lower its loss while D is still learning?", LOSS),
+    ("balance-dc", "dc", DC_DEPTH, "d_accuracy_early", "rising",
+     "Does D outrun a DC generator the less, the fewer layers it has?", BALANCE),
+    ("balance-fc", "fc", FC_DEPTH, "d_accuracy_early", "rising",
+     "Does D outrun an FC generator the less, the fewer layers it has?", BALANCE),
+    ("d-depth-balance", "dc", D_DEPTH, "d_accuracy_early", "falling",
+     "Do more layers slow D down?",
+     "Yes, so early on D is less often right along its depth (the founding document's remedy c)."),
+    ("d-depth-quality", "dc", D_DEPTH, "fid", "falling",
+     "Does a deeper D give better images?",
+     "Yes, if slowing D down is a remedy (the founding document's remedy c)."),
+    ("d-depth-quality-same-size", "dc", D_DEPTH_SAME_SIZE, "fid", "falling",
+     "Is it depth, or only size, in D?", SAME_SIZE.format("D's depth")),
+)  # fmt: skip
+
 DEPTH = Study(
     name="depth",
     title="How deep should a GAN be?",
     baselines={"dc": DC, "fc": FC},
-    questions=(
-        Question(
-            key="quality-dc",
-            text="Do fewer layers in a DC generator lower the quality of its images?",
-            hypothesis=QUALITY,
-            baseline="dc",
-            factor=DC_DEPTH,
-            kind="trend",
-            expected="falling",
-        ),
-        Question(
-            key="quality-fc",
-            text="Do fewer layers in an FC generator lower the quality of its images?",
-            hypothesis=QUALITY,
-            baseline="fc",
-            factor=FC_DEPTH,
-            kind="trend",
-            expected="falling",
-        ),
-        Question(
-            key="quality-dc-same-size",
-            text="Is it depth, or only size, in a DC generator?",
-            hypothesis="Depth: FID falls along depth at the same number of parameters too.",
-            baseline="dc",
-            factor=DC_DEPTH_SAME_SIZE,
-            kind="trend",
-            expected="falling",
-        ),
-        Question(
-            key="quality-fc-same-size",
-            text="Is it depth, or only size, in an FC generator?",
-            hypothesis="Depth: FID falls along depth at the same number of parameters too.",
-            baseline="fc",
-            factor=FC_DEPTH_SAME_SIZE,
-            kind="trend",
-            expected="falling",
-        ),
-        Question(
-            key="speed-dc",
-            text="Does a DC generator with fewer layers learn faster?",
-            hypothesis=SPEED,
-            baseline="dc",
-            factor=DC_DEPTH,
-            kind="trend",
-            expected="rising",
-            metric="kimg_to_fid_300",
-        ),
-        Question(
-            key="speed-fc",
-            text="Does an FC generator with fewer layers learn faster?",
-            hypothesis=SPEED,
-            baseline="fc",
-            factor=FC_DEPTH,
-            kind="trend",
-            expected="rising",
-            metric="kimg_to_fid_1000",
-        ),
-        Question(
-            key="loss-dc",
-            text="Does a DC generator with fewer layers lower its loss while D is still learning?",
-            hypothesis=LOSS,
-            baseline="dc",
-            factor=DC_DEPTH,
-            kind="trend",
-            expected="rising",
-            metric="g_loss_early",
-            smallest_effect=0.1,
-        ),
-        Question(
-            key="loss-fc",
-            text="Does an FC generator with fewer layers lower its loss while D is still learning?",
-            hypothesis=LOSS,
-            baseline="fc",
-            factor=FC_DEPTH,
-            kind="trend",
-            expected="rising",
-            metric="g_loss_early",
-            smallest_effect=0.1,
-        ),
-        Question(
-            key="balance-dc",
-            text="Does D outrun a DC generator the less, the fewer layers it has?",
-            hypothesis=BALANCE,
-            baseline="dc",
-            factor=DC_DEPTH,
-            kind="trend",
-            expected="rising",
-            metric="d_accuracy_early",
-            smallest_effect=0.02,
-        ),
-        Question(
-            key="balance-fc",
-            text="Does D outrun an FC generator the less, the fewer layers it has?",
-            hypothesis=BALANCE,
-            baseline="fc",
-            factor=FC_DEPTH,
-            kind="trend",
-            expected="rising",
-            metric="d_accuracy_early",
-            smallest_effect=0.02,
-        ),
-        Question(
-            key="d-depth-balance",
-            text="Do more layers slow D down?",
-            hypothesis="Yes, so early on D is less often right along its depth (the founding document's remedy c).",
-            baseline="dc",
-            factor=D_DEPTH,
-            kind="trend",
-            expected="falling",
-            metric="d_accuracy_early",
-            smallest_effect=0.02,
-        ),
-        Question(
-            key="d-depth-quality",
-            text="Does a deeper D give better images?",
-            hypothesis="Yes, if slowing D down is a remedy (the founding document's remedy c).",
-            baseline="dc",
-            factor=D_DEPTH,
-            kind="trend",
-            expected="falling",
-        ),
-        Question(
-            key="d-depth-quality-same-size",
-            text="Is it depth, or only size, in D?",
-            hypothesis="Depth: FID falls along D's depth at the same number of parameters too.",
-            baseline="dc",
-            factor=D_DEPTH_SAME_SIZE,
-            kind="trend",
-            expected="falling",
-        ),
+    questions=tuple(
+        Trend(key, baseline, factor, metric=metric, expected=expected, text=text, hypothesis=hypothesis)
+        for key, baseline, factor, metric, expected, text, hypothesis in QUESTIONS
     ),
     profiles=(
         SMOKE,

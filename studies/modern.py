@@ -5,7 +5,7 @@ Judged as in stabilization.py: at the baseline's own learning rates and for the 
 
 from dataclasses import replace
 
-from harness.study import Changes, Factor, Level, Question, Study
+from harness.study import Changes, Contrast, Factor, Level, Study
 from studies.baselines import DC, DC_PLAIN_D, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
@@ -53,31 +53,28 @@ MODERN = Study(
     title="Does what the field uses today help?",
     baselines={"dc": DC, "dc-plain-d": DC_PLAIN_D},
     questions=(
-        Question(
+        Contrast(
             key="tricks",
             text="Does what the field uses beyond the document improve a DC GAN?",
             hypothesis="Each lowers FID, says its paper.",
             baseline="dc",
             factor=_tricks(DC),
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="moving-average",
             text="Is G better without its moving average?",
             hypothesis="No, worse: the average is nearer the centre of the orbit that the two players run on.",
             baseline="dc",
             factor=_average(DC),
-            kind="contrast",
             expected="higher",
         ),
-        Question(
+        Contrast(
             key="smooth-d",
             text="Without batch norm in D, what makes up for it?",
             hypothesis="Each lowers FID: a D whose gradient is bounded is a better teacher.",
             baseline="dc-plain-d",
             factor=SMOOTH_D,
-            kind="contrast",
             expected="lower",
         ),
     ),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.study import Factor, Question, Study
+from harness.study import Contrast, Factor, Study, SweetSpot, Trend
 from studies.baselines import DC, FC, FC_BATCH_NORM, REFERENCE_FC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
@@ -17,84 +17,70 @@ NOISE = Study(
     title="How much noise does a GAN need?",
     baselines={"dc": DC, "fc": FC, "fc-bn": FC_BATCH_NORM},
     questions=(
-        Question(
+        Contrast(
             key="latent-std-dc",
             text="Does the scale of the latent noise matter to a DC GAN?",
             hypothesis="No: batch norm after the first layers can cancel the scale, so all levels give the same FID.",
             baseline="dc",
             factor=LATENT_STD,
-            kind="contrast",
             expected="equal",
         ),
-        Question(
+        SweetSpot(
             key="latent-std-fc",
             text="Does the scale of the latent noise matter to an FC GAN?",
             hypothesis="Too little or too much noise is worse than the middle (the founding document's claim).",
             baseline="fc",
             factor=LATENT_STD,
-            kind="sweet-spot",
-            expected="worse outside",
         ),
-        Question(
+        SweetSpot(
             key="latent-dim-dc",
             text="How many latent dimensions does a DC GAN need?",
             hypothesis="Too few cannot tell ten digits apart; too many are worse again (the founding document).",
             baseline="dc",
             factor=LATENT_DIM,
-            kind="sweet-spot",
-            expected="worse outside",
         ),
-        Question(
+        SweetSpot(
             key="instance-noise-dc",
             text="Does noise on the images that D sees help a DC GAN?",
             hypothesis="A little slows D down and helps; much leaves visible noise in the images and a higher FID.",
             baseline="dc",
             factor=INSTANCE_NOISE,
-            kind="sweet-spot",
-            expected="worse outside",
         ),
-        Question(
+        Contrast(
             key="balance-fc",
             text="Does another scale of the latent break the balance of G and D?",
             hypothesis="Yes: G cannot follow, and D is right more often to the end (the founding document).",
             baseline="fc",
             factor=LATENT_STD,
-            kind="contrast",
             expected="higher",
             metric="d_accuracy_late",
-            smallest_effect=0.02,
         ),
-        Question(
+        Trend(
             key="speed-fc",
             text="Does an FC GAN converge sooner with less latent noise?",
             hypothesis="Yes: it converges quickly, though without learning (the founding document).",
             baseline="fc",
             factor=LATENT_STD_LOW,
-            kind="trend",
             expected="rising",
             metric="kimg_to_settle",
         ),
-        Question(
+        Trend(
             key="variety-fc",
             text="Does too little latent noise cost an FC GAN variety?",
             hypothesis="Yes: without noise to tell images apart, recall is lower, and rises with the noise.",
             baseline="fc",
             factor=LATENT_STD_LOW,
-            kind="trend",
             expected="rising",
             metric="recall",
-            smallest_effect=0.05,
         ),
-        Question(
+        Trend(
             key="visible-noise-dc",
             text="Does noise on D's input leave visible noise in a DC GAN's images?",
             hypothesis="Yes: the more noise, the fewer images that pass for real, so precision falls.",
             baseline="dc",
             factor=INSTANCE_NOISE,
-            kind="trend",
             expected="falling",
             metric="precision",
-            smallest_effect=0.05,
         ),
     ),
     profiles=(

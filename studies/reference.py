@@ -6,7 +6,7 @@ the families at one size); each is compared with itself before training.
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import REFERENCE_DC, REFERENCE_FC
 from studies.profiles import PAPER
 
@@ -17,22 +17,20 @@ REFERENCE = Study(
     title="Do the founding document's two networks learn?",
     baselines={"fc": {**REFERENCE_FC, "kimg": 2000.0}, "dc": {**REFERENCE_DC, "kimg": 2000.0}},
     questions=(
-        Question(
+        Contrast(
             key="fc-learns",
             text="Does training make the FC reference network's images better than noise?",
             hypothesis="Yes: an untrained generator has a far higher FID.",
             baseline="fc",
             factor=TRAINING,
-            kind="contrast",
             expected="higher",
         ),
-        Question(
+        Contrast(
             key="dc-learns",
             text="Does training make the DC reference network's images better than noise?",
             hypothesis="Yes: an untrained generator has a far higher FID.",
             baseline="dc",
             factor=TRAINING,
-            kind="contrast",
             expected="higher",
         ),
     ),

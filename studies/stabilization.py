@@ -6,7 +6,7 @@ its own; tuned on top, some would do better.
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Level, Study, Trend
 from studies.baselines import DC, FC, REFERENCE_DC, REFERENCE_FC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
@@ -67,89 +67,78 @@ STABILIZATION = Study(
         "fc-new-seeds": {**FC, "seed": NEW_SEEDS},
     },
     questions=(
-        Question(
+        Contrast(
             key="remedies-dc",
             text="Do the founding document's remedies improve a DC GAN?",
             hypothesis="Yes, each: they slow down a D that would outrun G.",
             baseline="dc",
             factor=DC_REMEDIES,
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="remedies-fc",
             text="Do the founding document's remedies improve an FC GAN?",
             hypothesis="Yes, each: they slow down a D that would outrun G.",
             baseline="fc",
             factor=FC_REMEDIES,
-            kind="contrast",
             expected="lower",
         ),
-        Question(
+        Contrast(
             key="balance-dc",
             text="Do the remedies slow the D of a DC GAN down?",
             hypothesis="Yes, each: in the first quarter D is less often right.",
             baseline="dc",
             factor=DC_REMEDIES,
-            kind="contrast",
             expected="lower",
             metric="d_accuracy_early",
-            smallest_effect=0.02,
         ),
-        Question(
+        Contrast(
             key="balance-fc",
             text="Do the remedies slow the D of an FC GAN down?",
             hypothesis="Yes, each: in the first quarter D is less often right.",
             baseline="fc",
             factor=FC_REMEDIES,
-            kind="contrast",
             expected="lower",
             metric="d_accuracy_early",
-            smallest_effect=0.02,
         ),
-        Question(
+        Contrast(
             key="batches",
             text="Should D see real and fake images in separate batches?",
             hypothesis="Yes: one mixed batch is worse, whichever way G is judged (the founding document's remedy d).",
             baseline="dc",
             factor=BATCHES,
-            kind="contrast",
             expected="higher",
         ),
-        Question(
+        Trend(
             key="faster-d-dc",
             text="Is a DC GAN the worse, the faster its D learns?",
             hypothesis="Yes, FID rises: D converging faster than G is the common failure (the founding document).",
             baseline="dc",
             factor=DC_SPEED,
-            kind="trend",
             expected="rising",
         ),
-        Question(
+        Trend(
             key="faster-d-fc",
             text="Is an FC GAN the worse, the faster its D learns?",
             hypothesis="Yes, FID rises: D converging faster than G is the common failure (the founding document).",
             baseline="fc",
             factor=FC_SPEED,
-            kind="trend",
             expected="rising",
         ),
-        Question(
+        Contrast(
             key="outrun-dc",
             text="Does a D that learns four times as fast as the balanced one harm a DC GAN?",
             hypothesis="Yes, FID is higher: so it was at other seeds, where the trend over all rates was asked.",
             baseline="dc-new-seeds",
             factor=DC_OUTRUN,
-            kind="contrast",
             expected="higher",
         ),
-        Question(
+        Contrast(
             key="outrun-fc",
             text="Does a D that learns four times as fast as the balanced one harm an FC GAN?",
             hypothesis="Yes, FID is higher: so it was at other seeds, where the trend over all rates was asked.",
             baseline="fc-new-seeds",
             factor=FC_OUTRUN,
-            kind="contrast",
             expected="higher",
         ),
     ),

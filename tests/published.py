@@ -16,7 +16,7 @@ import pandas as pd
 
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.store import Store, TrialResult
-from harness.study import Study
+from harness.study import Design
 from studies.catalog import STUDIES
 
 PUBLISHED = Path(__file__).parents[1] / "reports" / "published"
@@ -92,12 +92,12 @@ def diverge(store: Store, study: str, arm: str, seed: int) -> None:
     )
 
 
-def _write_study(store: Store, study: Study, rows: Mapping[str, Mapping[str, str]], sequential: bool) -> None:
-    cells = study.expand(study.profile(PROFILE), None, lambda *_: FINGERPRINT)
+def _write_study(store: Store, design: Design, rows: Mapping[str, Mapping[str, str]], sequential: bool) -> None:
+    cells = design.runs(None, lambda *_: FINGERPRINT)
     assert {cell.spec.trial_id for cell in cells} == rows.keys(), "the published trials are those of the study"
     for spec in {cell.spec.trial_id: cell.spec for cell in cells}.values():
         store.write(_result(spec, rows[spec.trial_id]))
-    untrained = {cell.arm: replace(cell.spec, kimg=0.0) for cell in reversed(cells) if cell.arm in study.baselines}
+    untrained = {cell.arm: replace(cell.spec, kimg=0.0) for cell in reversed(cells) if cell.arm in design.baselines}
     for spec in untrained.values():
         store.write(
             TrialResult(
@@ -110,7 +110,7 @@ def _write_study(store: Store, study: Study, rows: Mapping[str, Mapping[str, str
             )
         )
     store.write_plan(
-        study.name,
+        design.name,
         PROFILE,
         {
             "protocol_id": PROTOCOL.protocol_id,

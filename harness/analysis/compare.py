@@ -1,17 +1,18 @@
 """Two stores side by side: which arms differ beyond what seeds explain. And a whole store as one table."""
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis import results
+from harness.analysis.effects import paired_effect, scores_of
 from harness.analysis.statistics import (
     ALPHA,
     FEWEST_FOR_A_CLAIM,
+    anytime_p_greater,
     holm,
-    location,
     p_greater,
     paired_differences,
 )
@@ -57,9 +58,10 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
             rows.append({"study": study, "profile": at, "arm": "", "outcome": "not comparable", "sentence": why})
             continue
         arms = list(dict.fromkeys(cell["arm"] for plan in (plan_a, plan_b) for cell in plan["cells"]))
-        fid_a, fid_b = (_fid(store, study, at) for store in (a, b))
+        tables = [results.of_plan(store, plan) for store, plan in ((a, plan_a), (b, plan_b))]
+        sequential = any(plan.get("sequential") for plan in (plan_a, plan_b))
         for arm in arms:
-            rows.append({"study": study, "profile": at, "arm": arm, **_row(fid_a, fid_b, arm)})
+            rows.append({"study": study, "profile": at, "arm": arm, **_row(tables, arm, sequential)})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     tested = table.outcome == "tested"
     table.loc[tested, "p_holm"] = holm(table.p[tested].to_numpy(float))
@@ -91,33 +93,25 @@ def _plans(store: Store, profile: str | None) -> dict[tuple[str, str], dict[str,
     return {(p["study"], p["profile"]): p for p in store.read_plans() if profile is None or p["profile"] == profile}
 
 
-def _fid(store: Store, study: str, profile: str) -> pd.DataFrame:
-    """The FID by arm and seed: +inf for a diverged trial; failed and missing ones left out."""
-    rows = results.load(store, study=study, profile=profile)
-    fid = rows.fid.where(rows.status != "diverged", math.inf)
-    return rows.assign(fid=fid)[["arm", "seed", "fid"]].dropna()
-
-
-def _row(fid_a: pd.DataFrame, fid_b: pd.DataFrame, arm: str) -> dict[str, Any]:
-    of_a, of_b = (fid[fid.arm == arm].set_index("seed").fid.sort_index() for fid in (fid_a, fid_b))
-    if of_a.empty or of_b.empty:
+def _row(tables: Sequence[pd.DataFrame], arm: str, sequential: bool) -> dict[str, Any]:
+    """One arm in the tables of A and of B."""
+    both = pd.concat([table[table.arm == arm].assign(arm=name) for table, name in zip(tables, "AB", strict=True)])
+    fid = scores_of(both, "AB", "fid", "difference").values
+    shared = ~np.isnan(fid).any(0)
+    if np.isnan(fid).all(1).any():
         return {"outcome": "in one store only", "n": 0}
-    seeds = of_a.index.intersection(of_b.index)
-    of_a, of_b = of_a.loc[seeds], of_b.loc[seeds]
-    if len(seeds) and (of_a == of_b).all():
-        return {"outcome": "identical", "n": len(seeds), "ratio": 1.0}
-    positive = (of_a > 0) & (of_b > 0)
-    if not positive.all():
-        seeds, of_a, of_b = seeds[positive], of_a[positive], of_b[positive]
-        if not len(seeds):
-            why = "FID is 0 in one of the stores at every shared seed, which has no ratio"
-            return {"outcome": "not comparable", "n": 0, "sentence": why}
-    x = paired_differences(np.log(of_b), np.log(of_a))
-    found = location(x)
-    spread = dict(zip(("ratio", "low", "high"), np.exp([found.mean, found.low, found.high]), strict=True))
-    if len(seeds) < FEWEST_FOR_A_CLAIM:
-        return {"outcome": "too few seeds", "n": len(seeds), **spread}
-    return {"outcome": "tested", "n": len(seeds), **spread, "p": float(min(p_greater(x), p_greater(-x)))}
+    if shared.any() and (fid[0] == fid[1])[shared].all():
+        return {"outcome": "identical", "n": int(shared.sum()), "ratio": 1.0}
+    scores = scores_of(both, "AB", "fid")
+    found = paired_effect(scores, 1, 0, sequential=sequential)
+    if shared.any() and not found.n:
+        why = "FID is 0 in one of the stores at every shared seed, which has no ratio"
+        return {"outcome": "not comparable", "n": 0, "sentence": why}
+    seen = {"n": found.n, "ratio": found.mean, "low": found.low, "high": found.high}
+    if found.n < FEWEST_FOR_A_CLAIM:
+        return {"outcome": "too few seeds", **seen}
+    x, test = paired_differences(scores.values[1], scores.values[0]), anytime_p_greater if sequential else p_greater
+    return {"outcome": "tested", **seen, "p": float(min(test(x), test(-x)))}
 
 
 def _sentence(row: Any) -> str:

@@ -16,12 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from harness.storage.integrity import read_index, stamp, write_index
 from harness.storage.store import Store
 
 Record: TypeAlias = dict[str, Any]
 """Of one trial: plain JSON values, NaN and infinity among them."""
 
-SOURCES = ("analysis/index.py", "analysis/results.py", "metrics.py", "spec.py", "storage/store.py")
+SOURCES = (
+    *("analysis/index.py", "analysis/results.py", "files.py", "metrics.py", "spec.py"),
+    *(f"storage/{name}.py" for name in ("integrity", "layout", "locks", "records", "store")),
+)
 """What a record depends on beside the trial's files."""
 
 
@@ -36,23 +40,23 @@ def records(store: Store, trial_ids: Sequence[str], make: Callable[[Store, str],
     known = _read(store)
     found = {}
     for trial_id in trial_ids:
-        stamp = store.stamp(trial_id)  # taken before the files are read: what changes meanwhile has another one later
+        now = stamp(store, trial_id)  # taken before the files are read: what changes meanwhile has another one later
         held = known.get(trial_id)
-        found[trial_id] = held if held and held[0] == stamp else (stamp, make(store, trial_id))
+        found[trial_id] = held if held and held[0] == now else (now, make(store, trial_id))
     there = set(store.trial_ids())
     kept = {trial_id: held for trial_id, held in {**known, **found}.items() if trial_id in there}
     if kept != known:
         lines = [_code(), *([trial_id, *held] for trial_id, held in kept.items())]
-        store.write_index("".join(json.dumps(line) + "\n" for line in lines).encode())
+        write_index(store, "".join(json.dumps(line) + "\n" for line in lines).encode())
     return {trial_id: record for trial_id, (_, record) in found.items()}
 
 
 def _read(store: Store) -> dict[str, tuple[str, Record]]:
     """trial_id -> (stamp, record)."""
-    first, *lines = store.read_index().splitlines() or [b"null"]
+    first, *lines = read_index(store).splitlines() or [b"null"]
     if json.loads(first) != _code():
         return {}
-    return {trial_id: (stamp, record) for trial_id, stamp, record in map(json.loads, lines)}
+    return {trial_id: (then, record) for trial_id, then, record in map(json.loads, lines)}
 
 
 @cache

@@ -5,13 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from harness.data import stored_images
-from harness.spec import TrialSpec
+from harness.storage.samples import from_png
 from harness.storage.store import Store
-
-GAP = 2  # pixels between the samples of a stored picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,26 +20,6 @@ class Neighbours:
     ratio: float
     """Median distance of samples to their nearest training image, over that of held-out real images. About 1 or above
     where nothing is copied; far below where training images are."""
-
-
-def cells(sheet: np.ndarray, side: int) -> np.ndarray:
-    """A stored picture cut into its samples.
-
-    Args:
-        sheet: (height, width) or (height, width, 3) uint8: a grid of square samples, GAP pixels apart.
-        side: Of one sample, in pixels.
-
-    Returns:
-        (n, side, side) or (n, side, side, 3), line by line.
-    """
-    step = side + GAP
-    return np.stack(
-        [
-            sheet[top : top + side, left : left + side]
-            for top in range(0, sheet.shape[0] - side + 1, step)
-            for left in range(0, sheet.shape[1] - side + 1, step)
-        ]
-    )
 
 
 def nearest(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,12 +45,11 @@ def nearest(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def of_trial(store: Store, trial_id: str) -> Neighbours | None:
     """The neighbours of a trial's stored samples; None where the samples or the prepared training data are gone."""
-    path = store.trial_folder(trial_id) / "samples.png"
     spec = store.read_spec(trial_id)
     train = stored_images(store.cache, spec.data_fingerprint, "train")
-    if train is None or not path.exists():
+    if train is None or not store.has_samples(trial_id):
         return None
-    samples = _channels_first(_samples(path, spec))
+    samples = _channels_first(from_png(store.read_samples(trial_id), spec.resolution))
     index, distance = nearest(samples, train)
     order = np.argsort(distance, kind="stable")
     return Neighbours(
@@ -88,11 +64,6 @@ def _usual(cache: Path, fingerprint: str) -> float:
     """Median distance of real images that were held out to their nearest training image."""
     held_out, train = (stored_images(cache, fingerprint, part) for part in ("reference", "train"))
     return float(np.median(nearest(held_out[:256], train)[1]))
-
-
-def _samples(path: Path, spec: TrialSpec) -> np.ndarray:
-    with Image.open(path) as picture:
-        return cells(np.asarray(picture), spec.resolution)
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:

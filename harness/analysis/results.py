@@ -1,6 +1,7 @@
 """From the store to pandas: one row a trial, failures too."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def load(
         profile: Of that study at this profile; needs `study`.
         protocol_id: Which scores to take where trials were scored under several protocols.
         untrained: With the baselines' generators as they are before training, too, one seed each, which every study
-            scores as its ceiling: arm "NAME, untrained", kimg 0.
+            scores beside its own: arm "NAME, untrained", kimg 0.
 
     Raises:
         UserError: the study never ran here, no trial has scores of that protocol, or scores of several would be mixed.
@@ -59,73 +60,96 @@ def load(
     if profile is not None and study is None:
         raise UserError(f"profile={profile!r} needs a study to belong to; name it with study")
     store = store if isinstance(store, Store) else Store(store)
-    plans = [
-        plan
-        for plan in store.read_plans()
-        if (study is None or plan["study"] == study) and (profile is None or plan["profile"] == profile)
-    ]
+    plans = _plans(store, study, profile)
+    if profile is not None and protocol_id is None:
+        return of_plan(store, plans[0], untrained=untrained)
+    places = _places(plans, untrained=untrained)
+    seeds = {c["trial_id"]: c["seed"] for p in plans for c in p["cells"]} if study is not None else {}
+    left_out = {i for plan in plans for i in plan.get("ceilings", {}).values()} - places.keys()
+    found = index.records(
+        store, [i for i in store.trial_ids() if i in places or (study is None and i not in left_out)], _record
+    )
+    scored = {protocol for record in found.values() for protocol in record["scores"]}
+    known = scored | {c.get("protocol_id", p["protocol_id"]) for p in plans for c in p["cells"]}
+    if protocol_id is None and len(scored) > 1:
+        raise UserError(
+            f"the trials of {store.root} were scored under several protocols ({', '.join(sorted(scored))}), "
+            f"whose scores cannot be compared; choose one with protocol_id"
+        )
+    if protocol_id is not None and protocol_id not in known:
+        raise unknown_name("protocol_id", protocol_id, sorted(known))
+    protocols = dict.fromkeys(found, protocol_id or next(iter(scored), ""))
+    return _table(found, places, seeds, protocols)
+
+
+def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -> pd.DataFrame:
+    """As `load`, for one plan of the store: of each trial the scores under the protocol that the plan names for it."""
+    places = _places([plan], untrained=untrained)
+    protocols = dict.fromkeys(plan.get("ceilings", {}).values(), plan["protocol_id"])
+    protocols |= {c["trial_id"]: c.get("protocol_id", plan["protocol_id"]) for c in plan["cells"]}
+    seeds = {c["trial_id"]: c["seed"] for c in plan["cells"]}
+    found = index.records(store, [i for i in store.trial_ids() if i in places], _record)
+    return _table(found, places, seeds, protocols)
+
+
+def require_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
+    """The plan of the study's last run at this profile; a UserError that lists what ran here if it never did."""
+    return _plans(store, study, profile)[0]
+
+
+def _plans(store: Store, study: str | None, profile: str | None) -> list[dict[str, Any]]:
+    there = store.read_plans()
+    plans = [p for p in there if study in (None, p["study"]) and profile in (None, p["profile"])]
     if study is not None and not plans:
-        ran = sorted({f"{p['study']} ({p['profile']})" for p in store.read_plans()})
+        ran = sorted({f"{p['study']} ({p['profile']})" for p in there})
         wanted = study if profile is None else f"{study} ({profile})"
         raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}")
-    # A study's trials are scored under the protocol that its plan names; arms on other data have another.
-    protocol_of = {c["trial_id"]: c.get("protocol_id", p["protocol_id"]) for p in plans for c in p["cells"]}
-    seed_of = {c["trial_id"]: c["seed"] for p in plans for c in p["cells"]} if study is not None else {}
+    return plans
+
+
+def _places(plans: Sequence[Mapping[str, Any]], *, untrained: bool) -> dict[str, list[tuple[str, str]]]:
+    """trial_id -> the (study, arm) that it is in."""
     places: dict[str, list[tuple[str, str]]] = {}
     for plan in plans:
         for cell in plan["cells"]:
             places.setdefault(cell["trial_id"], []).append((plan["study"], cell["arm"]))
-    ceilings: dict[str, list[tuple[str, str]]] = {}
-    for plan in plans:
-        for baseline, trial_id in plan.get("ceilings", {}).items():
-            ceilings.setdefault(trial_id, []).append((plan["study"], untrained_arm(baseline)))
-            protocol_of.setdefault(trial_id, plan["protocol_id"])
-    if untrained:
-        for trial_id, arms in ceilings.items():
-            places.setdefault(trial_id, []).extend(arms)
-    left_out = ceilings.keys() - places.keys()
+        for baseline, trial_id in plan.get("ceilings", {}).items() if untrained else ():
+            places.setdefault(trial_id, []).append((plan["study"], untrained_arm(baseline)))
+    return places
 
-    rows, protocols, known = [], set(), set(protocol_of.values())
-    trial_ids = [
-        trial_id for trial_id in store.trial_ids() if trial_id in places or (study is None and trial_id not in left_out)
-    ]
-    for trial_id, found in index.records(store, trial_ids, _record).items():
-        scored = found["scores"]
-        known |= scored.keys()
-        wanted = protocol_id or (protocol_of.get(trial_id) if profile else None)
-        if wanted is not None:
-            scored = {k: v for k, v in scored.items() if k == wanted}
-        else:
-            protocols |= scored.keys()
-        if len(protocols) > 1:
-            raise UserError(
-                f"the trials of {store.root} were scored under several protocols ({', '.join(sorted(protocols))}), "
-                f"whose scores cannot be compared; choose one with protocol_id"
-            )
-        protocol, scores = next(iter(scored.items()), ("", {}))
+
+def _table(
+    found: Mapping[str, Mapping[str, Any]],
+    places: Mapping[str, list[tuple[str, str]]],
+    seeds: Mapping[str, int],
+    protocols: Mapping[str, str],
+) -> pd.DataFrame:
+    """The rows of these records; `protocols` says by whose scores each."""
+    rows = []
+    for trial_id, record in found.items():
+        protocol = protocols[trial_id] if protocols[trial_id] in record["scores"] else ""
+        scores = record["scores"].get(protocol, {})
         here = places.get(trial_id, [])
         rows.append(
             {
                 "trial_id": trial_id,
                 "study": " | ".join(dict.fromkeys(s for s, _ in here)),
                 "arm": " | ".join(dict.fromkeys(a for _, a in here)),
-                "seed": seed_of.get(trial_id, found["spec"]["seed"]),
-                "status": found["status"],
+                "seed": seeds.get(trial_id, record["spec"]["seed"]),
+                "status": record["status"],
                 **{name: scores.get(name, float("nan")) for name in SCORES},
-                "seconds": found["cost"].get("seconds", float("nan")),
-                "compute_seconds": found["compute_seconds"],
-                **found["from_curves"],
-                **(dict.fromkeys(OF_LOGITS, math.nan) if found["spec"]["loss"] in NO_LOGITS else {}),
-                "error": found["error"],
+                "seconds": record["cost"].get("seconds", float("nan")),
+                "compute_seconds": record["compute_seconds"],
+                **record["from_curves"],
+                **(dict.fromkeys(OF_LOGITS, math.nan) if record["spec"]["loss"] in NO_LOGITS else {}),
+                "error": record["error"],
                 "protocol_id": protocol,
-                **{k: v for k, v in found["cost"].items() if k not in ("seconds", "kimg")},
-                **{k: v for k, v in found["spec"].items() if k != "seed"},
-                "commit": found["commit"],
-                "date": found["date"],
+                **{k: v for k, v in record["cost"].items() if k not in ("seconds", "kimg")},
+                **{k: v for k, v in record["spec"].items() if k != "seed"},
+                "commit": record["commit"],
+                "date": record["date"],
             }
         )
-    if protocol_id is not None and protocol_id not in known:
-        raise unknown_name("protocol_id", protocol_id, sorted(known))
     return pd.DataFrame(rows, columns=None if rows else list(FIRST))
 
 

@@ -1,9 +1,7 @@
 """Statistics of arrays. Knows nothing of stores, studies or GANs. The replicate is always the training seed."""
 
-import itertools
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,16 +31,14 @@ class Estimate:
 def mean_interval(
     values: ArrayLike, confidence: float = CONFIDENCE, *, lowest: float = -math.inf, highest: float = math.inf
 ) -> Estimate:
-    """Mean with an interval that holds only values that a mean can have.
+    """Mean with an interval that holds only values that a mean can have; docs/statistics.md has its coverage.
 
-    Without limits this is Student's t interval, n - 1 degrees of freedom. With them it is that interval of the mean's
-    logarithm (of its distance from `lowest`) or, between two limits, of its log odds, taken back: the standard error is
-    carried over by the derivative (the delta method). It is the mean that is transformed and not each value, so that
-    single values may lie at a limit, and the interval belongs to the mean that stands beside it.
+    Without limits this is Student's t interval. With them it is that interval of the mean's logarithm (of its distance
+    from `lowest`) or, between two limits, of its log odds, taken back by the delta method. The mean is transformed and
+    not each value, so that single values may lie at a limit.
 
     Args:
-        values: (n,) one finite value a seed. Assumed independent and, without limits, roughly normal;
-            docs/statistics.md has the simulated coverage of all three.
+        values: (n,) one finite value a seed, independent.
         confidence: Between 0 and 1.
         lowest: What no value can be below; -inf for no such limit.
         highest: What no value can be above; inf for none. Only together with `lowest`.
@@ -69,31 +65,6 @@ def mean_interval(
     return Estimate(mean, float(lowest + span * ends[0]), float(lowest + span * ends[1]), x.size)
 
 
-def paired_difference(treated: ArrayLike, baseline: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean of treated - baseline with its t interval.
-
-    Args:
-        treated: (n,) values, finite.
-        baseline: (n,) values of the same seeds, in the same order.
-        confidence: Between 0 and 1.
-    """
-    return mean_interval(np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float), confidence)
-
-
-def paired_ratio(treated: ArrayLike, baseline: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
-    """Geometric mean of treated / baseline with its interval: t on the differences of logarithms.
-
-    On this scale a doubling and a halving are equally far, and the tails of FID differences are short.
-
-    Args:
-        treated: (n,) positive values.
-        baseline: (n,) positive values of the same seeds, in the same order.
-        confidence: Between 0 and 1.
-    """
-    logs = mean_interval(np.log(np.asarray(treated, float)) - np.log(np.asarray(baseline, float)), confidence)
-    return Estimate(float(np.exp(logs.mean)), float(np.exp(logs.low)), float(np.exp(logs.high)), logs.n)
-
-
 def failure_rate(failures: int, trials: int, confidence: float = CONFIDENCE) -> Estimate:
     """Share of failures with the exact interval of Clopper and Pearson (1934)."""
     if trials == 0:
@@ -103,10 +74,7 @@ def failure_rate(failures: int, trials: int, confidence: float = CONFIDENCE) -> 
 
 
 def seed_correlation(treated: ArrayLike, baseline: ArrayLike) -> float:
-    """Pearson correlation of two arms over their seeds; NaN below 3 seeds or without spread.
-
-    See `pairing_pays_above` for what it takes for pairing by seed to help.
-    """
+    """Pearson correlation of two arms over their seeds; NaN below 3 seeds or without spread."""
     a, b = np.asarray(treated, dtype=float), np.asarray(baseline, dtype=float)
     if a.size < 3 or a.std() == 0 or b.std() == 0:
         return float("nan")
@@ -168,26 +136,25 @@ def p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
 
 
 def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
-    """Evidence that the differences lie above a margin, valid however often one looks while seeds are added.
+    """Evidence that the differences lie above a margin, valid over any number of interim analyses.
 
     1 / (the largest value so far of an e-process): by Ville's inequality it falls below a in at most a share a of
-    studies, ever. The e-process is the scale-invariant t test of Wang & Ramdas (2024) with effect variance 1 (the Bayes
-    factor of Rouder et al. 2009),
+    studies, ever. The e-process is the scale-invariant t test of Wang & Ramdas (2024) with effect variance g = 1,
 
-        e_n = (1 + ng)^(-1/2) · [(1 + t²/ν) / (1 + t²/(ν(1 + ng)))]^(n/2),   ν = n - 1, g = 1.
+        e_n = (1 + ng)^(-1/2) · [(1 + t²/ν) / (1 + t²/(ν(1 + ng)))]^(n/2),   ν = n - 1.
 
     From the first infinite difference on it is multiplied by what a bettor on signs wins, who bets by the
     Beta(1/2, 1/2) mixture (Krichevsky & Trofimov 1981): under the null both factors have mean 1, given the past. While
     all differences are equal, the smaller of the t and the sign process counts.
 
     Args:
-        x: (..., n) differences in the order in which they were looked at. As for `p_greater`; under the margin's null
-            assumed symmetric about it.
+        x: (..., n) differences in the order of their analysis. As for `p_greater`; under the margin's null assumed
+            symmetric about it.
         margin: The differences are held against it.
 
     Returns:
-        (...) p values, at most 1, that only fall as seeds are added. The process is two-sided and counts only where the
-        differences lie above the margin, so that 0.05 means here what it means for `p_greater`.
+        (...) p values, at most 1, that only fall as seeds are added, each direction's on its own: 0.05 means here what
+        it means for `p_greater`.
     """
     y = np.asarray(x, dtype=float) - margin
     if not y.shape[-1]:
@@ -246,8 +213,8 @@ def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDE
 
     Args:
         x: (n,) differences in the order of their seeds; NaN is not counted.
-        anytime: The confidence sequence that goes with `anytime_p_greater`, over all looks so far, instead of the
-            interval that goes with `p_greater`.
+        anytime: The confidence sequence that goes with `anytime_p_greater`, over all interim analyses so far, instead
+            of the interval that goes with `p_greater`.
         confidence: Between 0 and 1.
 
     Returns:
@@ -260,7 +227,8 @@ def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDE
     if not np.isinf(x).any():
         return _confidence_sequence(x, confidence) if anytime else mean_interval(x, confidence)
     ordered = np.sort(x)
-    middle = _median(ordered)
+    with np.errstate(invalid="ignore"):  # between -inf and inf there is no median
+        middle = float(np.median(ordered))
     if anytime and x.size >= FEWEST_FOR_AN_INTERVAL:
         low, high = _anytime_bound(x, 1 - confidence), -_anytime_bound(-x, 1 - confidence)
         return Estimate(middle, low, high, x.size)
@@ -274,8 +242,7 @@ def holm(p: ArrayLike) -> np.ndarray:
     """Correct p values within a family by Holm's (1979) step-down, valid whatever their dependence.
 
     Args:
-        p: (..., m) raw p values. With anytime-valid ones the result is anytime-valid: they only fall, so a rejection
-            at any look is one at the last.
+        p: (..., m) raw p values. Of anytime-valid ones, which only fall, the result is anytime-valid, too.
 
     Returns:
         (..., m) corrected p values, at most 1.
@@ -288,68 +255,11 @@ def holm(p: ArrayLike) -> np.ndarray:
     return corrected
 
 
-def page_p_rising(scores: ArrayLike) -> np.ndarray:
-    """Page's (1963) test that the scores rise along ordered levels: ranks within each seed against the levels' order.
-
-    It also fires on a rise that ends in a plateau: it shows that levels are ordered, not that every step counts.
-
-    Args:
-        scores: (..., k, n) of k levels in their order and n seeds; ±inf allowed and NaN not. Ties get mid-ranks.
-            Under the null every order of a seed's scores is equally likely.
-
-    Returns:
-        (...) one-sided p values, doubled and at most 1; exact, given the ties, up to 8 levels, and by Page's normal
-        approximation beyond.
-    """
-    scores = np.asarray(scores, dtype=float)
-    k, n = scores.shape[-2:]
-    if n == 0:
-        return np.ones(scores.shape[:-2])
-    ranks = np.rint(2 * stats.rankdata(scores, axis=-2)).astype(int)  # doubled, so that mid-ranks are whole
-    statistic = np.tensordot(np.arange(1, k + 1), ranks, axes=(0, -2)).sum(-1)
-    found = np.empty(statistic.shape)
-    for at in np.ndindex(statistic.shape):
-        seeds = np.sort(ranks[at], axis=0).T
-        if k > _MOST_PERMUTED:
-            mean, variance = _page_moments(seeds)
-            found[at] = stats.norm.sf((statistic[at] - mean) / math.sqrt(variance)) if variance else 1.0
-        else:
-            tail = _page_tail(tuple(sorted(map(tuple, seeds.tolist()))))
-            found[at] = tail[statistic[at]]
-    return np.minimum(2 * found, 1)
-
-
-def order_differences(scores: ArrayLike) -> np.ndarray:
-    """One number a seed that is above 0 where its scores rise along the levels: for tests over looks at a trend.
-
-    Args:
-        scores: (..., k, n) of k levels in their order and n seeds; NaN where missing.
-
-    Returns:
-        (..., n): the linear contrast of the levels; where a score is infinite, ±inf by the sign of its rank version,
-        and 0 for a tie; NaN where one is missing. Symmetric about 0 where every order of a seed's scores is equally
-        likely.
-    """
-    scores = np.asarray(scores, dtype=float)
-    weights = np.arange(scores.shape[-2]) - (scores.shape[-2] - 1) / 2
-    finite = np.isfinite(scores).all(-2)
-    linear = np.tensordot(weights, np.where(np.isfinite(scores), scores, 0), axes=(0, -2))
-    ranked = np.sign(np.tensordot(weights, stats.rankdata(scores, axis=-2), axes=(0, -2)))
-    extreme = np.where(ranked == 0, 0.0, np.copysign(np.inf, ranked))
-    return np.where(np.isnan(scores).any(-2), np.nan, np.where(finite, linear, extreme))
-
-
 def probability_of_improvement(treated: ArrayLike, baseline: ArrayLike) -> float:
     """Chance that a random run of one arm scores lower than one of the other: Mann & Whitney's (1947) U, scaled.
 
-    Agarwal et al. (2021) recommend it. 0.5 where the arms do not differ.
-
-    Args:
-        treated: (n,) scores, lower better; ±inf allowed, NaN not counted.
-        baseline: (m,) likewise.
-
-    Returns:
-        P(treated < baseline) + P(tie) / 2 over all n·m pairs; NaN where an arm is empty.
+    P(treated < baseline) + P(tie) / 2 over all n·m pairs of (n,) and (m,) scores; ±inf allowed, NaN not counted. NaN
+    where an arm is empty. Agarwal et al. (2021) recommend it.
     """
     a, b = np.asarray(treated, dtype=float), np.asarray(baseline, dtype=float)
     a, b = a[~np.isnan(a), None], b[~np.isnan(b)]
@@ -368,9 +278,9 @@ def seeds_needed(
 ) -> int | None:
     """How many seeds in all would show, with that power, that differences like these lie above the margin.
 
-    The effect seen is taken for the true one, so this is a rough guide. t: exact, by the noncentral t distribution;
-    over looks, the n at which the process crosses its line when t is at the matching quantile of its rough spread.
-    With an infinite difference: exact, for a sign test, with the share of signs shrunk by half a pair each way.
+    The effect seen is taken for the true one, so this is a rough guide. By the noncentral t distribution; of interim
+    analyses, the n at which the process crosses its line when t is at the matching quantile of its rough spread. With
+    an infinite difference by the binomial, with the share of signs shrunk by half a pair each way.
 
     Args:
         x: (n,) differences; NaN is not counted.
@@ -416,7 +326,6 @@ def seeds_needed(
 # ---- what the tests are made of ----
 
 _ENUMERATED = 16
-_MOST_PERMUTED = 8
 _EFFECT_VARIANCE = 1.0  # g of the t process: between 1 and 4 hardly matters for effects of 1 to 3 standard deviations
 
 
@@ -459,8 +368,7 @@ def _t_log_e(n: np.ndarray, u: np.ndarray) -> np.ndarray:
 def _t_process(y: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(n, log e, mean, squared deviations) of the finite differences at every prefix; log e is 0 below two.
 
-    Each prefix is computed from itself alone (Welford 1962): what a look said, no later difference changes, not even
-    by rounding.
+    Each prefix is computed from itself alone (Welford 1962): no later difference changes it, not even by rounding.
     """
     n = np.cumsum(finite, -1)
     count = np.maximum(n, 1)
@@ -480,7 +388,7 @@ def _t_process(y: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _confidence_sequence(x: np.ndarray, confidence: float) -> Estimate:
-    """The running intersection over looks of mean ± the half-width at which the t process crosses its line."""
+    """The running intersection over seeds of mean ± the half-width at which the t process crosses its line."""
     if x.size < FEWEST_FOR_AN_INTERVAL:
         return mean_interval(x, confidence)
     n, _, mean, squares = (v[1:] for v in _t_process(x, np.isfinite(x)))
@@ -491,7 +399,7 @@ def _confidence_sequence(x: np.ndarray, confidence: float) -> Estimate:
     with np.errstate(invalid="ignore"):
         half = np.where(np.isinf(u), np.inf, np.sqrt(u * squares / n))
     low, high = float(np.max(mean - half)), float(np.min(mean + half))
-    if low > high:  # looks that contradict each other: the last one's interval
+    if low > high:  # interim analyses that contradict each other: the last one's interval
         low, high = float(mean[-1] - half[-1]), float(mean[-1] + half[-1])
     return Estimate(float(mean[-1]), low, high, x.size)
 
@@ -513,33 +421,3 @@ def _anytime_bound(x: np.ndarray, alpha: float) -> float:
         at = int(np.flatnonzero(shown)[-1])
         low, high = grid[at], grid[at + 1]
     return float(low)
-
-
-def _median(ordered: np.ndarray) -> float:
-    """Of sorted values; NaN between -inf and inf."""
-    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
-    return low if low == high else (low + high) / 2
-
-
-def _page_moments(seeds: np.ndarray) -> tuple[float, float]:
-    """Mean and variance of Page's statistic on doubled ranks, (n, k), under the null."""
-    k = seeds.shape[1]
-    levels = np.arange(1, k + 1)
-    mean = seeds.mean(1).sum() * levels.sum()
-    return float(mean), float((seeds.var(1) * k).sum() * (levels.var() * k) / (k - 1))
-
-
-@lru_cache(maxsize=4096)
-def _page_tail(seeds: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """P(statistic >= s) at index s, for seeds with these sorted doubled ranks: one distribution a seed, convolved."""
-    pmf = np.ones(1)
-    for ranks in seeds:
-        pmf = np.convolve(pmf, _page_one_seed(ranks))
-    return np.minimum(pmf[::-1].cumsum()[::-1], 1)
-
-
-@lru_cache(maxsize=256)
-def _page_one_seed(ranks: tuple[int, ...]) -> np.ndarray:
-    orders = np.array(list(itertools.permutations(range(1, len(ranks) + 1))))
-    sums = np.bincount(orders @ np.array(ranks))
-    return sums / sums.sum()

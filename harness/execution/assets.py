@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,8 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.execution.trial import TrialContext
+from harness.files import hidden_name, staged_folder
+from harness.storage.layout import cache_folder
 
 Luggage: TypeAlias = Mapping[str, np.ndarray]
 """Path relative to the cache -> the file's bytes as (size,) uint8, which Ray hands to a node's processes uncopied."""
@@ -33,7 +34,9 @@ def pack(contexts: Iterable[TrialContext]) -> Luggage:
             *(path for path in context.data.folder.iterdir() if path.is_file()),
             context.extractor.weights_path,
             *([context.online.weights_path] if context.online else []),
-            *(cache / "features").glob(f"{context.protocol.reference_hash}-*{context.extractor.weights_hash}*"),
+            *cache_folder(cache, "features").glob(
+                f"{context.protocol.reference_hash}-*{context.extractor.weights_hash}*"
+            ),
         ]
         luggage |= {str(p.resolve().relative_to(cache)): np.fromfile(p, dtype=np.uint8) for p in files}
     return luggage
@@ -71,24 +74,19 @@ def unpack(luggage: Luggage, key: str, folder: Path) -> Path:
     if _is_whole(target, luggage):
         return target
     if target.exists():
-        aside = folder / f".{key}-{uuid.uuid4().hex[:8]}"
         with contextlib.suppress(OSError):  # another process was faster
-            shutil.rmtree(target.rename(aside))
-    staging = folder / f".{key}-{uuid.uuid4().hex[:8]}"
+            shutil.rmtree(target.rename(hidden_name(target)))
     try:
-        for name, content in luggage.items():
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
-                raise UserError(f"{name!r} would lie outside {target}")
-            (staging / path).parent.mkdir(parents=True, exist_ok=True)
-            content.tofile(staging / path)
-        try:
-            staging.rename(target)
-        except OSError:
-            if not _is_whole(target, luggage):  # where it is, another process was faster
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with staged_folder(target) as staging:
+            for name, content in luggage.items():
+                path = PurePosixPath(name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise UserError(f"{name!r} would lie outside {target}")
+                (staging / path).parent.mkdir(parents=True, exist_ok=True)
+                content.tofile(staging / path)
+    except OSError:
+        if not _is_whole(target, luggage):  # else another process was faster
+            raise
     return target
 
 

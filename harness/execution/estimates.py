@@ -10,9 +10,11 @@ import torch
 
 import architectures
 from architectures import GanPair
+from harness.design import Run
 from harness.spec import TrialSpec
-from harness.storage.store import Damaged, Store
-from harness.study import Cell, Profile
+from harness.storage.records import Damaged
+from harness.storage.store import Store
+from harness.study import Profile
 
 LOOKED_AT = 400
 """Stored trials that are looked at, at most, spread over the store."""
@@ -43,20 +45,20 @@ class Estimate:
     measured: int
 
 
-def estimate(cells: list[Cell], weights: Mapping[str, float], profile: Profile, store: Store | None) -> Estimate:
+def estimate(runs: list[Run], weights: Mapping[str, float], profile: Profile, store: Store | None) -> Estimate:
     """What one trial of each arm takes.
 
     An arm with like trials in the store takes their median. The others keep their share of the profile's guess, scaled
     as the measured ones turned out to be.
 
     Args:
-        cells: The plan's.
+        runs: The plan's.
         weights: Arm -> what its trials cost by arithmetic, in any unit (`arithmetic`).
         profile: Whose guess holds until there are measurements.
         store: Where finished trials are.
     """
-    specs = {cell.arm: cell.spec for cell in reversed(cells)}
-    mean = statistics.fmean(weights[cell.arm] for cell in cells)
+    specs = {run.arm: run.spec for run in reversed(runs)}
+    mean = statistics.fmean(weights[run.arm] for run in runs)
     guessed = {arm: profile.core_seconds_per_trial * weights[arm] / mean for arm in specs}
     took = _seconds_of(store)
     known = {arm: took[_like(spec)] for arm, spec in specs.items() if _like(spec) in took}

@@ -27,7 +27,8 @@ import psutil
 from harness.errors import UserError
 from harness.execution.environment import seal
 from harness.execution.provenance import provenance
-from harness.storage.store import MIN_FREE_BYTES, sync_folder
+from harness.files import sync_folder
+from harness.storage.integrity import MIN_FREE_BYTES
 
 MEMORY_A_TRIAL = 700 * 2**20
 """What a trial's process takes of a machine's memory, in bytes: torch alone has some 400 MiB."""

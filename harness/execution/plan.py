@@ -3,24 +3,28 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 
 from architectures import GanPair
+from harness.analysis.results import untrained_arm
 from harness.analysis.wording import count
-from harness.data import is_downloaded, prepare
+from harness.data import prepare
+from harness.design import Design, Run, Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
 from harness.execution.machine import processors, trials_in_memory
-from harness.execution.trial import GRID
 from harness.inspection import short_lines
 from harness.scoring.extractors import require_labels
+from harness.sources import is_downloaded
 from harness.spec import TrialSpec
-from harness.storage.store import Damaged, Store
-from harness.study import Cell, Profile, Study
+from harness.storage.records import Damaged
+from harness.storage.samples import picture_bytes
+from harness.storage.store import Store
+from harness.study import Study
 from harness.training.loop import build_networks
 
 FLOAT = 4  # bytes of a weight
@@ -30,50 +34,53 @@ SMALL_FILES = 64 * 2**10
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
 
-Seeds: TypeAlias = int | Mapping[str, int] | None
-"""Replicates an arm, or of each arm by name; None for the profile's own number."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run would do; made without running anything."""
 
-    study: Study
-    profile: Profile
-    cells: list[Cell]
-    ceilings: dict[str, TrialSpec]  # baseline -> its first seed's generator, to be scored untrained
-    done: set[str]  # trial_ids that the store already holds, untrained generators' too
+    design: Design
+    runs: list[Run]
+    untrained: dict[str, TrialSpec]  # baseline -> its first seed's generator, to be scored as it is before training
+    done: set[str]  # trial_ids that the store already holds, of untrained baselines too
     core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
-    @property
-    def specs(self) -> dict[str, TrialSpec]:
-        """trial_id -> spec, each trial once, in running order."""
-        return {cell.spec.trial_id: cell.spec for cell in self.cells}
+    @cached_property
+    def trained(self) -> dict[str, Run]:
+        """trial_id -> the first run that it fills: each trial once, in running order."""
+        found: dict[str, Run] = {}
+        for run in self.runs:
+            found.setdefault(run.spec.trial_id, run)
+        return found
+
+    @cached_property
+    def trials(self) -> dict[str, Run]:
+        """As `trained`, and after them the untrained baselines, under arms of their own."""
+        baselines = [Run(arm=untrained_arm(n), seed=spec.seed, spec=spec) for n, spec in self.untrained.items()]
+        return self.trained | {r.spec.trial_id: r for r in baselines if r.spec.trial_id not in self.trained}
 
     @property
     def arms(self) -> list[str]:
-        """The arms, in the study's order."""
-        return list(dict.fromkeys(cell.arm for cell in self.cells))
+        """The names of the arms, in the study's order."""
+        return list(dict.fromkeys(run.arm for run in self.runs))
 
-    def pending(self) -> list[TrialSpec]:
-        """The specs that are still to be run."""
-        return [spec for trial_id, spec in self.specs.items() if trial_id not in self.done]
+    def pending(self) -> list[Run]:
+        """The trials that are still to be trained."""
+        return [run for trial_id, run in self.trained.items() if trial_id not in self.done]
 
     def bytes_left(self) -> int:
-        """What data, pending trials and untrained generators will leave on disk, in bytes, at most."""
-        arms = {spec.trial_id: arm for arm, spec in self.ceilings.items()}
-        arms |= {cell.spec.trial_id: cell.arm for cell in self.cells}
-        trials = sum(self.bytes_of[arm] for trial_id, arm in arms.items() if trial_id not in self.done)
-        return trials + self.bytes_of_data
+        """What data, pending trials and untrained baselines will leave on disk, in bytes, at most."""
+        arms = {spec.trial_id: baseline for baseline, spec in self.untrained.items()}
+        arms |= {run.spec.trial_id: run.arm for run in self.runs}
+        return self.bytes_of_data + sum(self.bytes_of[arm] for i, arm in arms.items() if i not in self.done)
 
     def seconds_left(self, workers: int | None) -> float:
         """A rough guess at the wall-clock time of what is pending; None workers count as one."""
-        arms = {cell.spec.trial_id: cell.arm for cell in reversed(self.cells)}
-        takes = [self.core_seconds.seconds[arms[spec.trial_id]] for spec in self.pending()]
+        takes = [self.core_seconds.seconds[run.arm] for run in self.pending()]
         return max(sum(takes) / (workers or 1), max(takes, default=0.0))
 
 
@@ -101,7 +108,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         UserError: an unknown profile, data that cannot be had or that the profile's extractor cannot learn from, or
             a spec or network that is refused.
     """
-    profile = study.profile(profile_name)
+    design = study.at(profile_name)
+    profile = design.profile
     require_samples(profile.num_generated)
     with tempfile.TemporaryDirectory() as scratch:
         cache = store.cache if store is not None else Path(scratch)
@@ -121,21 +129,22 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             data_lines.setdefault((dataset, resolution, channels), short_lines(data))
             return data.fingerprint
 
-        cells = study.expand(profile, seeds, fingerprint)
-    bytes_of, weights = _refuse_impossible(cells, num_images)
-    ceilings = {
-        c.arm: replace(c.spec, kimg=0.0) for c in reversed(cells) if c.arm in study.baselines and c.spec.world_size == 1
+        runs = design.runs(seeds, fingerprint)
+    bytes_of, weights = _refuse_impossible(runs, num_images)
+    untrained = {
+        run.arm: replace(run.spec, kimg=0.0)
+        for run in reversed(runs)
+        if run.arm in study.baselines and run.spec.world_size == 1
     }
-    wanted = {spec.trial_id for spec in (*(c.spec for c in cells), *ceilings.values())}
+    wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
-    left_behind = 0 if store is None else _left_behind(store, study.name, profile_name, cells)
+    left_behind = 0 if store is None else _left_behind(store, study.name, profile_name, runs)
     return Plan(
-        study=study,
-        profile=profile,
-        cells=cells,
-        ceilings=ceilings,
+        design=design,
+        runs=runs,
+        untrained=untrained,
         done=done,
-        core_seconds=estimate(cells, weights, profile, store),
+        core_seconds=estimate(runs, weights, profile, store),
         bytes_of=bytes_of,
         left_behind=left_behind,
         data_lines=[line for lines in data_lines.values() for line in lines],
@@ -158,44 +167,43 @@ def require_samples(number: int) -> None:
         raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
 
 
-def _left_behind(store: Store, study: str, profile: str, cells: list[Cell]) -> int:
+def _left_behind(store: Store, study: str, profile: str, runs: list[Run]) -> int:
     """Finished trials that the last plan had at an arm and seed where this one has another trial."""
     try:
         last = store.read_plan(study, profile)
     except Damaged:  # a run says so, and sets it aside
         return 0
     held = {(c["arm"], c["seed"]): c["trial_id"] for c in last["cells"]} if last else {}
-    there = {(c.arm, c.seed): store.stored_name(c.spec.trial_id) for c in cells}
+    there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}
     replaced = {held[place] for place in held.keys() & there.keys() if held[place] != there[place]}
     return sum(store.status(trial_id) in ("ok", "diverged") for trial_id in replaced - set(there.values()))
 
 
-def _refuse_impossible(cells: list[Cell], num_images: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:
+def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:
     """Refuse an arm whose networks cannot be built, or whose batch is larger than its data. Takes no memory.
 
     Returns:
         arm -> bytes that a trial takes on disk; arm -> what it costs by arithmetic.
     """
     bytes_of, weights = {}, {}
-    for cell in cells:
-        if cell.arm not in bytes_of:
+    for run in runs:
+        if run.arm not in bytes_of:
             try:
                 with torch.device("meta"):
-                    gan = build_networks(cell.spec)
+                    gan = build_networks(run.spec)
             except ValueError as error:
-                raise UserError(f"arm {cell.arm!r} cannot be built: {error}") from None
-            available = num_images.get(cell.spec.data_fingerprint, cell.spec.batch_size)
-            if cell.spec.batch_size > available:
+                raise UserError(f"arm {run.arm!r} cannot be built: {error}") from None
+            available = num_images.get(run.spec.data_fingerprint, run.spec.batch_size)
+            if run.spec.batch_size > available:
                 raise UserError(
-                    f"arm {cell.arm!r}: batch_size={cell.spec.batch_size} is out of range; allowed: at most "
-                    f"{available}, the training images of {cell.spec.dataset}"
+                    f"arm {run.arm!r}: batch_size={run.spec.batch_size} is out of range; allowed: at most "
+                    f"{available}, the training images of {run.spec.dataset}"
                 )
-            bytes_of[cell.arm], weights[cell.arm] = _bytes_of_trial(cell.spec, gan), arithmetic(cell.spec, gan)
+            bytes_of[run.arm], weights[run.arm] = _bytes_of_trial(run.spec, gan), arithmetic(run.spec, gan)
     return bytes_of, weights
 
 
 def _bytes_of_trial(spec: TrialSpec, gan: GanPair) -> int:
     """What a trial leaves: G twice (its moving average is the second), D, a picture, small files."""
     g, d = (sum(v.numel() for v in net.state_dict().values()) for net in (gan.generator, gan.discriminator))
-    picture = (GRID * (spec.resolution + 2)) ** 2 * spec.channels
-    return (2 * g + d) * FLOAT + picture + SMALL_FILES
+    return (2 * g + d) * FLOAT + picture_bytes(spec.resolution, spec.channels) + SMALL_FILES

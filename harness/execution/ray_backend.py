@@ -28,6 +28,7 @@ from harness.execution.machine import memory_kills, memory_left, ray_folder, ray
 from harness.execution.progress import Progress
 from harness.execution.trial import TrialContext, help_trial, run_trial
 from harness.spec import TrialSpec
+from harness.storage.layout import cache_folder
 from harness.storage.store import Store, TrialResult
 from harness.training.distributed import join
 
@@ -213,7 +214,12 @@ def _parcels(contexts: Mapping[str, TrialContext], snapshots: Path | None, *, tr
     """What the trainable is given beside its spec: with luggage, where the workers may be on other machines."""
     if not travels:
         cache = next(iter(contexts.values())).cache
-        return {"contexts": contexts, "luggage": None, "key": "", "snapshots": snapshots or cache / "snapshots"}
+        return {
+            "contexts": contexts,
+            "luggage": None,
+            "key": "",
+            "snapshots": snapshots or cache_folder(cache, "snapshots"),
+        }
     luggage = pack(contexts.values())
     return {"contexts": contexts, "luggage": luggage, "key": content_key(luggage), "snapshots": snapshots}
 
@@ -230,7 +236,7 @@ def _trainable(
     context = contexts[spec.data_fingerprint]
     try:
         here = _settle(context, luggage, key)
-        snapshots = snapshots or node_folder() / "snapshots"
+        snapshots = snapshots or cache_folder(node_folder(), "snapshots")
         if spec.world_size == 1:
             result = run(spec, here, snapshots)
         else:
@@ -346,10 +352,10 @@ class _Desk:
             return None
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
-            if not self.store.claims.take(spec.trial_id):
+            if not self.store.locks.acquire(spec.trial_id):
                 self.waiting.append(spec)
             elif self.store.is_done(spec.trial_id, self.protocols[spec.data_fingerprint]):  # another process was faster
-                self.store.claims.give_back(spec.trial_id)
+                self.store.locks.release(spec.trial_id)
                 self._found(spec)
             else:
                 self.beside |= {*self.out, spec.trial_id} if self.out else set()
@@ -416,7 +422,7 @@ class _Desk:
         return len(self.out) < self.at_once and now >= self.pause_ends
 
     def _is_in(self, trial_id: str) -> None:
-        self.store.claims.give_back(trial_id)
+        self.store.locks.release(trial_id)
         self.out.discard(trial_id)
         self.beside.discard(trial_id)
 
@@ -429,7 +435,7 @@ class _Desk:
 
     def close(self) -> None:
         """Give back what did not finish."""
-        self.store.claims.give_back(*self.out)
+        self.store.locks.release(*self.out)
 
 
 class _Queue(Searcher):

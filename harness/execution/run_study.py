@@ -7,13 +7,13 @@ from typing import TypeAlias
 
 import torch
 
-from harness.analysis.results import untrained_arm
 from harness.analysis.wording import count
 from harness.data import prepare
+from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.machine import processors
-from harness.execution.plan import Seeds, left_behind_line, make_plan
+from harness.execution.plan import left_behind_line, make_plan
 from harness.execution.progress import Progress, duration
 from harness.execution.provenance import provenance
 from harness.execution.scoring_pool import score_stored
@@ -22,6 +22,7 @@ from harness.metrics import proof_in_words
 from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.spec import TrialSpec
+from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -61,25 +62,25 @@ def run_study(
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers} is out of range; allowed: at least 1")
-    store.sweep()
+    sweep(store)
     plan = make_plan(study, profile_name, seeds, store)
-    ranks = max(spec.world_size for spec in plan.specs.values())
+    specs = {trial_id: run.spec for trial_id, run in plan.trials.items()}
+    ranks = max(spec.world_size for spec in specs.values())
     if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")
-    specs = {**plan.specs, **{spec.trial_id: spec for spec in plan.ceilings.values()}}
     former = {spec.former_id for spec in specs.values()} - specs.keys()
-    for name, damage in store.set_aside_damaged([*specs, *former]).items():
+    for name, damage in quarantine_damaged(store, [*specs, *former]).items():
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     if plan.left_behind:
         say(left_behind_line(plan.left_behind))
-    store.require_free(plan.bytes_left())
+    require_free(store, plan.bytes_left())
     contexts = scoring_contexts(
         study,
-        plan.specs.values(),
-        plan.profile.extractor,
-        plan.profile.num_generated,
+        specs.values(),
+        plan.design.profile.extractor,
+        plan.design.profile.num_generated,
         store,
         say,
         extractor_weights,
@@ -90,18 +91,18 @@ def run_study(
         study.name,
         profile_name,
         {
-            "protocol_id": protocols[plan.cells[0].spec.data_fingerprint],
+            "protocol_id": protocols[plan.runs[0].spec.data_fingerprint],
             "sequential": sequential or is_sequential(store, study.name, profile_name),
             "cells": [
                 {
-                    "arm": c.arm,
-                    "seed": c.seed,
-                    "trial_id": store.stored_name(c.spec.trial_id),
-                    "protocol_id": protocols[c.spec.data_fingerprint],
+                    "arm": run.arm,
+                    "seed": run.seed,
+                    "trial_id": store.stored_name(run.spec.trial_id),
+                    "protocol_id": protocols[run.spec.data_fingerprint],
                 }
-                for c in plan.cells
+                for run in plan.runs
             ],
-            "ceilings": {name: store.stored_name(spec.trial_id) for name, spec in plan.ceilings.items()},
+            "ceilings": {name: store.stored_name(spec.trial_id) for name, spec in plan.untrained.items()},
         },
     )
     unscored = [spec for spec in pending if store.status(spec.trial_id) == "ok"]
@@ -111,32 +112,30 @@ def run_study(
         score_stored(unscored, contexts, store, workers or processors(), say)
         pending = [spec for spec in pending if spec not in unscored]
     if not pending:
-        say(f"{study.name} ({profile_name}): {count(len(plan.specs), 'trial')} done, nothing to run")
+        say(f"{study.name} ({profile_name}): {count(len(plan.trained), 'trial')} done, nothing to run")
         return True
     from harness.execution.ray_backend import (
         run_trials,
     )  # ray is slow to import, and a finished study does not need it
 
-    trained = sum(spec.trial_id in plan.specs for spec in pending)
+    trained = sum(spec.trial_id in plan.trained for spec in pending)
     others = len(pending) - trained
     untrained = f"and {count(others, 'untrained generator')} to score, " if others else ""
     say(
-        f"{study.name} ({profile_name}): {trained} of {count(len(plan.specs), 'trial')} to run, {untrained}"
+        f"{study.name} ({profile_name}): {trained} of {count(len(plan.trained), 'trial')} to run, {untrained}"
         + (
             f"{workers} at once, roughly {duration(plan.seconds_left(workers))}"
             if workers
             else f"as many at once as {cluster.address} has room for"
         )
     )
-    arms = {spec.trial_id: (untrained_arm(name), spec.seed) for name, spec in plan.ceilings.items()}
-    arms |= {c.spec.trial_id: (c.arm, c.seed) for c in reversed(plan.cells)}
     with Progress(
         title=f"{study.name} ({profile_name})",
         total=len(specs),
         already_done=len(specs) - len(pending),
-        arms=dict(reversed(arms.items())),
+        arms={trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()},
         workers=workers or 0,
-        scored=Counter(arms[i][0] for i in specs.keys() - {spec.trial_id for spec in pending}),
+        scored=Counter(plan.trials[i].arm for i in specs.keys() - {spec.trial_id for spec in pending}),
     ) as progress:
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:
@@ -147,7 +146,7 @@ def run_study(
 def is_sequential(store: Store, study: str, profile: str) -> bool:
     """Whether seeds were ever added to this study because of its results, or may have been: its plan was damaged."""
     plan = store.read_plan(study, profile)
-    return store.plan_was_lost(study, profile) if plan is None else bool(plan.get("sequential"))
+    return plan_was_lost(store, study, profile) if plan is None else bool(plan.get("sequential"))
 
 
 def scoring_contexts(

@@ -4,14 +4,17 @@ import time
 from pathlib import Path
 
 from harness.analysis import results
-from harness.analysis.answers import answer_study, arms_open
+from harness.analysis.answers import arms_open
+from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.wording import count
+from harness.design import Design
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.plan import make_plan
 from harness.execution.progress import duration
 from harness.execution.run_study import Say, run_study
+from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -33,7 +36,7 @@ def run_until_answered(
     budget_seconds: float,
     extractor_weights: Path | None = None,
 ) -> bool:
-    """Add seeds to the arms of unresolved claims until all are settled, out of reach, or the budget is spent.
+    """Add seeds to the arms of undesign claims until all are settled, out of reach, or the budget is spent.
 
     It starts from FEWEST_FOR_A_CLAIM seeds, or from what an earlier run has, and looks at the answers after each
     batch. Verdicts are those that stay valid under such looks (harness/analysis/answers.py). A batch that would not
@@ -58,15 +61,15 @@ def run_until_answered(
     if budget_seconds <= 0:
         raise UserError(f"budget={budget_seconds:g} s is out of range; allowed: above 0")
     ends = time.monotonic() + budget_seconds
-    resolved = study.at(profile_name)
-    for name, damage in store.set_aside_damaged(()).items():  # a plan, that is: it is read before the first run
+    design = study.at(profile_name)
+    for name, damage in quarantine_damaged(store, ()).items():  # a plan, that is: it is read before the first run
         say(f"{name} was {damage}")
-    seeds = _seeds_so_far(resolved, profile_name, store)
+    seeds = _seeds_so_far(design, store)
     while True:
         plan = make_plan(study, profile_name, seeds, store)
         takes = plan.seconds_left(workers)
         if takes > ends - time.monotonic():
-            if len(plan.pending()) == len(plan.specs):
+            if len(plan.pending()) == len(plan.trained):
                 raise UserError(
                     f"budget={budget_seconds:g} s is too short for the first {FEWEST_FOR_A_CLAIM} seeds, which take "
                     f"about {duration(takes)}"
@@ -87,9 +90,8 @@ def run_until_answered(
         ):
             say("stopped: trials failed")
             return False
-        rows = results.load(store, study=study.name, profile=profile_name)
-        answers = answer_study(resolved, rows, sequential=True)
-        wanted = arms_open(resolved, rows)
+        evidence = load_evidence(store, study, profile_name)
+        answers, wanted = evidence.answers, arms_open(evidence.study, evidence.answers)
         say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {count(len(answers), 'claim')} settled")
         if not wanted:
             say("stopped: every claim is settled, or cannot be by more seeds")
@@ -104,14 +106,8 @@ def run_until_answered(
         seeds |= dict.fromkeys(wanted, most)
 
 
-def _seeds_so_far(study: Study, profile_name: str, store: Store) -> dict[str, int]:
+def _seeds_so_far(design: Design, store: Store) -> dict[str, int]:
     """Seeds of each arm in the store's plan, and at least as many as a claim needs."""
-    planned = results.planned(store, study.name, profile_name)
+    planned = results.planned(store, design.name, design.profile.name)
     found = planned.groupby("arm").seed.max().add(1).to_dict() if len(planned) else {}
-    arms = dict.fromkeys(study.baselines) | {
-        arm: None
-        for question in study.questions
-        for sweep in (study.arms(question), study.arms_versus(question))
-        for arm in sweep.values()
-    }
-    return {arm: max(int(found.get(arm, 0)), FEWEST_FOR_A_CLAIM) for arm in arms}
+    return {arm: max(int(found.get(arm, 0)), FEWEST_FOR_A_CLAIM) for arm in design.every_arm}

@@ -1,7 +1,6 @@
 """One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
 
 import contextlib
-import io
 import itertools
 import resource
 import time
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 import architectures
@@ -25,6 +23,8 @@ from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import NonFiniteSamples, score_generator
 from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
+from harness.storage.layout import checkpoint_path
+from harness.storage.samples import GRID, to_png
 from harness.storage.store import TrialResult
 from harness.training.checkpoint import (
     Snapshot,
@@ -50,9 +50,6 @@ from harness.training.random import stream
 
 ONLINE_FID_EVERY = REPORT_POINTS // 16
 """Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
-
-GRID = 8
-"""Samples along each side of the stored picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +104,7 @@ def run_trial(
         **_hardware(device),
     }
     if snapshots is not None:
-        attempt.go_on_from(snapshots / f"{spec.trial_id}.snapshot", _made_for(spec, context, device))
+        attempt.go_on_from(checkpoint_path(snapshots, spec.trial_id), _made_for(spec, context, device))
     ranks.share(attempt.found)
     outcome: dict[str, Any] = {"status": "ok"}
     try:
@@ -317,15 +314,7 @@ def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:
         images = generator(sample_latents(spec.latent_dim).to(device) * spec.latent_std)
     if not torch.isfinite(images).all():
         raise NonFiniteSamples("the generator's samples are not finite")
-    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
-    size, gap = spec.resolution, 2
-    sheet = np.zeros((GRID * (size + gap) - gap, GRID * (size + gap) - gap, spec.channels), dtype=np.uint8)
-    for i, pixel in enumerate(pixels):
-        top, left = i // GRID * (size + gap), i % GRID * (size + gap)
-        sheet[top : top + size, left : left + size] = pixel.permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(sheet.squeeze(-1) if spec.channels == 1 else sheet).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return to_png(images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy())
 
 
 @lru_cache(maxsize=256)

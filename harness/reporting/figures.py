@@ -2,7 +2,6 @@
 
 import io
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,122 +15,103 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harness.analysis.answers import Answer
+from harness.analysis.effects import Effect, arm_mean, arm_values, level_arms
+from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import Neighbours
 from harness.analysis.results import load_curves
-from harness.analysis.statistics import Estimate, location
-from harness.analysis.wording import effect, number
+from harness.analysis.statistics import Estimate
+from harness.analysis.verdicts import Answer
+from harness.analysis.wording import effect as effect_in_words
+from harness.analysis.wording import number
 from harness.metrics import METRICS
-from harness.reporting.tables import arm_interval, paired_question, values
-from harness.storage.store import Store
-from harness.study import Question, Study
+from harness.reporting.axes import (
+    ACCENT,
+    ALARM,
+    DARK,
+    LIGHT,
+    STYLE,
+    WIDTH,
+    few_numbers,
+    log_axis,
+    robust_limits,
+    set_span,
+    wrapped,
+)
+from harness.study import Question
 
-STYLE = {
-    **sns.axes_style("whitegrid"),
-    **sns.plotting_context("notebook", font_scale=0.95),
-    "figure.dpi": 130,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "0.9",
-    "axes.edgecolor": "0.4",
-    "axes.titlesize": 12,
-    "axes.titlelocation": "left",
-}
-WIDTH = 6.4  # inches: type stays large enough on a phone
-DARK, LIGHT, ACCENT, ALARM = "0.15", "0.6", "#0072B2", "#B34E00"  # Okabe & Ito's blue and, darker, their vermilion
-_MULTIPLES = ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
-_MOST_TICKS = 8
-_TICK_ROOM = 0.09
-"""Share of an axis that a number on it needs."""
 VERDICTS = {"supported": ("o", ACCENT), "refuted": ("X", ALARM), "unresolved": ("d", "0.45")}
 """verdict -> marker and colour: told apart by shape as well."""
 
 
-def effects(study: Study, question: Question, rows: pd.DataFrame) -> Figure | None:
-    """Each level against the baseline: a dot a seed, the mean with its 95% t interval, the smallest effect shaded.
+def effects(evidence: Evidence, question: Question) -> Figure | None:
+    """Each level against the baseline: a dot a seed, the effect with its 95% interval, the smallest effect shaded.
 
-    Of an interaction, what the level does to the baseline beyond what it does to the other.
-
-    Ratios (geometric mean, logarithmic axis) or differences, as the question's metric is compared. A seed whose
-    value is infinite stands as a triangle at the edge. None where no level can be paired with the baseline.
+    Of an interaction, what the level does to the baseline beyond what it does to the other. On a logarithmic axis where
+    the metric is compared by ratios. A seed whose value is infinite, as one of its trials diverged or never reached a
+    level of FID, stands as a triangle at the edge. None where no level can be paired with the baseline.
     """
-    arms = {label: arm for label, arm in study.arms(question).items() if arm != question.baseline}
-    found = paired_question(study, question, rows)
-    if not any(len(v) for v in found.values()):
+    found = evidence.effects[question.key]
+    if not any(len(effect.by_seed) for effect in found.values()):
         return None
     metric = METRICS[question.metric]
-    ratio = metric.scale == "ratio"
-    null, least = (1.0, question.smallest_effect) if ratio else (0.0, question.smallest_effect)
+    ratio, least = metric.scale == "ratio", question.smallest_effect
+    shade = (1 / least, least) if ratio else (-least, least)
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.62 * len(arms)), layout="constrained")
-        shade = (1 / least, least) if ratio else (-least, least)
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.62 * len(found)), layout="constrained")
         axes.axvspan(*shade, color="0.9", zorder=0, lw=0)
-        axes.axvline(null, color=DARK, lw=1, zorder=1)
-        estimates = {label: _located(v, ratio) for label, v in found.items()}
-        if ratio:
-            axes.set_xscale("log")
-        _span(axes, [*shade, *(x for v in found.values() for x in v), *_ends(estimates.values())], ratio)
-        for y, (label, arm) in enumerate(arms.items()):
-            _seeds_at(axes, y + 0.16, found[label])
-            _estimate_at(axes, y - 0.1, estimates[label])
-            diverged = int(((rows.arm == arm) & (rows.status == "diverged")).sum())
-            said = effect(estimates[label].mean, estimates[label].low, estimates[label].high, metric.scale)
-            endless = int(np.isinf(found[label]).sum() + (ratio and (found[label] == 0).sum()))
-            if not len(found[label]):
-                said = "no pair of seeds"
-            elif endless:  # one of the two never reached a level of FID
-                said = ("" if said == "–" else f"{said}\n") + f"{endless} beyond the axis"
-            colour = DARK if len(found[label]) else "0.4"
-            axes.text(1.03, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=colour)
-            if diverged:
-                axes.text(
-                    1.03, y + 0.36, f"✕ {diverged} diverged", transform=axes.get_yaxis_transform(), va="center",
-                    fontsize=9, color=ALARM,
-                )  # fmt: skip
-        axes.set_yticks(range(len(arms)), list(arms))
-        axes.set_ylim(len(arms) - 0.5, -0.5)
-        axes.set_ylabel(_wrapped(question.factor.label, 24))
-        base = next(label for label, arm in study.arms(question).items() if arm == question.baseline)
+        axes.axvline(1 if ratio else 0, color=DARK, lw=1, zorder=1)
+        ends = [end for effect in found.values() for end in (effect.low, effect.high)]
+        set_span(axes, [*shade, *ends, *(x for effect in found.values() for x in effect.by_seed)], ratio)
+        beside = {"transform": axes.get_yaxis_transform(), "va": "center"}
+        for y, effect in enumerate(found.values()):
+            _seeds_at(axes, y + 0.16, effect.by_seed)
+            _effect_at(axes, y - 0.1, effect)
+            axes.text(1.03, y, _said(effect), fontsize=10, color=DARK if len(effect.by_seed) else "0.4", **beside)
+            if effect.failures:
+                axes.text(1.03, y + 0.36, f"✕ {effect.failures} diverged", fontsize=9, color=ALARM, **beside)
+        axes.set_yticks(range(len(found)), list(found))
+        axes.set_ylim(len(found) - 0.5, -0.5)
+        axes.set_ylabel(wrapped(question.factor.label, 24))
+        base = next(label for label in level_arms(evidence.study, question) if label not in found)
         better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
-        relation = f"{metric.label}, ratio to" if ratio else f"{metric.label}, difference from"
-        said = f"{relation} the baseline ({base})"
+        said = f"{metric.label}, {'ratio to' if ratio else 'difference from'} the baseline ({base})"
         if question.versus:
             said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
-        axes.set_xlabel("\n".join(_wrapped(line, 56) for line in f"{said}{better}".splitlines()))
+        axes.set_xlabel("\n".join(wrapped(line, 56) for line in f"{said}{better}".splitlines()))
         axes.grid(visible=False, axis="y")
         mean = "geometric mean" if ratio else "mean"
-        known = any(not math.isnan(e.low) for e in estimates.values())
-        _legend(figure, axes, mean=f"{mean}, 95% t interval" if known else mean, shaded=True)
+        if any(_endless(effect) for effect in found.values()):
+            mean += " or median"
+        interval = "95% interval over interim analyses" if evidence.sequential else "95% interval"
+        known = any(not math.isnan(effect.low) for effect in found.values())
+        _legend(figure, axes, mean=f"{mean}, {interval}" if known else mean, shaded=True)
     return _finished(figure)
 
 
-def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[str, float]) -> Figure | None:
+def levels(evidence: Evidence, question: Question) -> Figure | None:
     """The question's metric at each level: a dot a seed, joined by thin lines, the mean with its 95% interval.
 
-    Of an interaction, the means of both networks, each joined: lines that are not parallel interact.
-
-    `floor` holds the scores of real images, whose own is drawn where it has one. None where no trial has a
-    finite value.
+    Of an interaction, the means of both networks, each joined: lines that are not parallel interact. Real images' own
+    score is drawn where it is known. None where no trial has a finite value.
     """
-    arms, name = study.arms(question), question.metric
-    found = {label: values(rows, arm, name) for label, arm in arms.items()}
-    everything = np.concatenate([v.to_numpy(float) for v in found.values()])
-    if not everything.size:
-        return None
-    finite = everything[np.isfinite(everything)]
+    rows, reference, name = evidence.rows, evidence.reference, question.metric
+    arms, metric = level_arms(evidence.study, question), METRICS[question.metric]
+    found = {label: arm_values(rows, arm, name) for label, arm in arms.items()}
+    finite = np.concatenate([v.to_numpy(float) for v in found.values()])
+    finite = finite[np.isfinite(finite)]
     if not finite.size:
         return None
+    means = [_mean_drawn(values, name) for values in found.values()]
+    others = level_arms(evidence.study, question, versus=True).values()
+    other_means = [_mean_drawn(arm_values(rows, arm, name), name) for arm in others]
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
         for seed in sorted({s for v in found.values() for s in v.index}):
             line = np.array([found[label].get(seed, math.nan) for label in arms], dtype=float)
             line[~np.isfinite(line)] = math.nan
             axes.plot(range(len(arms)), line, color=LIGHT, lw=0.7, marker="o", ms=4, mec="white", mew=0.4, zorder=2)
-        others = study.arms_versus(question).values()
-        other_means = [arm_interval(v[np.isfinite(v)], name) for v in (values(rows, arm, name) for arm in others)]
         if any(e.n for e in other_means):
-            own_means = [arm_interval(v[np.isfinite(v)], name).mean for v in found.values()]
-            axes.plot(np.arange(len(arms)) + 0.12, own_means, color=ACCENT, lw=1.2, zorder=3)
+            axes.plot(np.arange(len(arms)) + 0.12, [e.mean for e in means], color=ACCENT, lw=1.2, zorder=3)
             middle = np.array([e.mean for e in other_means])
             span = np.abs([[e.mean - e.low for e in other_means], [e.high - e.mean for e in other_means]])
             axes.errorbar(
@@ -139,17 +119,12 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
                 color=ALARM, zorder=3, label=f"mean of {question.versus}, 95% interval",
             )  # fmt: skip
             finite = np.concatenate([finite, middle[np.isfinite(middle)]])
-        for x, (label, arm) in enumerate(arms.items()):
-            reached = found[label][np.isfinite(found[label])]
-            estimate = arm_interval(reached, name)
-            if estimate.n and len(reached) == len(found[label]):  # a mean of those that did reach it would flatter
-                known = not math.isnan(estimate.low)
-                span = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if known else None
-                axes.errorbar(
-                    x + 0.12, estimate.mean, yerr=span, fmt="D", ms=6, capsize=4, lw=1.6, color=ACCENT, zorder=3
-                )  # fmt: skip
+        for x, ((label, arm), mean) in enumerate(zip(arms.items(), means, strict=True)):
+            if mean.n:
+                span = None if math.isnan(mean.low) else [[mean.mean - mean.low], [mean.high - mean.mean]]
+                axes.errorbar(x + 0.12, mean.mean, yerr=span, fmt="D", ms=6, capsize=4, lw=1.6, color=ACCENT, zorder=3)
             diverged = int(((rows.arm == arm) & (rows.status == "diverged")).sum())
-            never = len(found[label]) - len(reached)
+            never = int(np.isinf(found[label]).sum())
             notes = [f"✕ {diverged} diverged"] * bool(diverged) + [f"▲ {never} never"] * bool(never)
             if notes:
                 axes.annotate(
@@ -161,39 +136,27 @@ def levels(study: Study, question: Question, rows: pd.DataFrame, floor: Mapping[
                     x, 0.5, "no finished trial", transform=axes.get_xaxis_transform(), rotation=90, ha="center",
                     va="center", fontsize=10, color="0.4",
                 )  # fmt: skip
-        wide = bool(finite.size and finite.min() > 0 and finite.max() > 8 * finite.min())
-        logarithmic = wide or bool(question.versus and METRICS[name].scale == "ratio")
+        wide = bool(finite.min() > 0 and finite.max() > 8 * finite.min())
+        logarithmic = wide or bool(question.versus and metric.scale == "ratio")
         if logarithmic:
-            lowest = min(v for v in (finite.min(), floor.get(name, math.inf)) if v > 0)
-            _log(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
-        elif METRICS[name].scale == "ratio":
+            lowest = min(v for v in (finite.min(), reference.get(name, math.inf)) if v > 0)
+            log_axis(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
+        elif metric.scale == "ratio":
             axes.set_ylim(bottom=0)
         if axes.texts:
             low, high = axes.get_ylim()  # room above the data for what is written there
             axes.set_ylim(low, high * (high / low) ** 0.12 if logarithmic else high + 0.12 * (high - low))
-        low, high = axes.get_ylim()
-        if name in floor and floor[name] > high + 2 * (high - low):  # drawn to scale, it would flatten all else
-            axes.text(
-                1, 1.01, f"↑ real images {floor[name]:.3g}, far above", transform=axes.transAxes, ha="right",
-                va="bottom", fontsize=9, color=DARK,
-            )  # fmt: skip
-        elif name in floor and low <= floor[name]:  # a logarithmic axis cannot show one below 0
-            axes.axhline(floor[name], color=DARK, ls="--", lw=1, zorder=1)
-            axes.annotate(
-                f"real images {floor[name]:.3g}", (1, floor[name]), xycoords=("axes fraction", "data"),
-                xytext=(-4, 4), textcoords="offset points", ha="right", fontsize=9, color=DARK,
-            )  # fmt: skip
-        ticks = [_tick(_wrapped(label, 16), arm == question.baseline) for label, arm in arms.items()]
+        _real_images(axes, reference.get(name, math.nan))
+        ticks = [_tick(wrapped(label, 16), arm == question.baseline) for label, arm in arms.items()]
         long = max(map(len, arms)) * len(arms) > 60
         axes.set_xticks(range(len(arms)), ticks, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_xlim(-0.4, len(arms) - 0.6)
         axes.set_xlabel(question.factor.label)
-        direction = {"lower": "(lower is better ↓)", "higher": "(higher is better ↑)", "neither": ""}
-        joint = " " if len(METRICS[name].label) < 12 else "\n"
-        axes.set_ylabel(f"{METRICS[name].label}{joint}{direction[METRICS[name].better]}".strip())
+        direction = {"lower": "(lower is better ↓)", "higher": "(higher is better ↑)", "neither": ""}[metric.better]
+        axes.set_ylabel(f"{metric.label}{' ' if len(metric.label) < 12 else chr(10)}{direction}".strip())
         axes.grid(visible=False, axis="x")
         whose = f"mean of {question.baseline}" if question.versus else "mean"
-        known = any(not math.isnan(arm_interval(v[np.isfinite(v)], name).low) for v in found.values())
+        known = any(not math.isnan(mean.low) for mean in means)
         _legend(figure, axes, mean=f"{whose}, 95% interval" if known else whose, joined=True)
     return _finished(figure)
 
@@ -231,7 +194,7 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             if not (math.isnan(low) or math.isnan(high)):
                 axes.plot(np.clip([low, high], -reach, reach), [y, y], color=colour, lw=2, zorder=2)
             axes.plot(np.clip(middle, -reach, reach), y, marker, ms=8, color=colour, mec="white", mew=0.6, zorder=3)
-        axes.set_yticks(range(len(answers)), [_wrapped(a.claim, 46) for a in answers], fontsize=9)
+        axes.set_yticks(range(len(answers)), [wrapped(a.claim, 46) for a in answers], fontsize=9)
         axes.set_ylim(len(answers) - 0.5, -0.5)
         axes.set_xlim(-reach - 0.3, reach + 0.3)
         axes.set_xticks([-6, -3, -1, 0, 1, 3, 6], ["≤ −6", "−3", "−1", "0", "1", "3", "≥ 6"])
@@ -244,16 +207,14 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
     return _finished(figure)
 
 
-def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) -> Figure | None:
+def samples(evidence: Evidence, question: Question) -> Figure | None:
     """Samples at each level, side by side: the same seed and latents everywhere, the lowest seed that most levels have.
 
     None where no finished trial has left a picture.
     """
-    arms = study.arms(question)
-    trials = same_seed(arms, rows, store)
+    arms, trials = level_arms(evidence.study, question), same_seed(evidence, question)
     if not trials:
         return None
-    metric = METRICS[question.metric]
     with mpl.rc_context(STYLE):
         columns = min(3, len(arms))  # more would be too small to judge
         lines = math.ceil(len(arms) / columns)
@@ -263,27 +224,27 @@ def samples(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, (label, arm) in zip(grid.flat, arms.items(), strict=False):
-            name = _tick(_wrapped(label, 26), arm == question.baseline, " ")
+            name = _tick(wrapped(label, 26), arm == question.baseline, " ")
             if arm not in trials:
                 axes.set_box_aspect(1)
                 axes.set_title(f"{name}\nno samples", fontsize=10, loc="center")
                 continue
             trial = trials[arm]
-            with Image.open(store.trial_folder(trial.trial_id) / "samples.png") as picture:
+            with Image.open(io.BytesIO(evidence.store.read_samples(trial.trial_id))) as picture:
                 axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             said = f"FID {number(trial.fid)}"
-            if question.metric != "fid" and question.metric in rows:
-                said += f", {metric.label} {number(getattr(trial, question.metric))}"
-            axes.set_title(f"{name}\n{_wrapped(said, 30)}", fontsize=10, loc="center")
+            if question.metric != "fid" and question.metric in evidence.rows:
+                said += f", {METRICS[question.metric].label} {number(getattr(trial, question.metric))}"
+            axes.set_title(f"{name}\n{wrapped(said, 30)}", fontsize=10, loc="center")
         figure.get_layout_engine().set(h_pad=0.08)  # else the title touches the captions
         seed = next(iter(trials.values())).seed
-        figure.suptitle(_wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)
+        figure.suptitle(wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)
     return _finished(figure)
 
 
-def neighbours(study: Study, question: Question, found: Mapping[str, Neighbours]) -> Figure | None:
+def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, Neighbours]) -> Figure | None:
     """Some samples of each level above the training images nearest to them; `found` is by arm."""
-    arms = {label: arm for label, arm in study.arms(question).items() if arm in found}
+    arms = {label: arm for label, arm in level_arms(evidence.study, question).items() if arm in found}
     if not arms:
         return None
     with mpl.rc_context(STYLE):
@@ -302,15 +263,13 @@ def neighbours(study: Study, question: Question, found: Mapping[str, Neighbours]
             sns.despine(ax=axes, left=True, bottom=True)
             name = _tick(label, arm == question.baseline, " ")
             axes.set_title(f"{name}: distance {pair.ratio:.2f} × that of held-out real images", fontsize=10)
-        figure.suptitle(
-            _wrapped(f"{question.factor.label}: samples and their nearest training images", 70), fontsize=11
-        )
+        figure.suptitle(wrapped(f"{question.factor.label}: samples and their nearest training images", 70), fontsize=11)
     return _finished(figure)
 
 
-def fid_over_training(study: Study, question: Question, rows: pd.DataFrame, store: Store) -> Figure | None:
+def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
     """The online FID against images seen and against seconds of training; None where no curve has it."""
-    found = _curves(study, question, rows, store)
+    found = _curves(evidence, question)
     if "fid_online" not in found or not (found.fid_online > 0).any():
         return None
     found = found[found.fid_online > 0].copy()
@@ -321,22 +280,22 @@ def fid_over_training(study: Study, question: Question, rows: pd.DataFrame, stor
             (both[0], "kimg", "kimg (1,000 real images)"),
             (both[1], "seconds", "training seconds by the clock"),
         ):
-            _lines(axes, study, question, found, x, "fid_online")
+            _lines(axes, evidence, question, found, x, "fid_online")
             axes.set_xlabel(label)
-            _few_numbers(axes)
+            few_numbers(axes)
             axes.set_title(f"by {'images seen' if x == 'kimg' else 'time'}", fontsize=11)
         both[0].set_ylabel("online FID (lower is better ↓)")
-        _log(both[0].yaxis, found.fid_online.min() / 1.2, found.fid_online.max() * 1.2)
+        log_axis(both[0].yaxis, found.fid_online.min() / 1.2, found.fid_online.max() * 1.2)
         _legend_of_levels(figure, both[0], question)
     return _finished(figure)
 
 
-def balance(study: Study, question: Question, rows: pd.DataFrame, store: Store) -> Figure | None:
+def balance(evidence: Evidence, question: Question) -> Figure | None:
     """How G and D keep each other in balance: both losses, D's answers and its accuracy over images seen.
 
     None where no trial left curves.
     """
-    found = _curves(study, question, rows, store)
+    found = _curves(evidence, question)
     if found.empty:
         return None
     panels = [
@@ -358,23 +317,25 @@ def balance(study: Study, question: Question, rows: pd.DataFrame, store: Store) 
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (column, title)) in enumerate(zip(grid.flat, panels, strict=False)):
-            _lines(axes, study, question, found, "kimg", column)
+            _lines(axes, evidence, question, found, "kimg", column)
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("kimg (1,000 real images)" if i >= len(panels) - 2 else "")
             axes.xaxis.set_tick_params(labelbottom=True)
-            _few_numbers(axes)
+            few_numbers(axes)
             if column in ("d_real", "d_fake", "d_accuracy"):
                 axes.set_ylim(0, 1)
             else:
-                _robust_limits(axes, found[column])
+                robust_limits(axes, found[column])
         _legend_of_levels(figure, grid.flat[0], question)
     return _finished(figure)
 
 
-def same_seed(arms: Mapping[str, str], rows: pd.DataFrame, store: Store) -> dict[str, Any]:
-    """The row of each arm at the lowest seed at which most arms left samples; arms without are left out."""
-    stored = [(store.trial_folder(trial_id) / "samples.png").exists() for trial_id in rows.trial_id]
-    finished = rows[(rows.status == "ok") & rows.arm.isin(arms.values()) & pd.Series(stored, rows.index, dtype=bool)]
+def same_seed(evidence: Evidence, question: Question) -> dict[str, Any]:
+    """The row of each of a question's arms at the lowest seed at which most left samples; arms without are left out."""
+    rows, store = evidence.rows, evidence.store
+    rows = rows[(rows.status == "ok") & rows.arm.isin(level_arms(evidence.study, question).values())]
+    stored = [store.has_samples(trial_id) for trial_id in rows.trial_id]
+    finished = rows[pd.Series(stored, rows.index, dtype=bool)]
     if finished.empty:
         return {}
     seed = finished.groupby("seed").size().sort_index(kind="stable").idxmax()
@@ -390,15 +351,16 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _curves(study: Study, question: Question, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
-    arms = study.arms(question)
-    found = load_curves(store, rows[rows.arm.isin(arms.values())])
-    return found.assign(level=found.arm.map({arm: label for label, arm in arms.items()}))
+def _curves(evidence: Evidence, question: Question) -> pd.DataFrame:
+    """The curves of a question's trials, with the level of each."""
+    labels = {arm: label for label, arm in level_arms(evidence.study, question).items()}
+    found = load_curves(evidence.store, evidence.rows[evidence.rows.arm.isin(labels)])
+    return found.assign(level=found.arm.map(labels))
 
 
-def _lines(axes: Axes, study: Study, question: Question, found: pd.DataFrame, x: str, y: str) -> None:
+def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFrame, x: str, y: str) -> None:
     """A line a level through the median over seeds; the band spans all of them."""
-    arms = study.arms(question)
+    arms = level_arms(evidence.study, question)
     over_seeds = found.dropna(subset=[y]).groupby(["level", x])[y].agg(["median", "min", "max"])
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(arms)))  # without its yellow end
     dashes = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 1, 1, 2)))
@@ -412,7 +374,7 @@ def _lines(axes: Axes, study: Study, question: Question, found: pd.DataFrame, x:
 def _legend_of_levels(figure: Figure, first: Axes, question: Question) -> None:
     handles, labels = first.get_legend_handles_labels()
     figure.legend(
-        handles, [_wrapped(label, 30) for label in labels], loc="outside lower center", frameon=False, fontsize=10,
+        handles, [wrapped(label, 30) for label in labels], loc="outside lower center", frameon=False, fontsize=10,
         ncols=5 if max(map(len, labels), default=0) < 8 else 2,
         title=f"{question.factor.label} (line: median; band: all seeds)", title_fontsize=10,
     )  # fmt: skip
@@ -428,27 +390,39 @@ def _legend(figure: Figure, axes: Axes, *, mean: str, joined: bool = False, shad
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9, columnspacing=1.2, handletextpad=0.5)
 
 
-def _located(found: pd.Series, ratio: bool) -> Estimate:
-    """The mean effect with its interval; with an infinite one among them the median (`statistics.location`)."""
-    with np.errstate(divide="ignore"):
-        where = location(np.log(found) if ratio else found)
-    return Estimate(*np.exp([where.mean, where.low, where.high]), where.n) if ratio else where
+def _endless(effect: Effect) -> int:
+    """Seeds that have no place on the axis: where one of the two compared has no finite value."""
+    return int(np.isinf(effect.by_seed).sum() + (effect.scale == "ratio" and (effect.by_seed == 0).sum()))
 
 
-def _ends(estimates: Any) -> list[float]:
-    return [end for e in estimates for end in (e.low, e.high)]
+def _said(effect: Effect) -> str:
+    """The effect in words, as beside a verdict."""
+    if not len(effect.by_seed):
+        return "no pair of seeds"
+    said = effect_in_words(effect.mean, effect.low, effect.high, effect.scale)
+    beyond = _endless(effect)
+    return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"] * bool(beyond))
 
 
-def _span(axes: Axes, shown: Sequence[float], ratio: bool) -> None:
-    """Limits that hold all finite values, with a margin; on a logarithmic axis with plain numbers."""
-    finite = np.array([x for x in shown if math.isfinite(x) and (x > 0 or not ratio)])
-    low, high = finite.min(), finite.max()
-    if ratio:
-        margin = (high / low) ** 0.06
-        _log(axes.xaxis, low / margin, high * margin)
-    else:
-        margin = 0.06 * (high - low)
-        axes.set_xlim(low - margin, high + margin)
+def _mean_drawn(values: pd.Series, metric: str) -> Estimate:
+    """An arm's mean; nothing where some of its trials have no finite value: a mean of the others would flatter it."""
+    return arm_mean(values if np.isfinite(values).all() else values.iloc[:0], metric)
+
+
+def _real_images(axes: Axes, score: float) -> None:
+    """A line at real images' own score; in words where, drawn to scale, it would flatten all else."""
+    low, high = axes.get_ylim()
+    if score > high + 2 * (high - low):
+        axes.text(
+            1, 1.01, f"↑ real images {score:.3g}, far above", transform=axes.transAxes, ha="right", va="bottom",
+            fontsize=9, color=DARK,
+        )  # fmt: skip
+    elif low <= score:  # a logarithmic axis cannot show one below 0
+        axes.axhline(score, color=DARK, ls="--", lw=1, zorder=1)
+        axes.annotate(
+            f"real images {score:.3g}", (1, score), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+            textcoords="offset points", ha="right", fontsize=9, color=DARK,
+        )  # fmt: skip
 
 
 def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:
@@ -460,62 +434,15 @@ def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:
             axes.plot([edge], [y], marker, ms=8, color=ALARM, clip_on=False, zorder=4)
 
 
-def _estimate_at(axes: Axes, y: float, estimate: Estimate) -> None:
-    if math.isfinite(estimate.mean) and estimate.mean != 0:  # an infinite ratio, or 0, is told in words
-        low, high = axes.get_xlim()
-        ends = np.clip([estimate.low, estimate.high], low, high)
-        span = None if np.isnan(ends).any() else [[estimate.mean - ends[0]], [ends[1] - estimate.mean]]
-        axes.errorbar(estimate.mean, y, xerr=span, fmt="D", ms=6, capsize=4, lw=1.8, color=ACCENT, zorder=3)
-
-
-def _robust_limits(axes: Axes, shown: pd.Series) -> None:
-    """Limits that a few extreme points cannot stretch."""
-    low, high = shown.quantile([0.005, 0.995])
-    if high > low:
-        axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-
-
-def _few_numbers(axes: Axes) -> None:
-    """So few and short numbers below one of two panels side by side that none touch."""
-    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.4g}"))
+def _effect_at(axes: Axes, y: float, effect: Effect) -> None:
+    if math.isfinite(effect.mean) and (effect.mean != 0 or effect.scale == "difference"):  # else it is told in words
+        ends = np.clip([effect.low, effect.high], *axes.get_xlim())
+        span = None if np.isnan(ends).any() else [[effect.mean - ends[0]], [ends[1] - effect.mean]]
+        axes.errorbar(effect.mean, y, xerr=span, fmt="D", ms=6, capsize=4, lw=1.8, color=ACCENT, zorder=3)
 
 
 def _tick(label: str, is_baseline: bool, joint: str = "\n") -> str:
     return f"{label}{joint}(baseline)" if is_baseline else label
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width)) or text
-
-
-def _log(axis: Any, low: float, high: float) -> None:
-    """A logarithmic axis with plain numbers at 1, 2, 5, 10, ..., as many as there is room for."""
-    axes = axis.axes
-    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
-    (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(low, high)
-    axis.set_major_locator(mpl.ticker.FixedLocator(log_ticks(low, high)))
-    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 10 else f"{v:g}"))
-    axis.set_minor_locator(mpl.ticker.NullLocator())
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Where a logarithmic axis from low to high has its numbers: round ones, 1 among them where it is on the axis.
-
-    As many as leave room between them, and at most eight.
-    """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    powers = [[10.0**k for k in range(first, last + 1) if k % stride == 0] for stride in (6, 3, 2, 1)]
-    multiples = [[m * power for power in powers[-1] for m in some] for some in _MULTIPLES]
-    steps = [m * 10.0**k for k in range(math.floor(math.log10(high - low)) - 1, last) for m in (1, 2, 5)]
-    evenly = [[step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)] for step in steps]
-    best: list[float] = []
-    for family in (*powers, *multiples, *evenly):
-        found = [float(f"{v:.9g}") for v in family if low <= v <= high]  # 0.3, not 0.30000000000000004
-        room = np.diff(np.log(found)) / math.log(high / low)
-        if len(best) < len(found) <= _MOST_TICKS and (room > _TICK_ROOM).all():
-            best = found
-    return best
 
 
 def _finished(figure: Figure) -> Figure:

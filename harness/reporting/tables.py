@@ -3,49 +3,24 @@
 import dataclasses
 import math
 import re
-import textwrap
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 from tabulate import tabulate
 
-from harness.analysis import results
-from harness.analysis.answers import Answer, Verdict
-from harness.analysis.statistics import (
-    FEWEST_FOR_A_CLAIM,
-    MOST_SEEDS,
-    Estimate,
-    failure_rate,
-    location,
-    mean_interval,
-    paired_differences,
-    pairing_pays_above,
-    seed_correlation,
-)
-from harness.analysis.wording import count, effect, number, p_value, with_interval
-from harness.errors import UserError
-from harness.metrics import COLLAPSED_IS, METRICS, collapsed_below, proof_in_words
-from harness.spec import ScoreProtocol
-from harness.storage.store import Store
-from harness.study import Question, Study
+from harness.analysis.effects import arm_mean, arm_values, level_arms, level_effects
+from harness.analysis.evidence import Evidence
+from harness.analysis.statistics import MOST_SEEDS, Estimate, failure_rate, pairing_pays_above
+from harness.analysis.verdicts import Answer
+from harness.analysis.wording import effect, number, p_value, with_interval
+from harness.metrics import METRICS
+from harness.study import Question
 
+WORDS = ("arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " ")
+"""Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
-FEW_IMAGES = 1000
-"""Fewer real images than this to score against, and a report warns of it."""
-MOST_CAUTIONS = 5
-"""Sentences of warning at the end of a run; all are on the page."""
-LONGEST_CAUTION = 240
-"""Characters of such a sentence."""
-MOST_LISTED = 4
-"""More values than this of one fact, over the trials of a study, are summarised."""
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",
@@ -63,129 +38,72 @@ def scored(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows.status == "ok") & rows.fid.notna()]
 
 
-def values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
-    """A metric of an arm's scored trials by seed, in the seeds' order; +inf where a threshold was not reached."""
-    if metric not in rows:
-        return pd.Series(dtype=float, index=pd.Index([], name="seed"))
-    found = rows.loc[(rows.arm == arm) & (rows.status == "ok") & rows.fid.notna(), ["seed", metric]]
-    return found.set_index("seed")[metric].dropna().sort_index()
+def arm_row(rows: pd.DataFrame, arm: str, metric: str = "fid") -> dict[str, float | int | str]:
+    """One arm's numbers: counts, and each score's mean and 95% interval over seeds.
 
-
-def paired(rows: pd.DataFrame, arm: str, baseline: str, metric: str) -> pd.Series:
-    """The arm's effect at each seed that both arms have: the ratio to the baseline or the difference from it.
-
-    Infinite values stay: 0 or inf where one arm alone did not reach a threshold; seeds where neither did are left out,
-    and so are those where a value is 0 or, by rounding, below, which has no ratio.
-    """
-    theirs = values(rows, baseline, metric)
-    mine = values(rows, arm, metric).reindex(theirs.index).dropna()
-    theirs = theirs.loc[mine.index]
-    if METRICS[metric].scale != "ratio":
-        return (mine - theirs).dropna()
-    positive = (mine > 0) & (theirs > 0)
-    return (mine[positive] / theirs[positive]).dropna()
-
-
-def paired_question(study: Study, question: Question, rows: pd.DataFrame) -> dict[str, pd.Series]:
-    """Level label -> `paired` against the baseline; of an interaction, what that is beyond the same against `versus`.
-
-    The baseline's own level is left out.
-    """
-    found = {}
-    arms, others = study.arms(question), study.arms_versus(question)
-    for label, arm in arms.items():
-        if arm == question.baseline:
-            continue
-        mine = paired(rows, arm, question.baseline, question.metric)
-        if question.versus:
-            theirs = paired(rows, others[label], question.versus, question.metric).reindex(mine.index).dropna()
-            mine = mine.loc[theirs.index]
-            mine = mine / theirs if METRICS[question.metric].scale == "ratio" else mine - theirs
-        found[label] = mine.dropna()
-    return found
-
-
-def arm_interval(found: pd.Series, metric: str) -> Estimate:
-    """The mean of an arm's finite values of a metric, with an interval inside the metric's limits."""
-    lowest, highest = METRICS[metric].limits
-    return mean_interval(found, lowest=lowest, highest=highest)
-
-
-def arm_row(rows: pd.DataFrame, arm: str, baseline: str | None, metric: str = "fid") -> dict[str, float | int | str]:
-    """One arm's numbers: counts, each score's mean and 95% interval over seeds, and against the baseline by seed.
-
-    Diverged seeds have no score: they are counted, and left out of means and pairs.
+    Diverged seeds have no score: they are counted, and left out of an arm's own means.
 
     Args:
         rows: A results table.
         arm: Whose row.
-        baseline: The arm to pair with; None for none.
-        metric: What is paired, by its difference and, where it is compared so, its ratio.
+        metric: The one that comes first.
     """
     mine = rows[rows.arm == arm]
-    finished = scored(mine)
-    ended = int((mine.status != "failed").sum())
-    diverged = int((mine.status == "diverged").sum())
+    ended, diverged = int((mine.status != "failed").sum()), int((mine.status == "diverged").sum())
     rate = failure_rate(diverged, ended)
     row: dict[str, float | int | str] = {
         "arm": arm,
-        "n": len(finished),
+        "n": len(scored(mine)),
         "ended": ended,
         "diverged": diverged,
         "diverged_low": rate.low,
         "diverged_high": rate.high,
-        "failed": int((mine.status == "failed").sum()),
+        "failed": len(mine) - ended,
     }
     for name in dict.fromkeys((metric, *SCORES)):
-        found = values(rows, arm, name)
-        never = int((found == math.inf).sum())  # of these a mean over the others would flatter the arm
-        row |= _columns(name, location(found) if never else arm_interval(found, name))
-        if never:
+        found = arm_values(mine, arm, name)
+        row |= _columns(name, arm_mean(found, name))
+        if never := int(np.isinf(found).sum()):
             row[f"{name}_not_reached"] = never
-    row["seconds"] = float(finished.seconds.mean()) if len(finished) else math.nan
-    if baseline is not None and baseline != arm:
-        theirs = values(rows, baseline, metric)
-        a = values(rows, arm, metric).reindex(theirs.index).dropna()
-        b = theirs.loc[a.index]
-        finite = (a != math.inf) & (b != math.inf)
-        row["pairs"] = len(a)
-        row |= _columns(f"{metric}_difference", location(paired_differences(a, b)))
-        if METRICS[metric].scale == "ratio":
-            positive = (a > 0) & (b > 0)
-            finite = finite[positive]
-            a, b = np.log(a[positive]), np.log(b[positive])  # as they are compared
-            logs = location(paired_differences(a, b))
-            row |= {name: float(np.exp(value)) for name, value in _columns(f"{metric}_ratio", logs).items()}
-        row["seed_correlation"] = seed_correlation(a[finite], b[finite])
-        row["pairing_pays_above"] = pairing_pays_above(len(a))
+    row["seconds"] = float(scored(mine).seconds.mean())
     return row
 
 
-def question_table(study: Study, question: Question, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a level, in the factor's order; columns as in `arm_row`, with `level` and `is_baseline` first."""
-    arms = study.arms(question)
-    return pd.DataFrame(
-        {
-            "level": level,
-            "is_baseline": arm == question.baseline,
-            **arm_row(rows, arm, question.baseline, question.metric),
-        }
-        for level, arm in arms.items()
+def question_table(evidence: Evidence, question: Question) -> pd.DataFrame:
+    """One row a level, in the factor's order: `level`, `is_baseline`, `arm_row`, and the level's effect.
+
+    An effect against the baseline is the difference and, where the metric is compared so, the ratio; of an interaction,
+    what it is beyond the same against `versus`. `pairs` is the number of seeds that it is over.
+    """
+    differences = level_effects(
+        evidence.study, question, evidence.rows, sequential=evidence.sequential, scale="difference"
     )
+    table = []
+    for level, arm in level_arms(evidence.study, question).items():
+        row = {"level": level, "is_baseline": arm == question.baseline, **arm_row(evidence.rows, arm, question.metric)}
+        if level in differences:
+            found = evidence.effects[question.key][level]
+            row["pairs"] = found.n
+            row |= _columns(f"{question.metric}_difference", differences[level])
+            row |= _columns(f"{question.metric}_{found.scale}", found)
+            row["seed_correlation"] = found.seed_correlation
+            row["pairing_pays_above"] = pairing_pays_above(found.n)
+        table.append(row)
+    return pd.DataFrame(table)
 
 
-def overview_table(rows: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """One row an arm, in the given order; columns as in `arm_row`, without pairs."""
-    return pd.DataFrame(arm_row(rows, arm, None) for arm in arms)
+def overview_table(evidence: Evidence) -> pd.DataFrame:
+    """One row a planned arm, in the study's order; columns as in `arm_row`."""
+    return pd.DataFrame(arm_row(evidence.rows, arm) for arm in evidence.arms)
 
 
-def cost_table(rows: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def cost_table(evidence: Evidence) -> pd.DataFrame:
     """What one trial of each arm costs: one row an arm; times are means over its scored trials, sizes are the same.
 
     A column that no trial recorded is left out.
     """
-    finished = scored(rows)
-    table = finished.groupby("arm")[[c for c in (*SIZES, *COSTS) if c in finished]].mean().reindex(arms)
+    finished = scored(evidence.rows)
+    table = finished.groupby("arm")[[c for c in (*SIZES, *COSTS) if c in finished]].mean().reindex(evidence.arms)
     return table.dropna(axis=1, how="all").rename_axis("arm").reset_index()
 
 
@@ -216,28 +134,29 @@ def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:
     )
 
 
-def formatted(table: pd.DataFrame, metric: str = "fid") -> pd.DataFrame:
-    """A question's or overview table for people: means with 95% intervals, arrows towards better.
+def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
+    """A question's or the overview table for people: means with 95% intervals, arrows towards better.
 
     Args:
         table: What `question_table` or `overview_table` gave.
-        metric: The question's own: it comes first, with its effect.
+        question: Whose table; its own metric comes first, with its effect. None for the overview.
     """
+    metric, lines = question.metric if question else "fid", list(table.itertuples())
     shown = pd.DataFrame()
-    lines = list(table.itertuples())
-    if "level" in table:
-        shown["level"] = [f"{r.level} (baseline)" if r.is_baseline else r.level for r in lines]
-    else:
+    if question is None:
         shown["arm"] = table.arm
+    else:
+        shown["level"] = [f"{r.level} (baseline)" if r.is_baseline else r.level for r in lines]
     shown["seeds"] = table.n.astype(str)
     shown["diverged [95%]"] = [_failures(r) for r in lines]
     if table.failed.any():
         shown["failed"] = table.failed.astype(str)
     shown[f"{heading(metric)} [95%]"] = [_mean_and_interval(r, metric) for r in lines]
-    if "level" in table:
+    if question is not None:
         scale = METRICS[metric].scale
+        against = f" relative to {question.versus}" if question.versus else ""
         ends = [f"{metric}_{scale}{end}" for end in ("", "_low", "_high")]
-        shown[f"{scale} [95%]"] = [
+        shown[f"{scale}{against} [95%]"] = [
             "" if r.is_baseline else effect(*(getattr(r, e, math.nan) for e in ends), scale) for r in lines
         ]
     if metric != "fid":
@@ -272,13 +191,12 @@ def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """A formatted table in Markdown; words to the left, numbers to the right."""
-    words = {"arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " "}
     return tabulate(
-        [[str(cell).replace("|", "\\|") for cell in row] for row in table.values.tolist()],
+        [[str(cell).replace("|", "\\|").replace("\n", "<br>") for cell in row] for row in table.values.tolist()],
         headers=list(table.columns),
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=["left" if column in words else "right" for column in table.columns],
+        colalign=["left" if column in WORDS else "right" for column in table.columns],
     )
 
 
@@ -290,186 +208,6 @@ def latex(table: pd.DataFrame) -> str:
     return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
 
 
-def study_for_terminal(
-    study: Study, profile: str, store: Store, answers: Sequence[Answer], *, full: bool = False
-) -> list[RenderableType]:
-    """The end of a run: counts of verdicts, a line each claim, and what weakens them most; the page has the rest.
-
-    Args:
-        study: Whose answers.
-        profile: At which profile.
-        store: Where its results are.
-        answers: To its claims.
-        full: Whether to add the arms' scores, every answer's sentence and all that a reader must know.
-    """
-    rows = results.load(store, study=study.name, profile=profile)
-    verdicts = formatted_verdicts(answers)[["claim", "verdict", "effect [95%]", "n"]]
-    told: list[RenderableType] = [Text(study.title, style="bold"), _counted(list(verdicts.verdict))]
-    told += ["", _terminal_table(verdicts)] if answers else []
-    found = [*extractor_proof(study, profile, store), *cautions(study, profile, store, rows)]
-    if full:
-        arms = list(results.planned(store, study.name, profile).arm.unique())
-        scores = formatted(overview_table(rows, arms))
-        scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
-        sentences = [f"- {answer.sentence}" for answer in answers]
-        return [*told, "", _terminal_table(scores), *(f"\n{line}" for line in (*sentences, *found)), ""]
-    return [*told, "", *_in_short(found), ""]
-
-
-def claims_for_terminal(claims: Path, *, full: bool = False) -> list[RenderableType]:
-    """The summary: counts of verdicts and a line each claim of the table in this CSV file; with effects where full."""
-    table = pd.read_csv(claims, dtype=str, keep_default_na=False)
-    shown = table if full else table[["claim", "verdict", "n"]]
-    return [_counted(list(table.verdict)), "", _terminal_table(shown)]
-
-
-def _counted(verdicts: Sequence[str]) -> str:
-    """12 claims: 1 supported, 0 refuted, 11 unresolved."""
-    counts = {verdict: 0 for verdict in get_args(Verdict)} | Counter(verdicts)
-    return f"{count(len(verdicts), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}"
-
-
-def _terminal_table(shown: pd.DataFrame) -> Table:
-    """A formatted table that fits any terminal: words are wrapped, and numbers only where they must be."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in shown:
-        words = column in ("arm", "claim")
-        table.add_column(column, justify="left" if words or column == "verdict" else "right", overflow="fold")
-    colours = {"supported": "green", "refuted": "red", "unresolved": "dim"}
-    for row in shown.itertuples(index=False):
-        table.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
-    return table
-
-
-def _in_short(found: Sequence[str]) -> list[str]:
-    """The first sentence of each caution; no more than MOST_CAUTIONS sentences, and none is long."""
-    shown = found if len(found) <= MOST_CAUTIONS else found[: MOST_CAUTIONS - 1]
-    short = [
-        textwrap.shorten(re.split(r"(?<=[.!?])\s", caution)[0], LONGEST_CAUTION, placeholder=" …") for caution in shown
-    ]
-    return short + [f"{len(found) - len(shown)} more warnings stand on the page."] * (len(shown) < len(found))
-
-
-def extractor_proof(study: Study, profile: str, store: Store) -> list[str]:
-    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored."""
-    plan = store.read_plan(study.name, profile) or {"cells": []}
-    protocols = dict.fromkeys(cell.get("protocol_id", plan.get("protocol_id")) for cell in plan["cells"])
-    found = {protocol_id: proof_in_words(store.read_reference(protocol_id)) for protocol_id in protocols}
-    several = len(found) > 1
-    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in found.items() if words]
-
-
-def cautions(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> list[str]:
-    """What a reader must know before believing the tables: too few seeds, missing, failed or diverged trials."""
-    plan = results.planned(store, study.name, profile)
-    found = []
-    seeds = plan.seed.nunique()
-    why = f"no claim can rest on fewer than {FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
-    ended = rows[(rows.status == "diverged") | rows.index.isin(scored(rows).index)]
-    counts = ended.groupby("arm").size().reindex(plan.arm.unique(), fill_value=0)
-    few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
-    if seeds < FEWEST_FOR_A_CLAIM:
-        found.append(f"Exploratory: {count(seeds, 'seed')} an arm, and {why}")
-    elif len(few) and len(few) == (counts > 0).sum():
-        found.append(f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {why}")
-    elif len(few):
-        found.append(
-            f"Exploratory where few seeds have finished: {'; '.join(f'{a} ({n})' for a, n in few.items())}; {why}"
-        )
-    protocol_id = (store.read_plan(study.name, profile) or {}).get("protocol_id", "")
-    protocol = _protocol(store, protocol_id, list(rows.trial_id))
-    if protocol is not None and protocol.num_reference < FEW_IMAGES:
-        found.append(
-            f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little; "
-            f"at least {FEW_IMAGES:,} should be left that no GAN is trained on."
-        )
-    unknown = [arm for q in study.questions for arm in study.arms(q).values() if arm not in set(plan.arm)]
-    if unknown:
-        found.append(
-            f"The study has since gained arms that were never planned here: {'; '.join(dict.fromkeys(unknown))}. "
-            "The same command runs them."
-        )
-    missing = len(set(plan.trial_id) - set(rows.trial_id))
-    if missing:
-        found.append(f"{missing} of {len(plan)} planned trials have not been run yet; the same command runs them.")
-    failed = int((rows.status == "failed").sum())
-    if failed:
-        found.append(
-            f"{count(failed, 'trial')} failed for reasons outside the model, not in the means; run again to retry."
-        )
-    diverged = int((rows.status == "diverged").sum())
-    if diverged:
-        found.append(
-            f"{count(diverged, 'trial')} diverged: an outcome, but without a score, so that the means are over the "
-            "surviving seeds and flatter the arm. Read them beside the column 'diverged'; ranks count it as +∞."
-        )
-    collapsed = _collapsed(scored(rows), store).groupby("arm").size()
-    if len(collapsed):
-        found.append(
-            f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, and not a "
-            "tenth of the way from 1, the least, to that of real images) in "
-            f"{'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
-        )
-    unscored = int((rows.status == "ok").sum()) - len(scored(rows))
-    if unscored:
-        found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; run again to score.")
-    if scored(rows).empty:
-        found.append("No trial has finished: there is nothing to compare.")
-    return found
-
-
-def _collapsed(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """Those of scored trials whose IS says mode collapse, judged by the real images' own under the same protocol."""
-    if rows.empty:
-        return rows
-    real = {key: store.read_reference(key).get("is_mean", math.nan) for key in rows.protocol_id.unique()}
-    return rows[rows.is_mean < rows.protocol_id.map(real).map(collapsed_below)]
-
-
-def provenance(study: Study, profile: str, store: Store, rows: pd.DataFrame) -> pd.DataFrame:
-    """The box that says how the numbers were made: one line a subject."""
-    plan = store.read_plan(study.name, profile)
-    if plan is None:
-        raise UserError(f"{study.name} ({profile}) never ran in {store.root}; run it first")
-    made = [store.read_result(trial_id)["provenance"] for trial_id in rows.trial_id]
-    protocol = _protocol(store, plan["protocol_id"], list(rows.trial_id))
-
-    made.sort(key=lambda p: str(p.get("date", "")))
-
-    def distinct(key: str) -> str:
-        """What trials have here, the earliest first; of many, the ends."""
-        there = list(dict.fromkeys(str(p[key]) for p in made if p.get(key)))
-        if len(there) > MOST_LISTED:
-            return f"{len(there)} in all, from {there[0]} to {there[-1]}"
-        return ", ".join(there) or "–"
-
-    dates = sorted(p["date"] for p in made if p.get("date"))
-    seeds = results.planned(store, study.name, profile).seed.nunique()
-    lines = {
-        "command": f"`python -m studies run {Path(study.file).name} --profile {profile} --seeds {seeds}"
-        f"{store_words(store, '--store ')}`"
-        if study.file
-        else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
-        "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
-        "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
-        "extractor": " ".join(extractor_proof(study, profile, store)) or "–",
-        "real against real": _scores(store.read_reference(plan["protocol_id"])),
-        **{
-            f"untrained {name}": _scores(store.read_scores(trial_id)[plan["protocol_id"]][1])
-            for name, trial_id in plan.get("ceilings", {}).items()
-            if store.status(trial_id) == "ok" and plan["protocol_id"] in store.read_scores(trial_id)
-        },
-        "commit": distinct("commit") + (" (+ marks a changed working tree)" if "+" in distinct("commit") else ""),
-        "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
-        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial",
-        "software": ", ".join(
-            f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")
-        ),
-        "compute": f"{rows.seconds.sum() / 3600:.2f} hours of trials",
-    }
-    return pd.DataFrame({"": lines.keys(), " ": lines.values()})
-
-
 def heading(metric: str) -> str:
     """The metric's label with its arrow: "FID ↓"."""
     return f"{METRICS[metric].label} {METRICS[metric].arrow}".strip()
@@ -478,28 +216,6 @@ def heading(metric: str) -> str:
 def plain(markdown_text: str) -> str:
     """A cell without Markdown's marks."""
     return re.sub(r"[`*]", "", markdown_text)
-
-
-def _protocol(store: Store, protocol_id: str, trial_ids: list[str]) -> ScoreProtocol | None:
-    for trial_id in trial_ids:
-        scored = store.read_scores(trial_id)
-        if protocol_id in scored:
-            return scored[protocol_id][0]
-    return None
-
-
-def store_words(store: Store, option: str) -> str:
-    """What a command needs to name the store: nothing where it is the folder that commands take by themselves."""
-    return "" if store.root.name == "runs" else f" {option}{store.root.name}"
-
-
-def _scores(scores: Mapping[str, float]) -> str:
-    if not scores:
-        return "not computed"
-    return (
-        f"FID {scores['fid']:.2f}, KID×10³ {1000 * scores['kid']:.2f}, IS {scores['is_mean']:.2f}, "
-        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}"
-    ).replace("-", "−")
 
 
 def _columns(name: str, estimate: Estimate) -> dict[str, float]:

@@ -1,10 +1,7 @@
 """Feature networks: a small classifier, trained on a part of the data of its own, and the published ones."""
 
-import hashlib
 import json
 import os
-import shutil
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +15,12 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from harness.data import PreparedData, impatient
+from harness.data import PreparedData
 from harness.errors import UserError, unknown_name
+from harness.files import checksum, file_checksum, write_file
 from harness.metrics import least_accuracy
+from harness.sources import impatient
+from harness.storage.layout import cache_folder
 
 FEATURE_DIM = 64
 TRAINING = 1
@@ -178,7 +178,10 @@ def needs_training(name: str, data: PreparedData, cache: Path) -> bool:
 
 def _stem(name: str, data: PreparedData, cache: Path) -> Path:
     # The same training gives other floats under another torch, so the version is part of the name.
-    return cache / "extractors" / f"{name}-{data.fingerprint}-{TRAINING}-{torch.__version__.partition('+')[0]}"
+    return (
+        cache_folder(cache, "extractors")
+        / f"{name}-{data.fingerprint}-{TRAINING}-{torch.__version__.partition('+')[0]}"
+    )
 
 
 def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path | None = None) -> Extractor:
@@ -243,16 +246,14 @@ def train_extractor(data: PreparedData, cache: Path) -> Extractor:
                 (weights_path, safetensors.torch.save(network.state_dict())),
                 (meta_path, json.dumps(meta).encode()),  # last: it says that the weights are whole
             ):
-                staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-                staging.write_bytes(content)
-                staging.replace(path)
+                write_file(path, content)
     labels = data.labels("reference")
     return Extractor(
         name=name,
         chance=np.bincount(labels).max().item() / len(labels),
         num_unseen=len(labels),
         weights_path=weights_path,
-        weights_hash=hashlib.sha256(weights_path.read_bytes()).hexdigest()[:16],
+        weights_hash=file_checksum(weights_path)[:16],
         channels=data.channels,
         num_classes=data.num_classes or 0,
         **json.loads(meta_path.read_text()),
@@ -285,19 +286,17 @@ def _prepare_pretrained(name: str, channels: int, cache: Path, weights: Path | N
     source = Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints" / pretrained.file
     if given and not source.is_file():
         raise UserError(f"{named} is not a file; name the weights of the extractor {name!r}")
-    folder = cache / "extractors"
+    folder = cache_folder(cache, "extractors")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}.lock"):
         if not source.is_file() or (pretrained.hub and not _hub_code(pretrained).is_dir()):
             _download(name, source)
         _refuse_unreadable(source, pretrained)
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        content = source.read_bytes()
+        digest = checksum(content)[:16]
         kept = folder / f"{name}-{digest}{source.suffix}"
         if not kept.exists():
-            staging = kept.with_name(f".{kept.name}-{uuid.uuid4().hex[:8]}")
-            shutil.copyfile(source, staging)
-            staging.replace(kept)
+            write_file(kept, content)
     return Extractor(name=name, weights_path=kept, weights_hash=digest, channels=channels)
 
 

@@ -7,7 +7,6 @@ samples could pass for black. tests/scoring/test_scoring.py holds every score to
 
 import hashlib
 import io
-import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
@@ -25,10 +24,13 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from torch_fidelity.noise import random_normal
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from harness.data import PreparedData, split_subset
+from harness.data import PreparedData
 from harness.errors import UserError
+from harness.files import checksum, file_checksum, write_file
 from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained
+from harness.sources import split_subset
 from harness.spec import ScoreProtocol
+from harness.storage.layout import cache_folder
 
 SCORES = {  # torch-fidelity's name -> ours
     "frechet_inception_distance": "fid",
@@ -208,7 +210,10 @@ def _reference(
     batch_size: int,
 ) -> tuple[Tensor, dict[str, np.ndarray]]:
     """Features of the reference, (N, D), and their FID statistics; made once for its content."""
-    stem = cache / "features" / f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.registered_name}"
+    stem = (
+        cache_folder(cache, "features")
+        / f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.registered_name}"
+    )
     layer = extractor.pretrained.layer if extractor.pretrained else "pool"
     images = data.images("reference")[: protocol.num_reference]
     features = _cached(
@@ -224,30 +229,19 @@ def _cached(path: Path, make: Callable[[], Any]) -> Any:
     may run code. What is unusable is made again.
     """
     arrays = [np.ndarray, np.dtype, type(np.dtype(np.float64)), np.array(0.0).__reduce__()[0]]
-    checksum = path.with_suffix(".sha256")
+    checksum_file = path.with_suffix(".sha256")
     try:
-        if not checksum.exists() or checksum.read_text() == _digest(path):
+        if not checksum_file.exists() or checksum_file.read_text() == file_checksum(path):
             with torch.serialization.safe_globals(arrays):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001  a damaged file trips torch over anything
         pass
     made = make()
     torch.save(made, buffer := io.BytesIO())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checksum.unlink(missing_ok=True)
-    for place, content in (
-        (path, buffer.getvalue()),
-        (checksum, hashlib.sha256(buffer.getvalue()).hexdigest().encode()),
-    ):
-        staging = place.with_name(f".{place.name}-{uuid.uuid4().hex[:8]}")
-        staging.write_bytes(content)
-        staging.replace(place)
+    checksum_file.unlink(missing_ok=True)
+    write_file(path, buffer.getvalue())
+    write_file(checksum_file, checksum(buffer.getvalue()).encode())
     return made
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:

@@ -7,16 +7,15 @@ Paths may also be `UPath`s, on any file system that fsspec reaches; what goes wr
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
+
+from harness.files import with_checksum, without_checksum, write_file
 
 FORMAT = 1
 """Raised by every change of what a Snapshot holds, a further random stream included."""
@@ -60,7 +59,7 @@ def encode_checkpoint(snapshot: Snapshot, made_for: Mapping[str, str], spent: Ma
     content = {"format": FORMAT, "made_for": dict(made_for), "spent": dict(spent), "snapshot": plain}
     tensors = {f"{part}/{name}": value for part in TENSORS for name, value in getattr(snapshot, part).items()}
     body = json.dumps(content).encode() + b"\n" + safetensors.torch.save(tensors)
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return with_checksum(body)
 
 
 def decode_checkpoint(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapshot, dict[str, float]]:
@@ -69,8 +68,8 @@ def decode_checkpoint(data: bytes, made_for: Mapping[str, str]) -> tuple[Snapsho
     Raises:
         UnusableCheckpoint: it is damaged, or of something else than `made_for`.
     """
-    digest, _, body = data.partition(b"\n")
-    if hashlib.sha256(body).hexdigest().encode() != digest:
+    body = without_checksum(data)
+    if body is None:
         raise UnusableCheckpoint("the checkpoint is damaged: its checksum is wrong")
     content, _, tensors = body.partition(b"\n")
     try:
@@ -112,18 +111,8 @@ def write_checkpoint(path: Path, content: bytes) -> None:
     Raises:
         OSError: it could not be written; the last checkpoint is untouched.
     """
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     with _as_os_error():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with staging.open("wb") as file:
-                file.write(content)
-                if isinstance(path, Path):  # of this machine
-                    file.flush()
-                    os.fsync(file.fileno())
-            staging.rename(path)
-        finally:
-            staging.unlink(missing_ok=True)
+        write_file(path, content)
 
 
 def quarantine_checkpoint(path: Path) -> Path:

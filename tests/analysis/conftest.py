@@ -11,10 +11,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from harness.analysis.answers import Answer
+from harness.analysis.evidence import Evidence, load_evidence
+from harness.analysis.verdicts import Answer
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store, TrialResult
-from harness.study import Study
+from harness.study import Design, Interaction, Question, Study
 from studies import STUDIES
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no finding
@@ -115,8 +116,7 @@ def write_data(store: Store) -> None:
 def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProtocol | None = None) -> None:
     """Write made-up results: one arm has a diverged trial, one a failed one, one a single seed, one none."""
     protocol = protocol or make_protocol()
-    study = study.at(profile)
-    cells = study.expand(study.profile(profile), SEEDS, lambda *_: FINGERPRINT)
+    cells = study.at(profile).runs(SEEDS, lambda *_: FINGERPRINT)
     arms = list(dict.fromkeys(c.arm for c in cells))
     for cell in cells:
         if cell.arm == EMPTY or (cell.arm == SINGLE and cell.seed > 0):
@@ -179,7 +179,7 @@ def fill(store: Store, study: Study, profile: str = PROFILE, protocol: ScoreProt
     )
 
 
-def with_ceiling(store: Store, study: Study) -> str:
+def with_untrained(store: Store, study: Study) -> str:
     """Add an untrained dc, as a run does, and return its trial_id."""
     plan = store.read_plan(study.name, PROFILE) or {}
     trial_id = next(cell["trial_id"] for cell in plan["cells"] if cell["arm"] == "dc" and cell["seed"] == 0)
@@ -189,9 +189,31 @@ def with_ceiling(store: Store, study: Study) -> str:
     return spec.trial_id
 
 
+def asked(evidence: Evidence, question: Question, rows: pd.DataFrame | None = None) -> Evidence:
+    """The same results, or other rows, of which this question alone is asked."""
+    rows = evidence.rows if rows is None else rows
+    return replace(evidence, study=replace(evidence.study, questions=(question,)), rows=rows)
+
+
+def with_reference(evidence: Evidence, **scores: float) -> Evidence:
+    """The same with these scores of real images in place of its own."""
+    return replace(evidence, references={evidence.plan["protocol_id"]: scores})
+
+
+def against(question: Question, versus: str) -> Interaction:
+    """What the question's levels do beyond what they do to another baseline."""
+    words = {"text": question.text, "hypothesis": question.hypothesis, "expected": question.expected}
+    return Interaction(question.key, question.baseline, question.factor, versus=versus, **words)
+
+
 @pytest.fixture(scope="session")
 def study() -> Study:
     return STUDIES["noise"]
+
+
+@pytest.fixture(scope="session")
+def design(study: Study) -> Design:
+    return study.at(PROFILE)
 
 
 @pytest.fixture(scope="session")
@@ -200,3 +222,8 @@ def store(tmp_path_factory: pytest.TempPathFactory, study: Study) -> Store:
     store = Store(Path(tmp_path_factory.mktemp("store")), create=True)
     fill(store, study)
     return store
+
+
+@pytest.fixture(scope="session")
+def evidence(store: Store, study: Study) -> Evidence:
+    return load_evidence(store, study, PROFILE)

@@ -17,39 +17,34 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.analysis import results
-from harness.analysis.answers import Answer, answer, answer_study, arms_open, judge
+from harness.analysis.answers import answer, answer_study, arms_open
+from harness.analysis.verdicts import Answer, judge
 from harness.errors import UserError
 from harness.metrics import METRICS
+from harness.questions import Kind
 from harness.storage.store import Store
-from harness.study import Expected, Factor, Kind, Profile, Question, Study
+from harness.study import Contrast, Design, Expected, Factor, Interaction, Profile, Study, SweetSpot, Trend
 from tests.analysis.conftest import EMPTY
 
 INF, NAN = math.inf, math.nan
 WOBBLE = np.array([0.02, -0.03, 0.01, 0.03, -0.02, -0.01, 0.025, -0.025])  # sums to 0: a paired log ratio's spread
+CLASSES = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
 
 
-def make_study(kind: Kind, expected: Expected, levels: int = 3, metric: str = "fid", base: int = 1) -> Study:
+def make_study(kind: Kind, expected: Expected, levels: int = 3, metric: str = "fid", base: int = 1) -> Design:
     """Levels 0, 1, 2, ... of one factor; arms "b" (level `base`) and "b latent_std=0", ..."""
-    question = Question(
-        key="q",
-        text="",
-        hypothesis="",
-        baseline="b",
-        factor=Factor.of_field("latent_std", [float(i) for i in range(levels)], label="σ"),
-        kind=kind,
-        expected=expected,
-        metric=metric,
-        smallest_effect=1.25 if METRICS[metric].scale == "ratio" else 0.05,
-    )
+    factor = Factor.of_field("latent_std", [float(i) for i in range(levels)], label="σ")
+    smallest = 1.25 if METRICS[metric].scale == "ratio" else 0.05
+    words = {"text": "", "hypothesis": "", "expected": expected, "metric": metric, "smallest_effect": smallest}
+    question = CLASSES[kind]("q", "b", factor, **words)
     profile = Profile(name="p", description="", changes={}, seeds=8, num_generated=1, core_seconds_per_trial=1)
-    return Study(
-        name="s", title="", baselines={"b": {"latent_std": float(base)}}, questions=(question,), profiles=(profile,)
-    )
+    baselines = {"b": {"latent_std": float(base)}}
+    return Study(name="s", title="", baselines=baselines, questions=(question,), profiles=(profile,)).at("p")
 
 
-def table(study: Study, scores: Sequence[Sequence[float]], metric: str = "fid") -> pd.DataFrame:
+def table(study: Design, scores: Sequence[Sequence[float]], metric: str = "fid") -> pd.DataFrame:
     """A results table from (levels, seeds); an infinite score is a diverged trial, a missing one failed."""
-    arms = study.arms(study.questions[0]).values()
+    arms = [arm.name for arm in study.arms(study.questions[0]).values()]
     rows = [
         {
             "trial_id": f"{arm}/{seed}",
@@ -72,14 +67,18 @@ def fids(*logs: float, n: int = 8) -> list[np.ndarray]:
     return [np.exp(4 + mean + block + np.roll(np.resize(WOBBLE, n), i)) for i, mean in enumerate(logs)]
 
 
-def ask(study: Study, scores: Sequence[Sequence[float]], sequential: bool = False) -> list[Answer]:
+def ask(study: Design, scores: Sequence[Sequence[float]], sequential: bool = False) -> list[Answer]:
     return answer_study(study, table(study, scores, study.questions[0].metric), sequential)
+
+
+def still_open(study: Design, rows: pd.DataFrame) -> set[str]:
+    return arms_open(study, answer_study(study, rows, sequential=True))
 
 
 # ---- what has no ratio ----
 
 
-def test_fids_of_0_are_said_to_have_no_ratio() -> None:
+def test_fids_of_0_have_no_ratio() -> None:
     study = make_study("contrast", "equal", 2)
     (found,) = ask(study, [np.full(8, -4.8e-9), *fids(0)])
     assert found.verdict == "unresolved"
@@ -160,7 +159,7 @@ def test_sweet_spot(logs: tuple[float, ...], verdict: str, smaller: float, seque
     assert found.effect == pytest.approx(math.exp(smaller), rel=0.05)
 
 
-def test_sweet_spot_of_a_metric_that_is_better_when_higher() -> None:
+def test_sweet_spot_of_a_metric_better_higher() -> None:
     study = make_study("sweet-spot", "worse outside", metric="recall")
     recall = [0.3 + WOBBLE, 0.6 + np.roll(WOBBLE, 1), 0.4 + np.roll(WOBBLE, 2)]
     (found,) = ask(study, recall)
@@ -171,7 +170,7 @@ def test_sweet_spot_of_a_metric_that_is_better_when_higher() -> None:
     assert found.verdict == "supported" and "sign test" in found.method  # diverging is worse, here too
 
 
-def test_a_sweet_spot_beside_a_baseline_at_the_end_is_sought_between_at_a_price() -> None:
+def test_a_sweet_spot_sought_has_its_price() -> None:
     study = make_study("sweet-spot", "worse outside", levels=4, base=0)
     (found,) = ask(study, fids(0.5, 0.4, 0, 0.6))
     assert found.verdict == "supported" and found.effect == pytest.approx(math.exp(0.5), rel=0.05)
@@ -182,7 +181,7 @@ def test_a_sweet_spot_beside_a_baseline_at_the_end_is_sought_between_at_a_price(
     assert two.verdict == "unresolved" and "at least three levels" in two.sentence
 
 
-def test_the_numbers_beside_a_verdict_are_those_of_scipy() -> None:
+def test_numbers_beside_a_verdict_are_those_of_scipy() -> None:
     rng = np.random.default_rng(4)
     a, b = np.exp(rng.normal(0.2, 0.3, 8)), np.exp(rng.normal(0, 0.3, 8))
     (found,) = ask(make_study("contrast", "higher", 2), [a, b])
@@ -228,7 +227,7 @@ def at_p(p: float, margin: float = 0.0) -> np.ndarray:
     return margin + 0.1 * (x + stats.t.isf(p / 2, 7) / math.sqrt(8))
 
 
-def test_a_sweet_spot_needs_both_sides_and_either_may_refute_it() -> None:
+def test_either_side_may_refute_a_sweet_spot() -> None:
     study, flat, steep = make_study("sweet-spot", "worse outside"), np.ones(8), np.exp(at_p(1e-6, 1))
     for p, verdict in ((0.04, "supported"), (0.06, "unresolved")):
         (found,) = ask(study, [steep, flat, np.exp(at_p(p, 0.0) * 10)])
@@ -288,7 +287,7 @@ def test_a_metric_at_its_bound_answers_nothing(bound: float) -> None:
     assert ask(study, away)[0].verdict == "refuted"
 
 
-def test_a_diverged_trial_is_told_apart_from_a_metric_at_its_bound() -> None:
+def test_diverged_is_not_a_metric_at_its_bound() -> None:
     scores = [np.full(8, 0.01), np.full(8, 0.01), np.full(8, 0.01)]
     scores[2][:6] = INF
     (found,) = ask(make_study("trend", "rising", metric="recall"), scores)
@@ -323,7 +322,7 @@ def test_a_sweet_spot_names_the_best_level_seen() -> None:
     assert found.verdict == "supported" and "The best of all levels, by its mean: 2 (not tested)." in found.sentence
 
 
-def test_what_lies_between_the_ends_of_a_trend_is_said() -> None:
+def test_what_lies_between_a_trends_ends_is_said() -> None:
     (found,) = ask(make_study("trend", "rising"), fids(0.5, 0, 0.45))
     assert "At 1, between, its mean is lower than at both ends, by more than ×1.25 (not tested)." in found.sentence
     (found,) = ask(make_study("trend", "rising"), fids(0, 0.3, 0.05))
@@ -382,7 +381,7 @@ def test_failed_trials_are_missing() -> None:
     assert (found.n, found.verdict) == (5, "unresolved")
 
 
-def test_diverged_trials_without_an_order_leave_the_claim_open() -> None:
+def test_diverged_without_an_order_leaves_claims_open() -> None:
     study = make_study("contrast", "higher", 2, metric="g_loss_late")
     scores = [1 + WOBBLE, np.roll(WOBBLE, 1)]
     assert ask(study, scores)[0].verdict == "supported"
@@ -391,7 +390,7 @@ def test_diverged_trials_without_an_order_leave_the_claim_open() -> None:
     assert found.verdict == "unresolved" and "1 trial diverged without G loss" in found.sentence
 
 
-def test_a_level_that_is_not_reached_is_no_failure() -> None:
+def test_a_level_not_reached_is_no_failure() -> None:
     study = make_study("contrast", "higher", 2, metric="kimg_to_fid_100")
     rows = table(study, [[40.0] * 8, [20.0] * 8], "kimg_to_fid_100")
     rows.loc[rows.seed < 3, "kimg_to_fid_100"] = [INF] * 3 + [15.0] * 3
@@ -441,8 +440,8 @@ def test_two_profiles_in_one_table_are_refused() -> None:
         answer_study(study, pd.concat([rows, rows]))
 
 
-def test_every_question_of_a_real_study_has_its_answers(study: Study, store: Store) -> None:
-    rows = results.load(store, study=study.name)
+def test_every_question_has_its_answers(design: Design, store: Store) -> None:
+    study, rows = design, results.load(store, study=design.name)
     answers = answer_study(study, rows)
     assert {a.question for a in answers} == {q.key for q in study.questions}
     assert any(EMPTY in a.sentence for a in answers)
@@ -458,17 +457,17 @@ def test_arms_of_open_claims_stay_open() -> None:
     scores[2] = np.exp(4 + np.random.default_rng(0).normal(0, 0.8, 8))
     rows = table(study, scores)
     assert [a.verdict for a in answer_study(study, rows, sequential=True)] == ["supported", "unresolved"]
-    assert arms_open(study, rows) == {"b", "b latent_std=2"}
-    assert arms_open(study, rows[rows.seed < 3]) == {"b", "b latent_std=0", "b latent_std=2"}
-    assert arms_open(study, rows.iloc[:0]) == {"b", "b latent_std=0", "b latent_std=2"}
-    assert arms_open(study, table(study, fids(2, 0, 2))) == set()
+    assert still_open(study, rows) == {"b", "b latent_std=2"}
+    assert still_open(study, rows[rows.seed < 3]) == {"b", "b latent_std=0", "b latent_std=2"}
+    assert still_open(study, rows.iloc[:0]) == {"b", "b latent_std=0", "b latent_std=2"}
+    assert still_open(study, table(study, fids(2, 0, 2))) == set()
 
 
 def test_a_sweet_spot_leaves_the_levels_between_alone() -> None:
     study = make_study("sweet-spot", "worse outside", levels=5, base=2)
-    assert arms_open(study, table(study, fids(0, 0, 0, 0, 0, n=3))) == {"b", "b latent_std=0", "b latent_std=4"}
+    assert still_open(study, table(study, fids(0, 0, 0, 0, 0, n=3))) == {"b", "b latent_std=0", "b latent_std=4"}
     hopeless = make_study("sweet-spot", "worse outside", levels=2)
-    assert arms_open(hopeless, table(hopeless, fids(0, 0))) == set()
+    assert still_open(hopeless, table(hopeless, fids(0, 0))) == set()
 
 
 def test_seeds_needed_are_enough_most_of_the_time() -> None:
@@ -487,7 +486,7 @@ def test_seeds_needed_are_enough_most_of_the_time() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.2]))
 @settings(max_examples=8)
-def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) -> None:
+def test_anytime_p_only_falls_and_batches_agree(seed: int, diverging: float) -> None:
     rng = np.random.default_rng(seed)
     for study in (
         make_study("contrast", "lower"),
@@ -498,8 +497,8 @@ def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) 
         w = rng.normal(0.1, 0.3, (2, 3, 14))
         w[rng.random(w.shape) < diverging] = INF
         question = study.questions[0]
-        looks = [judge(question, 1, w[..., :n], sequential=True)[0] for n in range(1, 15)]
-        for earlier, later in itertools.pairwise(looks):
+        analyses = [judge(question, 1, w[..., :n], sequential=True)[0] for n in range(1, 15)]
+        for earlier, later in itertools.pairwise(analyses):
             assert (later.p <= earlier.p + 1e-12).all() and (later.against <= earlier.against + 1e-12).all()
         for sequential in (False, True):
             _, verdicts = judge(question, 1, w, sequential=sequential)
@@ -508,7 +507,7 @@ def test_p_over_looks_only_falls_and_batches_agree(seed: int, diverging: float) 
                 assert alone == verdicts[i].tolist()
 
 
-def test_twenty_questions_are_answered_in_well_under_a_second() -> None:
+def test_twenty_questions_are_answered_within_a_second() -> None:
     study = make_study("contrast", "equal", levels=5)
     rows = table(study, fids(0.1, 0, 0.2, 0.5, 1, n=10))
     question = study.questions[0]
@@ -542,12 +541,13 @@ def test_verdicts_are_rarely_wrong_in_families() -> None:
 def test_an_interaction_is_the_ratio_of_the_ratios() -> None:
     """Halved for b, and for c by a third: b's ratio is 0.75 times c's. Same seeds, so that their wobble cancels."""
     plain = make_study("contrast", "lower", levels=2, base=0)
-    question = dataclasses.replace(plain.questions[0], versus="c")
+    (plain_question,) = plain.questions
+    question = Interaction("q", "b", plain_question.factor, text="", hypothesis="", expected="lower", versus="c")
     study = dataclasses.replace(
         plain, baselines={"b": {"latent_std": 0.0}, "c": {"latent_dim": 9}}, questions=(question,)
     )
     study = dataclasses.replace(study, baselines={**study.baselines, "c": {"latent_std": 0.0, "latent_dim": 9}})
-    assert list(study.arms_versus(question).values()) == ["c", "c latent_std=1"]
+    assert [arm.name for arm in study.arms_versus(question).values()] == ["c", "c latent_std=1"]
     noise = np.exp(WOBBLE)
     columns = {
         "b": 100 * noise,

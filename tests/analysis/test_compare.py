@@ -13,7 +13,7 @@ from harness.analysis.results import load
 from harness.errors import UserError
 from harness.storage.store import Store
 from harness.study import Study
-from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_ceiling
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_untrained
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_store_is_identical_with_its_copy(store: Store, other: Store) -> None:
     assert table.loc[FAILED, "n"] == 5 and table.loc[SINGLE, "n"] == 1
 
 
-def test_a_planted_difference_is_found_and_noise_is_not(store: Store, other: Store) -> None:
+def test_a_planted_difference_is_found_noise_not(store: Store, other: Store) -> None:
     noise = np.random.default_rng(0).lognormal(0, 0.1, 6)
     rescore(other, "dc", lambda fid, seed: fid * 1.3 * noise[seed] ** 0.2)
     rescore(other, "fc", lambda fid, seed: fid * noise[seed])
@@ -72,7 +72,7 @@ def test_what_cannot_be_compared_is_said(store: Store, other: Store, study: Stud
     assert table.outcome.tolist() == ["not comparable"] and "other protocols" in table.sentence[0]
 
 
-def test_the_whole_table_has_a_row_a_trial_and_protocol(store: Store, other: Store, tmp_path: Path) -> None:
+def test_whole_table_has_every_trial_and_protocol(store: Store, other: Store, tmp_path: Path) -> None:
     rows = load(store)
     table = whole_table(store)
     assert sorted(table.trial_id) == sorted(rows.trial_id)
@@ -90,7 +90,7 @@ def test_the_whole_table_has_a_row_a_trial_and_protocol(store: Store, other: Sto
 
 
 def test_the_whole_table_names_untrained_baselines(store: Store, other: Store, study: Study) -> None:
-    trial_id = with_ceiling(other, study)
+    trial_id = with_untrained(other, study)
     row = whole_table(other).set_index("trial_id").loc[trial_id]
     assert (row.study, row.arm, row.kimg) == ("noise", "dc, untrained", 0)
     assert whole_table(other).arm.ne("").all()

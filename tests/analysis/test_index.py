@@ -12,7 +12,9 @@ import pytest
 from harness.analysis import index, results
 from harness.analysis.results import load
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.storage.store import Damaged, Store, TrialResult
+from harness.storage.integrity import read_index, write_index
+from harness.storage.records import Damaged
+from harness.storage.store import Store, TrialResult
 from tests.analysis.conftest import SEEDS
 from tests.storage.test_store import edit, everything, truncate
 from tests.unit.test_imports import ROOT, imports
@@ -53,7 +55,7 @@ def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, 
         return rows, read
 
 
-def test_the_second_table_is_the_first_and_reads_no_trial(store: Store, tmp_path: Path, monkeypatch) -> None:
+def test_the_second_table_reads_no_trial(store: Store, tmp_path: Path, monkeypatch) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store", ignore=shutil.ignore_patterns("index")))
     first, read = reads(store, monkeypatch)
     assert len(read) == len(store.trial_ids()) > 15 * SEEDS
@@ -100,8 +102,8 @@ def test_what_changes_is_read_again_and_nothing_else(filled: tuple[Store, list[s
 def forge_code(path: Path) -> None:
     """The index of another version of the code."""
     store = Store(path.parents[2])
-    _, *lines = store.read_index().splitlines()
-    store.write_index(b"\n".join([json.dumps("0" * 64).encode(), *lines]).replace(b"12.5", b"99.5"))
+    _, *lines = read_index(store).splitlines()
+    write_index(store, b"\n".join([json.dumps("0" * 64).encode(), *lines]).replace(b"12.5", b"99.5"))
 
 
 def cut_a_line(path: Path) -> None:
@@ -120,9 +122,7 @@ def cut_a_line(path: Path) -> None:
         lambda p: p.write_bytes(b"\xff\n[]"),
     ],
 )
-def test_an_index_that_is_not_as_it_was_written_is_made_again(
-    filled: tuple[Store, list[str]], harm, monkeypatch
-) -> None:
+def test_a_changed_index_is_made_again(filled: tuple[Store, list[str]], harm, monkeypatch) -> None:
     store, trial_ids = filled
     first = load(store)
     path = index_file(store)
@@ -143,7 +143,7 @@ def test_a_store_that_cannot_be_written_is_read(filled: tuple[Store, list[str]])
     assert everything(store.root) == before
 
 
-def test_records_of_other_code_are_told_by_all_that_makes_them() -> None:
+def test_records_of_other_code_are_told() -> None:
     """SOURCES are results.py and index.py with all of ours that these import, but for the type of errors."""
     found, new = set(), {"harness.analysis.results"}
     while new:

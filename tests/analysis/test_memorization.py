@@ -1,28 +1,16 @@
 """A copied image is found, whatever its place; a cache that is gone is no error."""
 
-import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from harness.analysis.memorization import cells, nearest, of_trial
+from harness.analysis.memorization import nearest, of_trial
 from harness.analysis.results import load
+from harness.storage.samples import from_png, to_png
 from harness.storage.store import Store
 from tests.analysis.conftest import made_up_grid
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_sheet_is_cut_into_its_samples(channels: int) -> None:
-    rng = np.random.default_rng(0)
-    shape = (6, 5, 5) if channels == 1 else (6, 5, 5, 3)
-    samples = rng.integers(0, 256, shape, dtype=np.uint8)
-    sheet = np.zeros((12, 19, *shape[3:]), dtype=np.uint8)
-    for i, sample in enumerate(samples):
-        sheet[i // 3 * 7 : i // 3 * 7 + 5, i % 3 * 7 : i % 3 * 7 + 5] = sample
-    assert (cells(sheet, 5) == samples).all()
 
 
 def test_the_nearest_is_that_of_the_definition() -> None:
@@ -36,15 +24,14 @@ def test_the_nearest_is_that_of_the_definition() -> None:
     assert distance == pytest.approx(full.min(1), abs=0.05)
 
 
-def test_a_generator_that_copies_is_found_out(store: Store, tmp_path: Path) -> None:
+def test_a_generator_that_copies_is_found_out(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store"))
     trial_id = load(store).query("status == 'ok'").trial_id.iloc[0]
     honest = of_trial(store, trial_id)
-    with Image.open(io.BytesIO(made_up_grid(np.random.default_rng(1), 0))) as picture:
-        sheet = np.asarray(picture).copy()
+    samples = from_png(made_up_grid(np.random.default_rng(1), 0), 28)[:, None].copy()
     train = np.load(store.cache / "data" / "made-up" / "train.npy")
-    sheet[30 : 30 + 28, 60 : 60 + 28] = train[17, 0]
-    Image.fromarray(sheet).save(store.trial_folder(trial_id) / "samples.png")
+    samples[10] = train[17]
+    monkeypatch.setattr(Store, "read_samples", lambda *_: to_png(samples))
     caught = of_trial(store, trial_id)
     assert honest is not None and caught is not None
     assert (caught.samples[0] == train[17, 0]).all() and (caught.nearest[0] == train[17, 0]).all()

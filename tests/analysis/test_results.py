@@ -14,11 +14,11 @@ from harness.metrics import METRICS
 from harness.spec import TrialSpec
 from harness.storage.store import Store, TrialResult
 from harness.study import Study
-from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_ceiling
+from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_untrained
 from tests.unit.test_spec import VALUES
 
 
-def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
+def test_one_row_a_trial_as_stored(store: Store) -> None:
     rows = load(store.root)
     assert sorted(rows.trial_id) == store.trial_ids()
     row = rows[(rows.arm == "dc") & (rows.seed == 2)].iloc[0]
@@ -34,7 +34,7 @@ def test_one_row_a_trial_with_what_the_store_holds(store: Store) -> None:
     assert {name: row[name] for name in spec} == spec
 
 
-def test_ds_answers_are_missing_where_its_output_is_no_logit(store: Store, tmp_path: Path) -> None:
+def test_ds_answers_are_missing_without_logits(store: Store, tmp_path: Path) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store"))
     rows = load(store, study="noise").query("arm == 'dc' and status == 'ok'")
     assert rows.d_accuracy_late.notna().all() and load_curves(store, rows).d_accuracy.notna().any()
@@ -51,7 +51,7 @@ def test_ds_answers_are_missing_where_its_output_is_no_logit(store: Store, tmp_p
 def test_untrained_baselines_come_only_when_asked_for(store: Store, study: Study, tmp_path: Path) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store"))
     before = load(store), load(store, study="noise", profile=PROFILE)
-    trial_id = with_ceiling(store, study)
+    trial_id = with_untrained(store, study)
     for rows, own in zip(before, (load(store), load(store, study="noise", profile=PROFILE)), strict=True):
         assert own.trial_id.tolist() == rows.trial_id.tolist() and own.arm.ne("").all()
     for words in ({}, {"study": "noise"}, {"study": "noise", "profile": PROFILE}):
@@ -61,7 +61,7 @@ def test_untrained_baselines_come_only_when_asked_for(store: Store, study: Study
         assert (row.study, row.arm, row.seed, row.kimg, row.fid) == ("noise", "dc, untrained", 0, 0, 2000)
 
 
-def test_a_trial_that_no_study_names_has_no_arm(store: Store, study: Study, tmp_path: Path) -> None:
+def test_a_trial_of_no_study_has_no_arm(store: Store, study: Study, tmp_path: Path) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store"))
     plan = store.read_plan(study.name, PROFILE) or {}
     cells = [cell for cell in plan["cells"] if cell["arm"] != "fc"]
@@ -127,7 +127,7 @@ def test_what_is_not_there_is_refused_by_name(store: Store, tmp_path: Path) -> N
         load(tmp_path / "nowhere")
 
 
-def test_an_empty_store_has_an_empty_table_with_its_columns(tmp_path: Path) -> None:
+def test_an_empty_table_has_its_columns(tmp_path: Path) -> None:
     rows = load(Store(tmp_path / "store", create=True))
     assert rows.empty
     assert {"trial_id", "study", "arm", "seed", "status", "fid", "seconds"} <= set(rows.columns)
@@ -188,7 +188,7 @@ def test_metrics_from_curves_by_hand(tmp_path: Path) -> None:
     assert np.isnan(list(curve_metrics(store, without, "ok", kimg=8).values())).all()
 
 
-def test_every_metric_is_a_column_and_diverged_trials_reach_no_level(store: Store) -> None:
+def test_every_metric_is_a_column(store: Store) -> None:
     rows = load(store)
     assert set(METRICS) <= set(rows.columns)
     levels = [name for name in FROM_CURVES if name.startswith("kimg_to")]

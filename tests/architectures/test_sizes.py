@@ -55,10 +55,10 @@ def test_a_spec_is_refused_exactly_where_its_networks_cannot_be_built(name: str,
 
 def sizes(name: str, key: str, player: str, profile: str) -> list[int]:
     """Parameters of G or D at each level of a question."""
-    study = STUDIES[name].at(profile)
-    specs = {cell.arm: cell.spec for cell in study.expand(study.profile(profile), 1, lambda *_: "0" * 16)}
+    design = STUDIES[name].at(profile)
+    specs = {run.arm: run.spec for run in design.runs(1, lambda *_: "0" * 16)}
     with torch.device("meta"):
-        networks = [build_networks(specs[arm]) for arm in study.arms(study.question(key)).values()]
+        networks = [build_networks(specs[arm.name]) for arm in design.arms(design.question(key)).values()]
     return [count_parameters(getattr(network, player)) for network in networks]
 
 
@@ -89,7 +89,7 @@ def test_the_paper_profile_trains_the_founding_documents_networks() -> None:
         ("noise", "paper"),
         ("depth", "paper@folder:x"),
     ):
-        cells = STUDIES[study].expand(STUDIES[study].profile(profile), 1, lambda *_: "0" * 16)
+        cells = STUDIES[study].at(profile).runs(1, lambda *_: "0" * 16)
         for cell in cells:
             if cell.arm in expected:
                 s = cell.spec

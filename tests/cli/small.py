@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import FC
 from studies.profiles import SMOKE
 
@@ -11,7 +11,7 @@ STUDY = Study(
     title="Does it fit?",
     baselines={"fc": FC},
     questions=(
-        Question(
+        Contrast(
             key="rate",
             text="Does G's rate matter?",
             hypothesis="No.",
@@ -23,7 +23,6 @@ STUDY = Study(
                     Level(label="twice as much 学習率", changes={"generator_lr": 2e-3, "discriminator_lr": 2e-3}),
                 ),
             ),
-            kind="contrast",
             expected="equal",
         ),
     ),

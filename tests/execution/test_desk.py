@@ -143,20 +143,20 @@ def test_what_is_over_may_be_claimed_again(desk: _Desk) -> None:
     first, second, _ = specs(3)
     for _ in range(2):
         desk.next()
-    assert not desk.store.claims.take(first.trial_id)
+    assert not desk.store.locks.acquire(first.trial_id)
     desk.accept(result(spec=first, status="failed"))
-    assert desk.store.claims.take(first.trial_id)
+    assert desk.store.locks.acquire(first.trial_id)
     desk.close()
-    assert desk.store.claims.take(second.trial_id), "what did not finish is given back in the end"
-    desk.store.claims.give_back(first.trial_id, second.trial_id)
+    assert desk.store.locks.acquire(second.trial_id), "what did not finish is given back in the end"
+    desk.store.locks.release(first.trial_id, second.trial_id)
 
 
 def test_what_another_process_finished_is_counted_and_not_claimed(desk: _Desk) -> None:
     first, second, _ = specs(3)
     desk.store.write(result(spec=first))
     assert desk.next() == second and desk.progress.done == 1
-    assert desk.store.claims.take(first.trial_id)
-    desk.store.claims.give_back(first.trial_id)
+    assert desk.store.locks.acquire(first.trial_id)
+    desk.store.locks.release(first.trial_id)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from harness.execution.scoring_pool import _take_gpu
 from harness.execution.trial import TrialContext, run_trial, score_weights
 from harness.scoring.extractors import Extractor
 from harness.spec import TrialSpec
+from harness.storage.integrity import check
 from harness.storage.store import Store, TrialResult
 from harness.study import Study
 from studies.noise import NOISE
@@ -35,13 +36,13 @@ def store(tmp_path_factory: pytest.TempPathFactory, cache: Path, extractor: Extr
     store = Store(tmp_path_factory.mktemp("rescoring") / "store", create=True)
     (store.root / "cache").symlink_to(cache)  # the digits and the classifier are there
     plan = make_plan(STUDY, "smoke", 1, store)
-    contexts = scoring_contexts(STUDY, plan.specs.values(), "classifier", 100, store, lambda line: None)
+    contexts = scoring_contexts(STUDY, [run.spec for run in plan.runs], "classifier", 100, store, lambda line: None)
     (context,) = contexts.values()
-    first, second, third = plan.pending()
+    first, second, third = (run.spec for run in plan.pending())
     store.write(run_trial(first, context))
     store.write(run_trial(second, context))
     store.write(TrialResult(spec=third, status="diverged", error="D's loss"))
-    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.cells]
+    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.runs]
     own = context.protocol.protocol_id
     store.write_plan("noise", "smoke", {"study": "noise", "profile": "smoke", "protocol_id": own, "cells": cells})
     return store
@@ -50,7 +51,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, cache: Path, extractor: Extr
 @pytest.fixture(scope="module")
 def context(store: Store) -> TrialContext:
     plan = make_plan(STUDY, "smoke", 1, store)
-    (found,) = scoring_contexts(STUDY, plan.specs.values(), "classifier", 100, store, lambda line: None).values()
+    (found,) = scoring_contexts(
+        STUDY, [run.spec for run in plan.runs], "classifier", 100, store, lambda line: None
+    ).values()
     return found
 
 
@@ -93,7 +96,7 @@ def test_another_protocol_is_added_once_and_nothing_else_changes(store: Store) -
     assert {p: after[p] for p in before} == before, "weights and scores that were there are as they were"
     (protocol_id,) = {p.stem for p in new}
     assert store.read_reference(protocol_id)["fid"] > 0, "the floor is there, too"
-    assert list(store.check()) == []
+    assert list(check(store)) == []
 
     lines.clear()
     rescore(STUDY, "smoke", store, extractor="classifier", num_generated=60, workers=2, say=lines.append)
@@ -135,10 +138,12 @@ def test_bad_requests_are_refused_before_work(store: Store, options: dict, messa
 
 
 def test_a_store_without_the_study_says_so(tmp_path: Path) -> None:
-    from studies.cli import app
+    from harness.cli import app
+    from studies.catalog import CATALOG
 
     Store(tmp_path / "store", create=True)
-    done = CliRunner().invoke(app, ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")])
+    words = ["score", "noise", "--profile", "smoke", "--store", str(tmp_path / "store")]
+    done = CliRunner().invoke(app, words, obj=CATALOG)
     assert isinstance(done.exception, UserError) and "has no finished trial" in str(done.exception)
 
 

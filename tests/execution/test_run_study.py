@@ -19,6 +19,7 @@ from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
 from harness.spec import TrialSpec
+from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
 from harness.training.loop import build_networks
 from studies.baselines import FC
@@ -36,11 +37,11 @@ def weights_of(spec: TrialSpec) -> int:
 def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
     plan = make_plan(NOISE, "smoke", 2, None)
     for arm in ("dc", "fc"):
-        spec = next(cell.spec for cell in plan.cells if cell.arm == arm)
+        spec = next(run.spec for run in plan.runs if run.arm == arm)
         rest = plan.bytes_of[arm] - weights_of(spec)
         assert 0 < rest < 4 * SMALL_FILES, "beside the weights: a picture and small files"
-    untrained = sum(plan.bytes_of[arm] for arm in plan.ceilings)
-    assert plan.ceilings.keys() == {"dc", "fc", "fc-bn"}
+    untrained = sum(plan.bytes_of[arm] for arm in plan.untrained)
+    assert plan.untrained.keys() == {"dc", "fc", "fc-bn"}
     trials = 2 * sum(plan.bytes_of.values()) + untrained
     assert plan.bytes_left() > trials + 5000 * 28 * 28, "the data, too, where there is no store that has them"
     assert replace(plan, bytes_of_data=0).bytes_left() == trials
@@ -110,7 +111,7 @@ def test_a_lost_plan_may_have_been_that_of_a_run_until_answered(tmp_path) -> Non
     assert not is_sequential(store, "depth", "smoke")
     plan = store.root / "plans" / "noise-smoke.json"
     plan.write_bytes(plan.read_bytes()[:-9])
-    assert len(store.set_aside_damaged(())) == 1
+    assert len(quarantine_damaged(store, ())) == 1
     assert is_sequential(store, "noise", "smoke") and not is_sequential(store, "noise-2", "smoke")
     store.write_plan("noise", "smoke", {"sequential": False, "cells": []})
     assert not is_sequential(store, "noise", "smoke")

@@ -25,7 +25,7 @@ from harness.execution.trial import TrialContext, _online_fid, help_trial, run_t
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
 from harness.storage.store import Store, TrialResult
-from harness.study import Factor, Question, Study
+from harness.study import Factor, Study, Trend
 from harness.training import loop
 from harness.training.distributed import join
 from harness.training.loop import build_networks, report_points
@@ -278,9 +278,7 @@ def test_a_trial_of_two_ranks_is_scored_once_and_survives_a_killed_rank(context:
 
 def one_question(**changes) -> Study:
     factor = Factor.of_field(changes.pop("field"), changes.pop("values"), label="f")
-    question = Question(
-        key="k", text="?", hypothesis="!", baseline="dc", factor=factor, kind="trend", expected="rising"
-    )
+    question = Trend("k", "dc", factor, text="?", hypothesis="!", expected="rising")
     return Study(name="s", title="t", baselines={"dc": DC}, questions=(question,), profiles=(NOISE.profile("smoke"),))
 
 
@@ -313,19 +311,19 @@ def test_a_level_that_cannot_be_is_refused_before_work(tmp_path) -> None:
 def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> None:
     store = Store(tmp_path / "store", create=True)
     plan = make_plan(NOISE, "smoke", 2, store)
-    assert len(plan.specs) == len(plan.pending()) == 36 and not plan.core_seconds.measured
+    assert len(plan.trained) == len(plan.pending()) == 36 and not plan.core_seconds.measured
     guessed = plan.core_seconds.seconds
-    assert sum(guessed[cell.arm] for cell in plan.cells) / 36 == pytest.approx(SMOKE.core_seconds_per_trial)
+    assert sum(guessed[cell.arm] for cell in plan.runs) / 36 == pytest.approx(SMOKE.core_seconds_per_trial)
     assert guessed["dc"] > guessed["fc"], "a convolution costs more"
 
-    done = plan.pending()[0]
+    done = plan.pending()[0].spec
     store.write(TrialResult(spec=done, status="ok", cost={"seconds": 7.0}, provenance={}))
     plan = make_plan(NOISE, "smoke", 2, store)
     assert done.trial_id in plan.done and len(plan.pending()) == 35
-    seconds, arm = plan.core_seconds.seconds, plan.cells[0].arm
+    seconds, arm = plan.core_seconds.seconds, plan.runs[0].arm
     assert plan.core_seconds.measured >= 1 and seconds[arm] == seconds[f"{arm} latent_std=0.1"] == 7.0
     assert seconds["dc"] / seconds["fc"] == pytest.approx(guessed["dc"] / guessed["fc"]), "the others keep their share"
-    left = sum(seconds[cell.arm] for cell in plan.cells if cell.spec.trial_id != done.trial_id)
+    left = sum(seconds[cell.arm] for cell in plan.runs if cell.spec.trial_id != done.trial_id)
     assert plan.seconds_left(workers=5) == pytest.approx(left / 5)
 
     (store.trial_folder(done.trial_id) / "result.json").write_text("{")

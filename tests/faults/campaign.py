@@ -26,6 +26,7 @@ from typing import TypeAlias
 import psutil
 
 from harness.analysis.results import load
+from harness.storage.integrity import check
 from harness.storage.store import Store
 from tests.faults.conftest import TRAINERS, descendants, outcome
 
@@ -126,10 +127,10 @@ class Campaign:
                     self.started.update(descendants(driver))
                     kind = self.random.choice(list(FAULTS))
                     self.counts[kind] += FAULTS[kind](self, driver, store)
-            if driver.returncode == 0 and not list(Store(store).check()):
+            if driver.returncode == 0 and not list(check(Store(store))):
                 break
         log = store.with_suffix(".log").read_text()
-        self.counts["→ trials set aside as damaged"] += log.count("was damaged and set aside")
+        self.counts["→ damaged trials moved to the quarantine"] += log.count("was damaged and moved to")
         self.counts["→ trials given up for the time being"] += log.count(": failed: ")
 
     def compare(self, store: Store, undisturbed: Store) -> int:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import psutil
 import pytest
 
+from harness.storage.integrity import check
 from harness.storage.store import Store
 
 SLEEPERS = "tests.faults.sleepers"  # trials that only sleep: for faults that do not care what happens inside one
@@ -86,17 +87,16 @@ def wait_for_trials(store: Path, number: int, process: Program) -> None:
 
 def whole_trials(store: Store) -> set[str]:
     """The trials of the store, every file of them checked."""
-    assert not list(store.check())
+    assert not list(check(store))
     assert all(store.status(trial_id) == "ok" for trial_id in store.trial_ids())
     return set(store.trial_ids())
 
 
 def outcome(store: Store, trial_id: str) -> tuple[bytes, str, str, bytes]:
     """All of a trial's result but what it cost: weights, curves, scores and picture."""
-    folder = store.trial_folder(trial_id)
     curves = store.read_curves(trial_id).drop(columns="seconds").to_json(double_precision=15)
     scores = {protocol_id: scores for protocol_id, (_, scores) in store.read_scores(trial_id).items()}
-    return store.read_weights(trial_id), curves, repr(scores), (folder / "samples.png").read_bytes()
+    return store.read_weights(trial_id), curves, repr(scores), store.read_samples(trial_id)
 
 
 def starts(store: Path) -> list[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ from harness.execution.ray_backend import run_trials
 from harness.execution.trial import TrialContext
 from harness.scoring.extractors import Extractor
 from harness.spec import ScoreProtocol, TrialSpec
+from harness.storage.integrity import quarantine_damaged, sweep
 from harness.storage.store import Store, TrialResult
 from tests.unit.test_spec import PROTOCOL, VALUES
 
@@ -88,8 +89,8 @@ def sleep(spec: TrialSpec, context: TrialContext, snapshots: Path | None) -> Tri
 def main(store: str, trials: str, seconds: str, workers: str, address: str = "", gpus: str = "") -> None:
     wanted = specs(int(trials))
     place = Store(store, create=True)
-    place.sweep()
-    for name, damage in place.set_aside_damaged(spec.trial_id for spec in wanted).items():
+    sweep(place)
+    for name, damage in quarantine_damaged(place, (spec.trial_id for spec in wanted)).items():
         print(f"{name} was {damage}", file=sys.stderr)
     pending = [spec for spec in wanted if not place.is_done(spec.trial_id, PROTOCOL_ID)]
     progress = Progress(

@@ -5,7 +5,7 @@ Each process that runs a trial of it runs this file first (harness/user_code.py)
 
 from dataclasses import replace
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Level, Study
 from harness.training import loop
 from studies.baselines import DC, FC
 from studies.noise import NOISE
@@ -19,13 +19,12 @@ STUDY = Study(
     title="What is left of a trial that is killed?",
     baselines={"dc": DC, "fc": {**FC, "discriminator_dropout": 0.3, "instance_noise": 0.1}},
     questions=(
-        Question(
+        Contrast(
             key="ranks",
             text="Do ranks matter?",
             hypothesis="No.",
             baseline="dc",
             factor=Factor(label="ranks", levels=(Level(label="1"), TWO)),
-            kind="contrast",
             expected="equal",
         ),
     ),

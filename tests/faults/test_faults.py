@@ -88,7 +88,7 @@ def test_a_killed_raylet_and_damaged_files_cost_the_trials_they_hit(tmp_path: Pa
     second = launch(SLEEPERS, place, 8, 0.1, 2)
     _, errors = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, errors
-    assert errors.count("was damaged and set aside") == 3
+    assert errors.count("was damaged and moved to") == 3
     assert whole_trials(store) == {spec.trial_id for spec in specs(8)}
     assert everything(store.trial_folder(kept[3])) == before, "a whole trial was touched"
     started = executions(place)

@@ -1,6 +1,6 @@
 """A study for the tests, given as a user's file: few arms, of both architectures, run in a minute."""
 
-from harness.study import Factor, Level, Question, Study
+from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import DC, FC
 from studies.noise import NOISE
 
@@ -12,13 +12,12 @@ STUDY = Study(
     title="Is all of it still there?",
     baselines={"dc": DC, "fc": FC},
     questions=tuple(
-        Question(
+        Contrast(
             key=f"noise-{baseline}",
             text="Does noise on D's input matter?",
             hypothesis="Yes: lower FID with it.",
             baseline=baseline,
             factor=NOISE_ON_INPUT,
-            kind="contrast",
             expected="lower",
         )
         for baseline in ("dc", "fc")

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import of_trial
-from harness.analysis.results import load
 from harness.reporting import figures
+from harness.reporting.axes import log_ticks
 from harness.storage.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import PROFILE, make_answer
+from tests.analysis.conftest import against, asked, make_answer, with_reference
 
 
 @pytest.fixture(scope="module")
-def rows(store: Store, study: Study) -> pd.DataFrame:
-    return load(store, study=study.name, profile=PROFILE)
+def rows(evidence: Evidence) -> pd.DataFrame:
+    return evidence.rows
 
 
 def texts(figure: Figure) -> str:
@@ -53,8 +54,8 @@ def by_kimg(study: Study, key: str) -> Question:
     return dataclasses.replace(study.question(key), metric="kimg_to_fid_300")
 
 
-def test_every_seed_is_shown(study: Study, rows: pd.DataFrame) -> None:
-    figure = figures.levels(study, study.question("latent-std-fc"), rows, {"fid": 1.25})
+def test_every_seed_is_shown(evidence: Evidence, rows: pd.DataFrame) -> None:
+    figure = figures.levels(evidence, evidence.study.question("latent-std-fc"))
     assert figure is not None
     expected = rows[rows.arm.str.match("fc$|fc latent_std") & (rows.status == "ok")].fid
     assert np.isin(expected.to_numpy(), drawn(figure.axes[0], "y")).all() and len(expected) == 29
@@ -64,28 +65,28 @@ def test_every_seed_is_shown(study: Study, rows: pd.DataFrame) -> None:
 
 @given(st.floats(1e-6, 1e4), st.floats(1.01, 1e8))
 def test_a_logarithmic_axis_has_round_numbers_apart(low: float, span: float) -> None:
-    ticks = figures.log_ticks(low, low * span)
+    ticks = log_ticks(low, low * span)
     assert 2 <= len(ticks) <= 8 and all(low <= tick <= low * span for tick in ticks)
     assert 1 in ticks or not low <= 1 <= low * span
     assert (np.diff(np.log(ticks)) > 0.09 * np.log(span)).all()
 
 
-def test_a_ratio_axis_has_its_1(study: Study, rows: pd.DataFrame) -> None:
-    for question in study.questions:
-        figure = figures.effects(study, question, rows)
+def test_a_ratio_axis_has_its_1(evidence: Evidence) -> None:
+    for question in evidence.study.questions:
+        figure = figures.effects(evidence, question)
         assert figure is not None
         (axes,) = figure.axes
         if axes.get_xscale() == "log":
             assert 1 in axes.get_xticks() and np.isin(1.0, drawn(axes, "x"))
 
 
-def test_numbers_of_panels_do_not_touch(store: Store, study: Study, rows: pd.DataFrame) -> None:
+def test_numbers_of_panels_do_not_touch(evidence: Evidence) -> None:
     for budget in (0.16, 25.0, 2000.0):
-        question = study.question("latent-std-dc")
-        shrunk = ShrunkCurves(store, budget / 25)
+        question = evidence.study.question("latent-std-dc")
+        shrunk = dataclasses.replace(evidence, store=ShrunkCurves(evidence.store, budget / 25))
         for figure in (
-            figures.fid_over_training(study, question, rows, shrunk),
-            figures.balance(study, question, rows, shrunk),
+            figures.fid_over_training(shrunk, question),
+            figures.balance(shrunk, question),
         ):
             assert figure is not None
             figure.canvas.draw()
@@ -95,13 +96,14 @@ def test_numbers_of_panels_do_not_touch(store: Store, study: Study, rows: pd.Dat
                 assert all(a.x1 + 4 < b.x0 for a, b in itertools.pairwise(sorted(inside, key=lambda box: box.x0)))
 
 
-def test_no_axis_is_drawn_of_what_was_never_reached(study: Study, rows: pd.DataFrame) -> None:
+def test_no_axis_of_what_was_never_reached(evidence: Evidence, rows: pd.DataFrame) -> None:
     never = rows.assign(kimg_to_fid_300=math.inf)
-    assert figures.levels(study, by_kimg(study, "latent-std-dc"), never, {}) is None
+    question = by_kimg(evidence.study, "latent-std-dc")
+    assert figures.levels(asked(evidence, question, never), question) is None
 
 
-def test_effects_are_each_seed_over_its_own_baseline(study: Study, rows: pd.DataFrame) -> None:
-    figure = figures.effects(study, study.question("latent-std-dc"), rows)
+def test_effects_are_each_seed_over_its_own_baseline(evidence: Evidence, rows: pd.DataFrame) -> None:
+    figure = figures.effects(evidence, evidence.study.question("latent-std-dc"))
     assert figure is not None
     fid = rows[rows.status == "ok"].pivot(index="seed", columns="arm", values="fid")
     shown = drawn(figure.axes[0], "x")
@@ -114,19 +116,20 @@ def test_effects_are_each_seed_over_its_own_baseline(study: Study, rows: pd.Data
     assert figure.axes[0].get_xscale() == "log"
 
 
-def test_the_shade_is_the_smallest_effect_of_interest(study: Study, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(study.question("latent-std-dc"), metric="recall", smallest_effect=0.07)
-    figure = figures.effects(study, question, rows)
+def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> None:
+    question = dataclasses.replace(evidence.study.question("latent-std-dc"), metric="recall", smallest_effect=0.07)
+    figure = figures.effects(asked(evidence, question), question)
     assert figure is not None
     shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
     assert shade.get_x() == pytest.approx(-0.07)
     assert "recall, difference from the baseline (1)  (better →)" in texts(figure)
 
 
-def test_a_level_of_fid_never_reached_stands_at_the_edge(study: Study, rows: pd.DataFrame) -> None:
+def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:
     never = rows.assign(kimg_to_fid_300=np.where(rows.arm == "dc latent_std=3", math.inf, 10.0 + rows.seed))
-    question = by_kimg(study, "latent-std-dc")
-    effects, levels = figures.effects(study, question, never), figures.levels(study, question, never, {})
+    question = by_kimg(evidence.study, "latent-std-dc")
+    shown = with_reference(asked(evidence, question, never))
+    effects, levels = figures.effects(shown, question), figures.levels(shown, question)
     assert effects is not None and levels is not None
     assert any(line.get_marker() == ">" for line in effects.axes[0].lines)
     assert "▲ 6 never" in texts(levels) and "kimg until online FID ≤ 300\n(lower is better ↓)" in texts(levels)
@@ -134,30 +137,30 @@ def test_a_level_of_fid_never_reached_stands_at_the_edge(study: Study, rows: pd.
     assert len(figures.as_png(effects)) > 5000 and len(figures.as_png(levels)) > 5000
 
 
-def test_an_interaction_shows_both_networks(study: Study, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(study.question("latent-std-dc"), versus="fc")
-    effects, levels = figures.effects(study, question, rows), figures.levels(study, question, rows, {})
+def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
+    question = against(evidence.study.question("latent-std-dc"), "fc")
+    shown = asked(evidence, question)
+    effects, levels = figures.effects(shown, question), figures.levels(shown, question)
     assert effects is not None and levels is not None
     assert "in dc, over the same in fc" in texts(effects)
     legend = " ".join(text.get_text() for text in levels.legends[0].get_texts())
     assert "mean of dc" in legend and "mean of fc" in legend
 
 
-def test_an_empty_level_is_said(study: Study, rows: pd.DataFrame) -> None:
-    question = study.question("latent-dim-dc")
-    figure = figures.levels(study, question, rows, {})
+def test_an_empty_level_is_said(evidence: Evidence) -> None:
+    question = evidence.study.question("latent-dim-dc")
+    figure = figures.levels(evidence, question)
     assert figure is not None and "no finished trial" in texts(figure)
-    effects = figures.effects(study, question, rows)
+    effects = figures.effects(evidence, question)
     assert effects is not None and "no pair of seeds" in texts(effects)
 
 
-@pytest.mark.parametrize("floor", [{}, {"fid": 1.25}, {"fid": -0.001}])
-def test_a_wide_range_is_logarithmic_and_holds_every_seed(
-    study: Study, rows: pd.DataFrame, floor: dict[str, float]
-) -> None:
+@pytest.mark.parametrize("reference", [{}, {"fid": 1.25}, {"fid": -0.001}])
+def test_a_wide_range_is_logarithmic(evidence: Evidence, rows: pd.DataFrame, reference: dict[str, float]) -> None:
     wide = rows.copy()
     wide.loc[wide.arm == "fc latent_std=3", "fid"] *= 100
-    figure = figures.levels(study, study.question("latent-std-fc"), wide, floor)
+    question = evidence.study.question("latent-std-fc")
+    figure = figures.levels(with_reference(asked(evidence, question, wide), **reference), question)
     assert figure is not None and figure.axes[0].get_yscale() == "log"
     low, high = figure.axes[0].get_ylim()
     shown = wide[wide.arm.str.match("fc$|fc latent_std")].fid.dropna()
@@ -165,29 +168,30 @@ def test_a_wide_range_is_logarithmic_and_holds_every_seed(
     assert len(figures.as_png(figure)) > 10_000
 
 
-def test_real_images_far_above_all_arms_are_told_and_do_not_flatten_them(study: Study, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(study.question("latent-std-fc"), metric="recall")
+def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(evidence.study.question("latent-std-fc"), metric="recall")
     poor = rows.assign(recall=rows.recall / 100)
     for recall, far in ((0.9, True), (0.9 * poor.recall.max(), False)):
-        figure = figures.levels(study, question, poor, {"recall": recall})
+        figure = figures.levels(with_reference(asked(evidence, question, poor), recall=recall), question)
         assert figure is not None and ("far above" in texts(figure)) is far
         assert figure.axes[0].get_ylim()[1] < 3 * poor.recall.max()
 
 
-def test_nothing_finished_gives_no_figure(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    question = study.question("latent-std-dc")
+def test_nothing_finished_gives_no_figure(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = evidence.study.question("latent-std-dc")
     unfinished = rows.assign(status="failed", fid=np.nan)
-    assert figures.effects(study, question, unfinished) is None
-    assert figures.levels(study, question, unfinished, {}) is None
-    assert figures.samples(study, question, unfinished, store) is None
-    assert figures.neighbours(study, question, {}) is None
-    assert figures.balance(study, question, rows.iloc[:0], store) is None
-    assert figures.fid_over_training(study, question, rows.iloc[:0], store) is None
+    shown, nothing = asked(evidence, question, unfinished), asked(evidence, question, rows.iloc[:0])
+    assert figures.effects(shown, question) is None
+    assert figures.levels(shown, question) is None
+    assert figures.samples(shown, question) is None
+    assert figures.nearest_images(shown, question, {}) is None
+    assert figures.balance(nothing, question) is None
+    assert figures.fid_over_training(nothing, question) is None
     assert figures.claims([], []) is None
 
 
-def test_samples_name_level_fid_and_seed(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    figure = figures.samples(study, study.question("latent-dim-dc"), rows, store)
+def test_samples_name_level_fid_and_seed(evidence: Evidence, rows: pd.DataFrame) -> None:
+    figure = figures.samples(evidence, evidence.study.question("latent-dim-dc"))
     assert figure is not None
     words = texts(figure)
     fid = rows[(rows.arm == "dc") & (rows.seed == 0)].fid.item()
@@ -195,42 +199,42 @@ def test_samples_name_level_fid_and_seed(store: Store, study: Study, rows: pd.Da
     assert sum(bool(axes.images) for axes in figure.axes) == 3
 
 
-def test_a_lost_picture_is_said(store: Store, study: Study, rows: pd.DataFrame) -> None:
+def test_a_lost_picture_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
     lost = rows.copy()
     lost.loc[lost.arm == "dc", "trial_id"] = "0" * 16
-    figure = figures.samples(study, study.question("latent-std-dc"), lost, store)
+    question = evidence.study.question("latent-std-dc")
+    figure = figures.samples(asked(evidence, question, lost), question)
     assert figure is not None and "no samples" in texts(figure)
 
 
-def test_training_has_a_line_a_level_against_images_and_against_seconds(
-    store: Store, study: Study, rows: pd.DataFrame
-) -> None:
-    question = study.question("latent-std-dc")
-    balance = figures.balance(study, question, rows, store)
-    fid = figures.fid_over_training(study, question, rows, store)
+def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = evidence.study.question("latent-std-dc")
+    balance = figures.balance(evidence, question)
+    fid = figures.fid_over_training(evidence, question)
     assert balance is not None and fid is not None
     for axes in (*balance.axes[:5], *fid.axes):
         assert len([line for line in axes.lines if len(line.get_xdata())]) == 5
     assert "D's accuracy" in texts(balance)
     assert [axes.get_xlabel() for axes in fid.axes] == ["kimg (1,000 real images)", "training seconds by the clock"]
-    curves = store.read_curves(rows[rows.arm == "dc"].trial_id.iloc[0]).dropna()
+    curves = evidence.store.read_curves(rows[rows.arm == "dc"].trial_id.iloc[0]).dropna()
     line = next(line for line in fid.axes[0].lines if line.get_label() == "1")
     assert line.get_xdata().tolist() == curves.kimg.tolist()
 
 
-def test_the_line_is_the_median_and_the_band_all_seeds(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    figure = figures.balance(study, study.question("latent-std-dc"), rows, store)
+def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
+    figure = figures.balance(evidence, evidence.study.question("latent-std-dc"))
     assert figure is not None
-    curves = np.stack([store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
+    curves = np.stack([evidence.store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
     line = next(line for line in figure.axes[0].lines if line.get_label() == "1")
     assert np.allclose(line.get_ydata(), np.median(curves, 0))
     band = figure.axes[0].collections[2].get_paths()[0].vertices[:, 1]
     assert band.min() == pytest.approx(curves.min()) and band.max() == pytest.approx(curves.max())
 
 
-def test_neighbours_are_shown_with_their_distance(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    found = {"dc": of_trial(store, rows[rows.arm == "dc"].trial_id.iloc[0])}
-    figure = figures.neighbours(study, study.question("latent-std-dc"), {k: v for k, v in found.items() if v})
+def test_nearest_images_are_shown_with_their_distance(evidence: Evidence, rows: pd.DataFrame) -> None:
+    found = {"dc": of_trial(evidence.store, rows[rows.arm == "dc"].trial_id.iloc[0])}
+    question = evidence.study.question("latent-std-dc")
+    figure = figures.nearest_images(evidence, question, {k: v for k, v in found.items() if v})
     assert figure is not None
     assert "1 (baseline): distance" in texts(figure) and "× that of held-out real images" in texts(figure)
 
@@ -252,9 +256,9 @@ def test_claims_are_in_units_of_their_smallest_effect() -> None:
     assert "no effect known" in words and all(v in words for v in ("supported", "refuted", "unresolved"))
 
 
-def test_drawing_changes_nothing_global(study: Study, rows: pd.DataFrame) -> None:
+def test_drawing_changes_nothing_global(evidence: Evidence) -> None:
     before = dict(mpl.rcParams)
-    figures.levels(study, study.question("latent-std-dc"), rows, {})
-    figures.effects(study, study.question("latent-std-dc"), rows)
+    figures.levels(evidence, evidence.study.question("latent-std-dc"))
+    figures.effects(evidence, evidence.study.question("latent-std-dc"))
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == []

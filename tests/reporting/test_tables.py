@@ -1,10 +1,10 @@
 """Tables: the numbers are those of the seeds they name, and failures are told beside them."""
 
-import dataclasses
 import io
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,12 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from scipy import stats
 
-from harness.analysis.results import load
+from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.wording import count, effect, number, p_value, with_interval
-from harness.reporting import tables
+from harness.reporting import provenance
+from harness.reporting.provenance import extractor_proof, warnings
 from harness.reporting.tables import (
-    cautions,
-    claims_for_terminal,
     cost_table,
-    extractor_proof,
     failure_table,
     formatted,
     formatted_costs,
@@ -29,32 +27,31 @@ from harness.reporting.tables import (
     latex,
     markdown,
     overview_table,
-    paired_question,
-    provenance,
     question_table,
-    study_for_terminal,
     verdict_table,
 )
+from harness.reporting.terminal import claims_for_terminal, study_for_terminal
 from harness.storage.store import Store
 from harness.study import Question, Study
-from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, make_answer
+from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, against, asked, make_answer, with_reference
 
 
 @pytest.fixture(scope="module")
-def rows(store: Store, study: Study) -> pd.DataFrame:
-    return load(store, study=study.name, profile=PROFILE)
+def rows(evidence: Evidence) -> pd.DataFrame:
+    return evidence.rows
 
 
-def table_of(study: Study, key: str, rows: pd.DataFrame) -> pd.DataFrame:
-    return question_table(study, study.question(key), rows).set_index("level")
+def table_of(evidence: Evidence, key: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    question = evidence.study.question(key)
+    return question_table(asked(evidence, question, rows), question).set_index("level")
 
 
 def by_seed(rows: pd.DataFrame, arm: str) -> pd.Series:
     return rows[(rows.arm == arm) & (rows.status == "ok")].set_index("seed").fid.sort_index()
 
 
-def test_means_and_intervals_are_those_of_the_seeds(study: Study, rows: pd.DataFrame) -> None:
-    row = table_of(study, "latent-std-dc", rows).loc["0.3"]
+def test_means_and_intervals_are_those_of_the_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
+    row = table_of(evidence, "latent-std-dc").loc["0.3"]
     fid = by_seed(rows, "dc latent_std=0.3")
     interval = stats.ttest_1samp(fid, 0).confidence_interval(0.95)
     stretch = np.exp(interval.high / fid.mean() - 1)  # FID cannot be negative: on the scale of its logarithm
@@ -64,8 +61,8 @@ def test_means_and_intervals_are_those_of_the_seeds(study: Study, rows: pd.DataF
     )
 
 
-def test_differences_are_paired_by_seed(study: Study, rows: pd.DataFrame) -> None:
-    row = table_of(study, "latent-std-dc", rows).loc["0.3"]
+def test_differences_are_paired_by_seed(evidence: Evidence, rows: pd.DataFrame) -> None:
+    row = table_of(evidence, "latent-std-dc").loc["0.3"]
     a, b = by_seed(rows, "dc latent_std=0.3"), by_seed(rows, "dc")
     interval = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert row.pairs == 6
@@ -77,83 +74,84 @@ def test_differences_are_paired_by_seed(study: Study, rows: pd.DataFrame) -> Non
     assert row.seed_correlation == pytest.approx(np.corrcoef(np.log(a), np.log(b))[0, 1])  # as it is compared
 
 
-def test_the_order_of_rows_does_not_matter(study: Study, rows: pd.DataFrame) -> None:
-    expected = table_of(study, "instance-noise-dc", rows)
+def test_the_order_of_rows_does_not_matter(evidence: Evidence, rows: pd.DataFrame) -> None:
+    expected = table_of(evidence, "instance-noise-dc")
     for seed in range(5):
         pd.testing.assert_frame_equal(
-            table_of(study, "instance-noise-dc", rows.sample(frac=1, random_state=seed)), expected
+            table_of(evidence, "instance-noise-dc", rows.sample(frac=1, random_state=seed)), expected
         )
 
 
-def test_a_diverged_seed_is_counted_and_leaves_its_pair_out(study: Study, rows: pd.DataFrame) -> None:
-    row = table_of(study, "latent-std-fc", rows).loc["10"]
-    a, b = by_seed(rows, DIVERGED), by_seed(rows, "fc").drop(3)
-    assert (row.n, row.diverged, row.failed, row.pairs) == (5, 1, 0, 5)
+def test_a_diverged_seed_counts_in_its_pair(evidence: Evidence, rows: pd.DataFrame) -> None:
+    table = table_of(evidence, "latent-std-fc")
+    row, fid = table.loc["10"], by_seed(rows, "fc")
+    assert (row.n, row.diverged, row.failed, row.pairs) == (5, 1, 0, 6)
     exact = stats.binomtest(1, 6).proportion_ci(0.95, method="exact")
     assert (row.diverged_low, row.diverged_high) == pytest.approx((exact.low, exact.high))
-    assert row.fid_difference == pytest.approx((a - b).mean())
-    assert (
-        formatted(table_of(study, "latent-std-fc", rows).reset_index())["diverged [95%]"].iloc[-1] == "1 of 6 [0, 64%]"
-    )
+    worst = by_seed(rows, DIVERGED).reindex(fid.index, fill_value=math.inf)  # a diverged trial counts as the worst
+    assert row.fid_difference == pytest.approx(np.median(worst - fid))
+    ratios = np.sort(worst / fid)
+    assert (row.fid_ratio_low, row.fid_ratio_high) == pytest.approx((ratios[0], math.inf))
+    assert row.fid_ratio == pytest.approx(math.sqrt(ratios[2] * ratios[3]))
+    shown = formatted(table.reset_index(), evidence.study.question("latent-std-fc"))
+    assert shown["diverged [95%]"].iloc[-1] == "1 of 6 [0, 64%]"
 
 
-def test_a_failure_outside_the_model_is_not_a_divergence(study: Study, rows: pd.DataFrame) -> None:
-    row = table_of(study, "instance-noise-dc", rows).loc["0.5"]
+def test_a_failed_trial_is_not_a_divergence(evidence: Evidence) -> None:
+    row = table_of(evidence, "instance-noise-dc").loc["0.5"]
     assert (row.n, row.ended, row.diverged, row.failed) == (5, 5, 0, 1)
 
 
-def test_one_seed_has_no_interval_and_none_has_no_number(study: Study, rows: pd.DataFrame) -> None:
-    table = question_table(study, study.question("latent-dim-dc"), rows)
-    shown = formatted(table).set_index("level")
+def test_one_seed_has_no_interval(evidence: Evidence) -> None:
+    question = evidence.study.question("latent-dim-dc")
+    table = question_table(evidence, question)
+    shown = formatted(table, question).set_index("level")
     assert table.n.tolist() == [1, 6, 6, 0]
     assert shown.loc["2", "FID ↓ [95%]"].endswith(" [–]") and shown.loc["2", "IS ↑"].endswith(" [–]")
     assert shown.loc["256", "FID ↓ [95%]"] == shown.loc["256", "ratio [95%]"] == shown.loc["256", "recall ↑"] == "–"
     assert "nan" not in markdown(shown.reset_index())
 
 
-def test_the_baseline_is_marked_and_not_compared_with_itself(study: Study, rows: pd.DataFrame) -> None:
-    table = question_table(study, study.question("latent-std-dc"), rows)
+def test_the_baseline_is_marked_and_not_compared(evidence: Evidence) -> None:
+    question = evidence.study.question("latent-std-dc")
+    table = question_table(evidence, question)
     assert table[table.is_baseline].level.tolist() == ["1"]
     assert table[table.is_baseline][["pairs", "fid_difference", "fid_ratio"]].isna().all(axis=None)
-    assert formatted(table).level.tolist() == ["0.1", "0.3", "1 (baseline)", "3", "10"]
+    assert formatted(table, question).level.tolist() == ["0.1", "0.3", "1 (baseline)", "3", "10"]
 
 
-def test_a_trial_not_scored_under_the_protocol_is_left_out_and_told(
-    store: Store, study: Study, rows: pd.DataFrame
-) -> None:
+def test_an_unscored_trial_is_left_out_and_told(evidence: Evidence, rows: pd.DataFrame) -> None:
     unscored = rows.copy()
     unscored.loc[(rows.arm == "dc latent_std=3") & (rows.seed == 1), "fid"] = np.nan
-    row = table_of(study, "latent-std-dc", unscored).loc["3"]
+    row = table_of(evidence, "latent-std-dc", unscored).loc["3"]
     assert (row.n, row.pairs) == (5, 5) and np.isfinite([row.fid, row.fid_difference, row.fid_ratio]).all()
-    assert any("1 trial finished but not scored" in c for c in cautions(study, PROFILE, store, unscored))
+    assert any("1 trial finished but not scored" in line for line in warnings(replace(evidence, rows=unscored)))
 
 
-def test_numbers_are_short(study: Study, rows: pd.DataFrame) -> None:
-    for question in study.questions:
-        text = markdown(formatted(question_table(study, question, rows)))
+def test_numbers_are_short(evidence: Evidence) -> None:
+    for question in evidence.study.questions:
+        text = markdown(formatted(question_table(evidence, question), question))
         digits = [word.strip("[],±×+−%") for word in text.split()]
         assert max(len(d) for d in digits if d.replace(".", "").isdigit()) <= 7
 
 
-def test_cautions_tell_all_that_weakens_the_table(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    told = "\n".join(cautions(study, PROFILE, store, rows))
+def test_warnings_tell_all_that_weakens_the_table(evidence: Evidence) -> None:
+    told = "\n".join(warnings(evidence))
     assert "11 of 108 planned trials have not been run" in told
     assert "1 trial failed for reasons outside the model" in told
     assert "1 trial diverged" in told
     assert "few seeds have finished: dc latent_dim=2 (1); dc instance_noise=0.5 (5); no claim" in told
 
 
-def test_every_arm_has_its_cost(study: Study, rows: pd.DataFrame) -> None:
-    arms = list(dict.fromkeys(rows.arm))
-    assert overview_table(rows, arms).arm.tolist() == arms
-    table = cost_table(rows, arms)
-    assert table.arm.tolist() == arms
+def test_every_arm_has_its_cost(evidence: Evidence, rows: pd.DataFrame) -> None:
+    assert overview_table(evidence).arm.tolist() == cost_table(evidence).arm.tolist() == evidence.arms
+    table = cost_table(evidence)
     dc = rows[(rows.arm == "dc") & (rows.status == "ok")]
     assert table.set_index("arm").loc["dc", "seconds"] == pytest.approx(dc.seconds.mean())
     shown = formatted_costs(table).set_index("arm").loc["dc"]
     assert shown["G parameters"] == f"{dc.generator_parameters.iloc[0]:,}" and shown["G MFLOPs / image"] == "2.50"
     assert shown["D steps"] == shown["G steps"] == f"{dc.d_steps.iloc[0]:,}" and shown["CPU seconds"] == "20.0"
-    older = formatted_costs(cost_table(rows.drop(columns="cpu_seconds"), arms))
+    older = formatted_costs(cost_table(replace(evidence, rows=rows.drop(columns="cpu_seconds"))))
     assert "CPU seconds" not in older
 
 
@@ -164,43 +162,44 @@ def test_failures_are_listed_with_their_reason(rows: pd.DataFrame) -> None:
     ]
 
 
-def test_a_question_of_another_metric_is_told_by_it(study: Study, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(study.question("latent-std-dc"), metric="kimg_to_fid_300")
+def test_another_metrics_question_is_told_by_it(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = replace(evidence.study.question("latent-std-dc"), metric="kimg_to_fid_300")
     never = rows.assign(kimg_to_fid_300=10.0 + rows.seed)
     never.loc[(never.arm == "dc latent_std=3") & (never.seed < 2), "kimg_to_fid_300"] = math.inf
     never.loc[never.arm == "dc latent_std=10", "kimg_to_fid_300"] = math.inf
-    table = question_table(study, question, never).set_index("level")
+    table = question_table(asked(evidence, question, never), question).set_index("level")
     assert table.loc["3", "kimg_to_fid_300"] == pytest.approx(14.5)  # the median of 12 to 15 and two that never did
     assert table.loc["3", "pairs"] == 6 and table.loc["3", "kimg_to_fid_300_ratio"] == pytest.approx(1)
-    shown = formatted(table.reset_index(), question.metric).set_index("level")
+    shown = formatted(table.reset_index(), question).set_index("level")
     head = "kimg until online FID ≤ 300 ↓ [95%]"
     assert list(shown.columns)[2] == head
     assert shown.loc["3", head] == "median 14.5; 2 never" and shown.loc["10", head] == "never"
     assert shown.loc["10", "ratio [95%]"] == "above any ratio" and "nan" not in markdown(shown.reset_index())
 
 
-def test_no_interval_holds_what_cannot_be(study: Study, rows: pd.DataFrame) -> None:
+def test_no_interval_holds_what_cannot_be(evidence: Evidence, rows: pd.DataFrame) -> None:
     wild = rows.assign(fid=np.where(rows.seed == 0, 5000.0, 1.0), precision=np.where(rows.seed == 0, 1.0, 0.01))
-    for question in study.questions:
-        for row in question_table(study, question, wild.where(rows.status == "ok", rows)).itertuples():
+    shown = replace(evidence, rows=wild.where(rows.status == "ok", rows))
+    for question in evidence.study.questions:
+        for row in question_table(shown, question).itertuples():
             if row.n > 2:
                 assert 0 < row.fid_low < row.fid < row.fid_high and 0 < row.precision_low < row.precision_high < 1
             else:
                 assert math.isnan(row.fid_low) and math.isnan(row.precision_low)
 
 
-def test_a_metric_that_was_not_recorded_is_a_dash(study: Study, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(study.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
+def test_a_metric_not_recorded_is_a_dash(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = replace(evidence.study.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
     without = rows.drop(columns="d_accuracy_late", errors="ignore")
-    shown = formatted(question_table(study, question, without), question.metric)
+    shown = formatted(question_table(asked(evidence, question, without), question), question)
     assert set(shown["D's accuracy, last quarter [95%]"]) == {"–"}
 
 
-def test_verdicts_are_told_in_words(study: Study) -> None:
+def test_verdicts_are_told_in_words() -> None:
     answers = [
         make_answer("supported", 0.5, 0.4, 0.6),
         make_answer("unresolved", 0.01, -0.02, 0.04, "difference"),
-        dataclasses.replace(make_answer("unresolved", math.nan, math.nan, math.nan), seeds_needed=14),
+        replace(make_answer("unresolved", math.nan, math.nan, math.nan), seeds_needed=14),
     ]
     shown = formatted_verdicts(answers)
     assert shown.verdict.tolist() == ["supported", "unresolved", "unresolved"]
@@ -226,14 +225,14 @@ def test_numbers_are_told_plainly() -> None:
     assert [p_value(p) for p in (1, 0.25, 0.0312, 0.00001, math.nan)] == ["1", "0.25", "0.031", "<0.001", "–"]
 
 
-def test_latex_is_plain_and_complete(study: Study, rows: pd.DataFrame) -> None:
+def test_latex_is_plain_and_complete(evidence: Evidence) -> None:
     table = pd.DataFrame(
         {"arm": ["50% of a_b & {c} #1 $x$ ^ ~ \\ σ γ ≤ ±1 − ∞ – · → ↑ Δ ² ³ < > …"], "FID ↓": ["×1.2"]}
     )
     text = latex(table)
     assert text.isascii() and r"50\% of a\_b \& \{c\} \#1 \$x\$" in text and r"FID $\downarrow$" in text
-    for question in study.questions:
-        text = latex(formatted(question_table(study, question, rows)))
+    for question in evidence.study.questions:
+        text = latex(formatted(question_table(evidence, question), question))
         assert text.isascii()
         body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
         assert len(body) == len(question.factor.levels)
@@ -249,26 +248,28 @@ def printed(parts: list[RenderableType], width: int = 100) -> str:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_end_of_a_run_is_short_and_fits(store: Store, study: Study, width: int) -> None:
+def test_the_end_of_a_run_fits(evidence: Evidence, width: int) -> None:
     answers = [make_answer("supported", 0.5, 0.4, 0.6), make_answer("unresolved", 1.0, 0.4, 2.0)] * 7
-    text = printed(study_for_terminal(study, PROFILE, store, answers), width)
+    told = replace(evidence)
+    vars(told)["answers"] = answers
+    text = printed(study_for_terminal(told), width)
     lines = text.splitlines()
     assert lines[1] == "14 claims: 7 supported, 0 refuted, 7 unresolved"
     assert text.count("a claim that is") == 14 and "It is so." not in text, "each claim once"
     assert "×0.50 [0.40, 0.60]" in text and "nan" not in text
     assert max(map(cell_len, lines)) <= width and len(lines) <= (44 if width < 80 else 30)
     assert "11 of 108 planned trials have not been run" in " ".join(text.split())
-    full = printed(study_for_terminal(study, PROFILE, store, answers, full=True), width)
+    full = printed(study_for_terminal(told, full=True), width)
     assert full.count("It is so.") == 14 and "FID ↓" in full and max(map(cell_len, full.splitlines())) <= width
 
 
-def test_many_cautions_are_five_short_sentences(monkeypatch: pytest.MonkeyPatch, store: Store, study: Study) -> None:
+def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [f"Number {n} is so: {'a; ' * (200 * (n == 1))}b. Of this much more can be said." for n in range(7)]
-    monkeypatch.setattr(tables, "cautions", lambda *_: found)
-    lines = printed(study_for_terminal(study, PROFILE, store, []), 300).strip().splitlines()[-5:]
+    monkeypatch.setattr(provenance, "warnings", lambda *_: found)
+    lines = printed(study_for_terminal(evidence), 300).strip().splitlines()[-5:]
     assert lines[0] == "Number 0 is so: b." and lines[4] == "3 more warnings stand on the page."
     assert lines[1].endswith("…") and len(lines[1]) <= 240
-    full = printed(study_for_terminal(study, PROFILE, store, [], full=True), 300)
+    full = printed(study_for_terminal(evidence, full=True), 300)
     assert full.count("much more can be said") == 7
 
 
@@ -283,57 +284,46 @@ def test_the_summary_counts_and_lists_claims(tmp_path: Path) -> None:
     assert "y" in "".join(printed(claims_for_terminal(tmp_path / "claims.csv", full=True)).splitlines()[1:])
 
 
-def test_nothing_finished_is_said_and_not_a_crash(store: Store, study: Study, tmp_path: Path) -> None:
+def test_nothing_finished_is_said_and_not_a_crash(study: Study, store: Store, tmp_path: Path) -> None:
     plan = store.read_plan(study.name, PROFILE)
     empty = Store(tmp_path / "empty", create=True)
     empty.write_plan(study.name, PROFILE, plan or {})
-    text = printed(study_for_terminal(study, PROFILE, empty, []))
+    text = printed(study_for_terminal(load_evidence(empty, study, PROFILE)))
     assert "No trial has finished: there is nothing to compare." in text
     assert "108 of 108 planned trials have not been run" in text and "nan" not in text
 
 
-def test_arms_that_were_never_planned_are_named(store: Store, study: Study, tmp_path: Path) -> None:
+def test_arms_that_were_never_planned_are_named(study: Study, store: Store, tmp_path: Path) -> None:
     older = Store(shutil.copytree(store.root, tmp_path / "store"))
     plan = store.read_plan(study.name, PROFILE)
     assert plan is not None
     cells = [cell for cell in plan["cells"] if cell["arm"] != "fc latent_std=3"]
     older.write_plan(study.name, PROFILE, {**plan, "cells": cells})
-    told = "\n".join(cautions(study, PROFILE, older, load(older, study=study.name, profile=PROFILE)))
+    told = "\n".join(warnings(load_evidence(older, study, PROFILE)))
     assert "never planned here: fc latent_std=3. The same command" in told
 
 
-def test_mode_collapse_is_said(store: Store, study: Study, rows: pd.DataFrame) -> None:
-    assert not any("Collapsed" in line for line in cautions(study, PROFILE, store, rows))
+def test_mode_collapse_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
+    assert not any("Collapsed" in line for line in warnings(evidence))
     collapsed = rows.copy()
     collapsed.loc[(rows.arm == "dc latent_std=3") & rows.seed.isin([1, 4]), "is_mean"] = 1.04
-    assert any("dc latent_std=3 (2 of 6)" in line for line in cautions(study, PROFILE, store, collapsed))
+    assert any("dc latent_std=3 (2 of 6)" in line for line in warnings(replace(evidence, rows=collapsed)))
 
 
-def with_reference(store: Store, study: Study, place: Path, **changes: float) -> Store:
-    """A copy of the store with other scores of real images."""
-    other = Store(shutil.copytree(store.root, place))
-    plan = other.read_plan(study.name, PROFILE)
-    assert plan is not None
-    trial = next(c["trial_id"] for c in plan["cells"] if other.status(c["trial_id"]) == "ok")
-    protocol, _ = other.read_scores(trial)[plan["protocol_id"]]
-    other.write_reference(protocol, {**other.read_reference(protocol.protocol_id), **changes})
-    return other
-
-
-def test_collapse_is_judged_by_real_images(store: Store, study: Study, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_collapse_is_judged_by_real_images(evidence: Evidence, rows: pd.DataFrame) -> None:
     low = rows.assign(is_mean=np.where(rows.fid.notna(), 1.04, np.nan))
     for real, said in ((9.0, True), (1.5, True), (1.3, False), (1.0, False)):
-        other = with_reference(store, study, tmp_path / f"{real}", is_mean=real)
-        assert any("Collapsed" in line for line in cautions(study, PROFILE, other, low)) == said, real
+        other = with_reference(replace(evidence, rows=low), is_mean=real)
+        assert any("Collapsed" in line for line in warnings(other)) == said, real
 
 
-def test_the_extractors_accuracy_is_told(store: Store, study: Study, rows: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_extractors_accuracy_is_told(evidence: Evidence) -> None:
     def told(accuracy: float) -> str:
         proof = {"extractor_accuracy": accuracy, "extractor_chance": 0.1, "extractor_unseen": 2000.0}
-        other = with_reference(store, study, tmp_path / f"{accuracy}", **proof)
-        (line,) = extractor_proof(study, PROFILE, other)
-        assert line in printed(study_for_terminal(study, PROFILE, other, []), 300)
-        assert line in markdown(provenance(study, PROFILE, other, rows))
+        other = with_reference(evidence, **{**evidence.reference, **proof})
+        (line,) = extractor_proof(other)
+        assert line in printed(study_for_terminal(other), 300)
+        assert line in markdown(provenance.provenance(other))
         return line
 
     good = "The classifier gets 97.6% of 2,000 unseen real pictures right (guessing: 10.0%)."
@@ -342,20 +332,25 @@ def test_the_extractors_accuracy_is_told(store: Store, study: Study, rows: pd.Da
     assert told(0.1175).endswith("too little to score by, 32.5% are the least.")
 
 
-def test_an_interaction_is_paired_twice(study: Study, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(study.question("latent-std-dc"), versus="fc")
-    found = paired_question(study, question, rows)["0.3"]
+def test_an_interaction_is_paired_twice(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = against(evidence.study.question("latent-std-dc"), "fc")
+    shown = asked(evidence, question)
+    found = shown.effects[question.key]["0.3"]
     own = by_seed(rows, "dc latent_std=0.3") / by_seed(rows, "dc")
     other = by_seed(rows, "fc latent_std=0.3") / by_seed(rows, "fc")
-    assert found.tolist() == pytest.approx((own / other).tolist())
-    recall = dataclasses.replace(question, metric="recall", smallest_effect=0.05)
+    assert found.by_seed.tolist() == pytest.approx((own / other).tolist())
+    table = question_table(shown, question)
+    assert table.set_index("level").fid_ratio["0.3"] == found.mean
+    assert "ratio relative to fc [95%]" in formatted(table, question)
+    recall = replace(question, metric="recall", smallest_effect=0.05)
     at = rows.set_index(["arm", "seed"]).recall
     difference = at["dc latent_std=0.3"] - at["dc"] - (at["fc latent_std=0.3"] - at["fc"])
-    assert paired_question(study, recall, rows)["0.3"].tolist() == pytest.approx(difference.tolist())
+    found = asked(evidence, recall).effects[question.key]["0.3"]
+    assert found.by_seed.tolist() == pytest.approx(difference.tolist())
 
 
-def test_kid_is_shown_in_thousandths(study: Study, rows: pd.DataFrame) -> None:
-    question: Question = study.question("latent-std-dc")
-    table = question_table(study, question, rows)
-    shown = formatted(table)["KID×10³ ↓"]
+def test_kid_is_shown_in_thousandths(evidence: Evidence) -> None:
+    question: Question = evidence.study.question("latent-std-dc")
+    table = question_table(evidence, question)
+    shown = formatted(table, question)["KID×10³ ↓"]
     assert [float(text.split(" [")[0]) for text in shown] == pytest.approx((1000 * table.kid).tolist(), abs=0.06)

@@ -23,8 +23,8 @@ PLACES = [(study.name, profile.name) for study in STUDIES.values() for profile i
 
 def expand(study: str, profile: str) -> list[tuple[str, int, TrialSpec]]:
     """(arm, seed, spec) of every cell of the study, on data whose fingerprint is 0."""
-    cells = STUDIES[study].expand(STUDIES[study].profile(profile), None, lambda *_: "0" * 16)
-    return [(cell.arm, cell.seed, cell.spec) for cell in cells]
+    runs = STUDIES[study].at(profile).runs(None, lambda *_: "0" * 16)
+    return [(run.arm, run.seed, run.spec) for run in runs]
 
 
 @dataclass(frozen=True, kw_only=True)

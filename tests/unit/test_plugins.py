@@ -18,7 +18,7 @@ import torch
 from dataclasses import replace
 from architectures import ARCHITECTURES, Architecture, fc
 from harness.training.losses import LOSSES
-from harness.study import Factor, Level, Question, Study
+from harness.study import Factor, Level, Contrast, Study
 from studies.baselines import FC
 from studies.profiles import SMOKE
 from nets import build
@@ -36,7 +36,7 @@ ARCHITECTURES["fc-other"] = Architecture(other, fc.defaults)
 STUDY = Study(
     name="mine", title="A title", baselines={"fc": FC, "mine": {**FC, "architecture": "fc-mine"}},
     questions=(
-        Question(key="mine", text="Is mine better?", hypothesis="Yes.", baseline="fc", kind="contrast",
+        Contrast(key="mine", text="Is mine better?", hypothesis="Yes.", baseline="fc",
             factor=Factor(label="network", levels=(Level(label="FC"), Level(label="mine", baseline="mine"))),
             expected="lower"),
     ),
@@ -166,8 +166,8 @@ def test_what_a_file_does_on_the_way_names_every_trial(folder: Path) -> None:
     """A patch of a shipped network would else be stored under the name of trials without it."""
 
     def code() -> set[str]:
-        cells = make_plan(find(str(folder / "mystudy.py")), "smoke", None, None).cells
-        return {cell.spec.code for cell in cells if cell.arm == "fc"}
+        runs = make_plan(find(str(folder / "mystudy.py")), "smoke", None, None).runs
+        return {run.spec.code for run in runs if run.arm == "fc"}
 
     assert code() == {""}
     edit(folder / "mystudy.py", "RATE = 0.2", "RATE = 0.2\ntorch.nn.Tanh.note = 1")
@@ -264,9 +264,9 @@ def test_a_module_that_fails_names_its_line(folder: Path) -> None:
 def test_trials_of_earlier_code_are_counted(folder: Path) -> None:
     store = Store(folder / "store", create=True)
     plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
-    for spec in plan.pending():
-        store.write(TrialResult(spec=spec, status="ok", cost={"seconds": 1.0}, provenance={}))
-    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.cells]
+    for run in plan.pending():
+        store.write(TrialResult(spec=run.spec, status="ok", cost={"seconds": 1.0}, provenance={}))
+    cells = [{"arm": c.arm, "seed": c.seed, "trial_id": c.spec.trial_id} for c in plan.runs]
     store.write_plan("mine", "smoke", {"protocol_id": "0" * 12, "cells": cells})
     edit(folder / "mystudy.py", "A title", "Another title")
     plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)

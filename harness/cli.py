@@ -17,10 +17,12 @@ from typer.exceptions import TyperException
 
 from harness import interrupts, terminal
 from harness.analysis.wording import count
+from harness.catalog import Catalog
 from harness.errors import UserError, require_utf8
+from harness.storage import integrity
+from harness.storage.layout import Layout, cache_folder
 from harness.storage.store import Store
 from harness.study import Study
-from studies.catalog import STUDIES, find
 
 DEFAULT_STORE = Path("runs")
 DEFAULT_PROFILE = "laptop"
@@ -36,7 +38,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[
-    str, typer.Argument(help=f"The study: {', '.join(STUDIES)}, or a Python file of your own.", show_default=False)
+    str, typer.Argument(help="The study: a name that `list` shows, or a Python file of your own.", show_default=False)
 ]
 ProfileName = Annotated[
     str | None,
@@ -61,9 +63,9 @@ Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and 
 
 
 @app.command("list")
-def list_studies() -> None:
+def list_studies(context: typer.Context) -> None:
     """Name every study, its profiles and its questions."""
-    for study in STUDIES.values():
+    for study in _catalog(context).studies.values():
         typer.echo(f"{study.name}: {study.title}")
         for profile in study.profiles:
             typer.echo(f"  profile {profile.name}: {profile.description}")
@@ -111,6 +113,7 @@ def inspect(
 
 @app.command()
 def plan(
+    context: typer.Context,
     name: Name,
     profile: ProfileName = None,
     seeds: Seeds = None,
@@ -118,26 +121,26 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Say what `run` would do, and run nothing."""
-    from harness.data import is_downloaded
     from harness.execution.plan import default_workers, left_behind_line, make_plan
     from harness.execution.progress import duration
+    from harness.sources import is_downloaded
 
-    study = find(name)
+    study = _catalog(context).find(name)
     profile = _profile(study, profile)
     _at_least_one("workers", workers)
     workers = workers or default_workers() or 1
     made = make_plan(study, profile, seeds, _existing(store))
-    num_seeds = len({cell.seed for cell in made.cells})
-    images = sum(spec.kimg for spec in made.pending())
+    num_seeds = len({run.seed for run in made.runs})
+    images = sum(run.spec.kimg for run in made.pending())
     typer.echo(f"{study.name} ({profile}): {study.title}")
-    done = len(made.specs) - len(made.pending())
-    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.specs), 'trial')}"
+    done = len(made.trained) - len(made.pending())
+    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.trained), 'trial')}"
     typer.echo(f"  {sizes}, {done} of them done")
     if made.left_behind:
         typer.echo(f"  {left_behind_line(made.left_behind)}")
     if made.pending():
         kimg = f"{images:,.1f}".removesuffix(".0")
-        typer.echo(f"  {kimg} kimg to train on, {count(made.profile.num_generated, 'image')} scored a trial")
+        typer.echo(f"  {kimg} kimg to train on, {count(made.design.profile.num_generated, 'image')} scored a trial")
         measured = made.core_seconds.measured
         source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
         typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
@@ -146,18 +149,19 @@ def plan(
         typer.echo("  nothing to run")
     for line in made.data_lines:
         typer.echo(f"  {line}")
-    for dataset in sorted({cell.spec.dataset for cell in made.cells if is_downloaded(cell.spec.dataset)}):
-        typer.echo(f"  {dataset} is downloaded once, into {store / 'cache' / 'downloads'}")
+    for dataset in sorted({run.spec.dataset for run in made.runs if is_downloaded(run.spec.dataset)}):
+        typer.echo(f"  {dataset} is downloaded once, into {cache_folder(Layout(store).cache, 'downloads')}")
     width = max(map(len, made.arms))
     for arm in made.arms:
-        cells = [cell for cell in made.cells if cell.arm == arm]
-        finished = sum(cell.spec.trial_id in made.done for cell in cells)
+        runs = [run for run in made.runs if run.arm == arm]
+        finished = sum(run.spec.trial_id in made.done for run in runs)
         takes = duration(made.core_seconds.seconds[arm])
-        typer.echo(f"  {arm:<{width}}  {finished}/{len(cells)} done, {cells[0].spec.kimg:g} kimg and {takes} each")
+        typer.echo(f"  {arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
 
 
 @app.command()
 def run(
+    context: typer.Context,
     name: Name,
     profile: ProfileName = None,
     seeds: Seeds = None,
@@ -182,7 +186,7 @@ def run(
     with _kept("finished trials", store):
         for folder in (Path.cwd(), *sys.path):  # which Ray tells its workers
             require_utf8("folder", folder)
-        study = find(name)
+        study = _catalog(context).find(name)
         profile = _profile(study, profile)
         if until_answered and seeds is not None:
             raise UserError(f"--seeds {seeds} fixes the number that --until-answered is to find; leave one of them out")
@@ -210,7 +214,7 @@ def run(
 
         try:
             require_fit(opened.root, terminal.say)
-            with opened.claims.at_work():
+            with opened.locks.at_work():
                 workers = default_workers(cluster) if workers is None else workers
                 if until_answered:
                     complete = run_until_answered(
@@ -237,7 +241,7 @@ def run(
                 _report(study, profile, opened, full=full, unless_unchanged=True)
         except UserError:
             if not was_there:
-                opened.remove_if_unused()
+                integrity.remove_if_unused(opened)
             raise
         if not complete:
             raise typer.Exit(1)
@@ -245,26 +249,24 @@ def run(
 
 @app.command()
 def report(
+    context: typer.Context,
     name: Name,
     profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="By whose scores, from now on: an id, or an extractor's name.")
+        str | None, typer.Option("--protocol", help="By whose scores: a protocol's id, or an extractor's name.")
     ] = None,
     full: Full = False,
 ) -> None:
     """Write the report from the store alone, and print its answers."""
-    study, opened = find(name), Store(store)
+    study, opened = _catalog(context).find(name), Store(store)
     profile = _profile(study, profile)
-    if protocol is not None:
-        from harness.execution.rescore import choose_protocol
-
-        choose_protocol(study, profile, opened, protocol)
-    _report(study, profile, opened, full=full)
+    _report(study, profile, opened, protocol, full=full)
 
 
 @app.command()
 def score(
+    context: typer.Context,
     name: Name,
     protocol: Annotated[
         str, typer.Option("--protocol", help="The extractor: classifier, inception-v3, dinov2 or clip.")
@@ -283,14 +285,14 @@ def score(
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
     with _kept("scores so far", store):
-        study, opened = find(name), Store(store)
+        study, opened = _catalog(context).find(name), Store(store)
         profile = _profile(study, profile)
         from harness.execution.machine import require_fit
         from harness.execution.plan import default_workers
         from harness.execution.rescore import rescore
 
         require_fit(opened.root, terminal.say)
-        with opened.claims.at_work():
+        with opened.locks.at_work():
             protocol_id = rescore(
                 study,
                 profile,
@@ -331,14 +333,14 @@ def check(
         doctor(store)
         return
     opened = Store(store)
-    damages = list(opened.check())
+    damages = list(integrity.check(opened))
     for damage in damages:
         typer.echo(f"{damage.path.relative_to(opened.root)}: {damage.reason}")
-    typer.echo(f"{opened.root}: {opened.summary()}; {len(damages) or 'nothing'} damaged")
+    typer.echo(f"{opened.root}: {integrity.summary(opened)}; {len(damages) or 'nothing'} damaged")
     if damages:
         typer.echo(
-            "the next `run` of a study sets its damaged trials aside, in quarantine/, and makes them again; damaged "
-            "plans and references go there, too; what belongs to no study is yours to move away"
+            "the next `run` of a study moves its damaged trials to quarantine/ and makes them again; damaged plans and "
+            "references go there, too; what belongs to no study is yours to move away"
         )
         raise typer.Exit(1)
 
@@ -346,12 +348,10 @@ def check(
 @app.command()
 def prune(
     store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
-    quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Delete what was set aside as damaged, too.")
-    ] = False,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Delete what is in the quarantine, too.")] = False,
 ) -> None:
     """Delete what can be made again: prepared data, features, snapshots of finished trials. No result is touched."""
-    freed = Store(store).prune(quarantine=quarantine)
+    freed = integrity.prune(Store(store), also_quarantine=quarantine)
     for place, size in freed.items():
         typer.echo(f"{place}: {size / 2**20:,.1f} MiB")
     typer.echo(f"{sum(freed.values()) / 2**20:,.1f} MiB freed")
@@ -359,20 +359,21 @@ def prune(
 
 @app.command()
 def summary(
+    context: typer.Context,
     profile: Annotated[str, typer.Option("--profile", help="Of all studies: smoke, laptop, paper.")] = DEFAULT_PROFILE,
     store: StorePath = DEFAULT_STORE,
     full: Full = False,
 ) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
-    from harness.reporting.page import render_summary
-    from harness.reporting.tables import claims_for_terminal
-    from studies.claims import CLAIMS
+    from harness.reporting import report
+    from harness.reporting.summary_page import summary_page
+    from harness.reporting.terminal import claims_for_terminal
 
-    opened = Store(store)
+    catalog, opened = _catalog(context), Store(store)
+    page = summary_page(catalog.studies, catalog.claims, profile, opened)
     terminal.say("writing the summary")
-    paths = render_summary(STUDIES, CLAIMS, profile, opened)
-    claims = next(path for path in paths if path.name == "claims.csv")
-    terminal.show(*claims_for_terminal(claims, full=full))
+    paths = report.write(page, opened.layout.report_folder("summary", profile))
+    terminal.show(*claims_for_terminal(page.tables["claims"].numbers, full=full))
     _wrote(paths, full=full)
 
 
@@ -406,23 +407,40 @@ def export(
     from harness.analysis.compare import whole_table
 
     opened = Store(store)
-    table, folder = whole_table(opened), out or opened.root / "reports"
+    table, folder = whole_table(opened), out or opened.layout.reports
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(folder / "results.parquet", index=False)
     table.to_csv(folder / "results.csv", index=False)
     typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
 
 
-def _report(study: Study, profile: str, store: Store, *, full: bool, unless_unchanged: bool = False) -> None:
-    from harness.reporting.page import Page, last_report, render
-    from harness.reporting.tables import study_for_terminal
+def _catalog(context: typer.Context) -> Catalog:
+    """What `main` was given."""
+    return context.obj
 
-    paths = last_report(study, profile, store) if unless_unchanged else []
+
+def _report(
+    study: Study,
+    profile: str,
+    store: Store,
+    protocol: str | None = None,
+    *,
+    full: bool,
+    unless_unchanged: bool = False,
+) -> None:
+    from harness.analysis.evidence import load_evidence
+    from harness.reporting import report
+    from harness.reporting.study_page import study_page
+    from harness.reporting.terminal import study_for_terminal
+
+    made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
+    evidence = load_evidence(store, study, profile, protocol)
+    out = store.layout.report_folder(study.name, profile)
+    paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = render(study, profile, store)
-    answers = Page(study, profile, store).answers
-    terminal.show(*study_for_terminal(study, profile, store, answers, full=full))
+        paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
+    terminal.show(*study_for_terminal(evidence, full=full))
     _wrote(paths, full=full)
 
 
@@ -476,19 +494,19 @@ def _kept(what: str, store: Path) -> Iterator[None]:
         raise typer.Exit(interrupts.status()) from None
 
 
-def main() -> None:
-    """Run the program; warnings and errors meant for the user are one line, and of these the exit status is 2."""
+def main(catalog: Catalog) -> None:
+    """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
     warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
     terminal.outlive_readers()
     with interrupts.interruptible():
-        sys.exit(_status())
+        sys.exit(_status(catalog))
 
 
-def _status() -> int:
+def _status(catalog: Catalog) -> int:
     try:
         for argument in sys.argv:  # Ray, for one, takes the whole command line with it
             require_utf8("argument", argument)
-        status = app(standalone_mode=False, prog_name="python -m studies") or 0
+        status = app(obj=catalog, standalone_mode=False, prog_name="python -m studies") or 0
         return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
     except KeyboardInterrupt:
         return interrupts.status()

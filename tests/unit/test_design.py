@@ -1,9 +1,11 @@
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from harness.errors import UserError
-from harness.study import Factor, Level, Question, Study
+from harness.metrics import METRICS
+from harness.study import Contrast, Factor, Interaction, Level, Question, Run, Study, SweetSpot, Trend
 from studies import STUDIES
 from studies.noise import NOISE
 from studies.profiles import LAPTOP
@@ -11,17 +13,17 @@ from studies.profiles import LAPTOP
 SHARED = {name: study for name, study in STUDIES.items() if name != "reference"}  # has networks of its own
 
 
-def expand(study: Study, profile: str = "laptop", seeds: int | None = None):
-    return study.expand(study.profile(profile), seeds, lambda *_: "0" * 16)
+def expand(study: Study, profile: str = "laptop", seeds: int | Mapping[str, int] | None = None) -> list[Run]:
+    return study.at(profile).runs(seeds, lambda *_: "0" * 16)
 
 
 def test_a_label_that_is_relative_to_the_baseline_is_so_at_every_profile() -> None:
     modern = STUDIES["modern"]
     for profile in modern.profiles:
-        resolved = modern.at(profile.name)
+        design = modern.at(profile.name)
         specs = {c.arm: c.spec for c in expand(modern, profile.name, 1)}
-        arms = {question.key: resolved.arms(question) for question in resolved.questions}
-        slower = specs[arms["tricks"]["G learns 4× slower than D (TTUR)"]]
+        arms = {question.key: design.arms(question) for question in design.questions}
+        slower = specs[arms["tricks"]["G learns 4× slower than D (TTUR)"].name]
         assert slower.generator_lr == pytest.approx(slower.discriminator_lr / 4)
         assert float(list(arms["moving-average"])[-1]) == specs["dc"].ema_kimg
 
@@ -29,14 +31,13 @@ def test_a_label_that_is_relative_to_the_baseline_is_so_at_every_profile() -> No
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_every_study_expands_at_every_profile(study: Study) -> None:
     for profile in study.profiles:
-        resolved = study.at(profile.name)
-        cells = expand(resolved, profile.name)
+        design = study.at(profile.name)
+        cells = expand(study, profile.name)
         assert len({(c.arm, c.seed) for c in cells}) == len(cells)
         assert len({c.spec.trial_id for c in cells}) == len(cells), "two arms of a study are the same trial"
-        assert cells == expand(study, profile.name)
-        for question in resolved.questions:
-            assert set(resolved.arms(question).values()) <= {c.arm for c in cells}
-            assert len(set(resolved.arms(question).values())) == len(question.factor.levels) >= 2
+        for question in design.questions:
+            names = {arm.name for arm in design.arms(question).values()}
+            assert names <= {c.arm for c in cells} and len(names) == len(question.factor.levels) >= 2
 
 
 def test_arms_run_the_same_seeds_and_seeds_are_blocks() -> None:
@@ -47,10 +48,11 @@ def test_arms_run_the_same_seeds_and_seeds_are_blocks() -> None:
 
 def test_an_arm_differs_from_its_baseline_in_its_level_alone() -> None:
     cells = {c.arm: c.spec.to_dict() for c in expand(NOISE, seeds=1)}
-    for question in NOISE.questions:
-        base = cells[question.baseline]
+    design = NOISE.at("laptop")
+    for question in design.questions:
+        base, arms = cells[question.baseline], design.arms(question)
         for level in question.factor.levels:
-            arm = cells[NOISE.arm_name(question, level)]
+            arm = cells[arms[level.label].name]
             assert {k: v for k, v in arm.items() if v != base[k]} == {
                 k: v for k, v in level.changes.items() if v != base[k]
             }
@@ -67,20 +69,15 @@ def test_the_baseline_is_shared_between_questions() -> None:
     assert sum(c.arm == "dc" for c in expand(NOISE, seeds=1)) == 1
 
 
-def question(**changes) -> Question:
-    values = {
-        "key": "k",
-        "text": "?",
-        "hypothesis": "!",
-        "baseline": "dc",
-        "factor": Factor.of_field("latent_std", (0.5, 1.0), label="σ"),
-        "kind": "trend",
-        "expected": "rising",
-    }
-    return Question(**{**values, **changes})
+WORDS = {"key": "k", "text": "?", "hypothesis": "!", "baseline": "dc"}
 
 
-def study(*questions: Question) -> Study:
+def question(**changes) -> Trend:
+    factor = Factor.of_field("latent_std", (0.5, 1.0), label="σ")
+    return Trend(**{**WORDS, "factor": factor, "expected": "rising", **changes})
+
+
+def study(*questions: Trend) -> Study:
     return Study(name="s", title="t", baselines=NOISE.baselines, questions=questions, profiles=(LAPTOP,))
 
 
@@ -104,22 +101,33 @@ def test_bad_declarations_are_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "guess"}, "unknown kind of question 'k' 'guess'.*valid: contrast, trend, sweet-spot"),
-        ({"expected": "rising"}, "unknown contrast expectation in question 'k'.*valid: lower, higher, equal"),
+        ({"expected": "rising"}, "unknown Contrast expectation in question 'k'.*valid: lower, higher, equal"),
         ({"metric": "fdi"}, "unknown metric of question 'k' 'fdi' .did you mean 'fid'"),
         ({"smallest_effect": 0.9}, "smallest_effect=0.9 is out of range; allowed: above 1"),
         ({"key": "../k"}, "question key '../k' cannot name files; allowed: letters and digits, with single hyphens"),
         ({"metric": "recall", "smallest_effect": 0.0}, "allowed: above 0"),
-        (
-            {"kind": "sweet-spot", "expected": "worse outside", "metric": "g_loss_late"},
-            "neither more nor less is better",
-        ),
+        ({"versus": "fc"}, "an Interaction names another baseline as `versus`, and no other does"),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(changes: dict, message: str) -> None:
-    words = {"key": "k", "text": "?", "hypothesis": "!", "baseline": "dc", "factor": NOISE.questions[0].factor}
     with pytest.raises(UserError, match=message):
-        Question(**{**words, "kind": "contrast", "expected": "lower", **changes})
+        Contrast(**{**WORDS, "factor": NOISE.questions[0].factor, "expected": "lower", **changes})
+
+
+def test_a_sweet_spot_needs_a_better_direction() -> None:
+    with pytest.raises(UserError, match="neither more nor less is better"):
+        SweetSpot(**WORDS, factor=NOISE.questions[0].factor, metric="g_loss_late")
+
+
+def test_a_question_of_the_old_form_is_told() -> None:
+    with pytest.raises(UserError, match=r"Question\(kind=...\) has become four classes: write Contrast"):
+        Question(**WORDS, factor=NOISE.questions[0].factor, kind="contrast", expected="lower")
+
+
+def test_the_smallest_effect_is_the_metrics_own() -> None:
+    assert question().smallest_effect == METRICS["fid"].smallest_effect == 1.25
+    assert question(metric="recall").smallest_effect == 0.05
+    assert question(smallest_effect=2.0).smallest_effect == 2.0
 
 
 def test_a_profile_on_other_data() -> None:
@@ -132,16 +140,16 @@ def test_a_profile_on_other_data() -> None:
 def test_a_profile_may_change_baselines_and_factors() -> None:
     wide = Factor.of_field("latent_std", (1.0, 100.0), label="σ")
     profile = replace(NOISE.profile("smoke"), baselines={"fc": {"latent_dim": 7}}, factors={"latent-std-fc": wide})
-    resolved = replace(NOISE, profiles=(profile,)).at("smoke")
-    assert resolved.at("smoke") == resolved
-    cells = {c.arm: c.spec for c in resolved.expand(resolved.profile("smoke"), 1, lambda *_: "0" * 16)}
+    study = replace(NOISE, profiles=(profile,))
+    design, cells = study.at("smoke"), {c.arm: c.spec for c in expand(study, "smoke", 1)}
     assert cells["fc"].latent_dim == 7 and cells["dc"].latent_dim == 64
-    assert list(resolved.arms(resolved.question("latent-std-fc")).values()) == ["fc", "fc latent_std=100"]
+    arms = design.arms(design.question("latent-std-fc"))
+    assert [arm.name for arm in arms.values()] == ["fc", "fc latent_std=100"]
 
 
 def test_a_level_may_be_another_baseline() -> None:
-    architecture = STUDIES["architecture"]
-    assert list(architecture.arms(architecture.question("dc-or-fc")).values()) == ["fc", "dc"]
+    design = STUDIES["architecture"].at("laptop")
+    assert [arm.name for arm in design.arms(design.question("dc-or-fc")).values()] == ["fc", "dc"]
 
 
 def test_studies_share_the_trials_of_their_baselines() -> None:
@@ -152,23 +160,23 @@ def test_studies_share_the_trials_of_their_baselines() -> None:
 
 
 def test_equal_networks_have_one_name() -> None:
-    combined = STUDIES["combined"]
-    assert list(combined.arms(combined.question("tricks-dc")).values())[:2] == ["dc", "dc-2g"]
-    assert combined.arms(combined.question("trick-interaction-dc"))["with"].startswith("dc-2g real_label_low=0.9")
+    design = STUDIES["combined"].at("laptop")
+    assert [arm.name for arm in design.arms(design.question("tricks-dc")).values()][:2] == ["dc", "dc-2g"]
+    assert design.arms(design.question("trick-interaction-dc"))["with"].name.startswith("dc-2g real_label_low=0.9")
 
 
 def test_an_interaction_runs_the_arms_of_both_baselines() -> None:
     factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
-    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "kind": "contrast", "expected": "equal"}
-    study = replace(NOISE, questions=(Question(**words, baseline="dc", versus="fc"),), profiles=(LAPTOP,))
+    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "expected": "equal"}
+    study = replace(NOISE, questions=(Interaction(**words, baseline="dc", versus="fc"),), profiles=(LAPTOP,))
     assert {c.arm for c in expand(study, seeds=1)} >= {"dc", "dc latent_std=2", "fc", "fc latent_std=2"}
     with pytest.raises(UserError, match="unknown versus of question 'k' 'cf'"):
-        replace(study, questions=(Question(**words, baseline="dc", versus="cf"),))
+        replace(study, questions=(Interaction(**words, baseline="dc", versus="cf"),))
 
 
 def test_seeds_by_arm() -> None:
     seeds = {c.arm: 1 for c in expand(NOISE, seeds=1)} | {"dc": 3}
-    cells = NOISE.expand(LAPTOP, seeds, lambda *_: "0" * 16)
+    cells = expand(NOISE, seeds=seeds)
     assert [c.seed for c in cells if c.arm == "dc"] == [0, 1, 2] and [c.seed for c in cells if c.arm == "fc"] == [0]
 
 
@@ -185,11 +193,11 @@ def test_an_arm_against_itself_at_other_seeds() -> None:
 def test_a_baseline_at_seeds_of_its_own() -> None:
     new = {**NOISE.baselines["dc"], "seed": 500}
     factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
-    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "kind": "contrast", "expected": "equal"}
+    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "expected": "equal"}
     study = replace(
         NOISE,
         baselines={"dc": NOISE.baselines["dc"], "new": new},
-        questions=(Question(**words, baseline="new"),),
+        questions=(Contrast(**words, baseline="new"),),
         profiles=(LAPTOP,),
     )
     cells = expand(study, seeds=2)
@@ -203,14 +211,14 @@ def test_a_baseline_at_seeds_of_its_own() -> None:
 
 def one_factor(*levels: Level, **changes) -> Study:
     factor = Factor(label="x", levels=(Level(label="own"), *levels))
-    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "kind": "contrast", "expected": "equal"}
+    words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "expected": "equal"}
     baselines = {"dc": NOISE.baselines["dc"]}
     return Study(
         **{
             "name": "s",
             "title": "t",
             "baselines": baselines,
-            "questions": (Question(**words, baseline="dc"),),
+            "questions": (Contrast(**words, baseline="dc"),),
             "profiles": (LAPTOP,),
             **changes,
         }

@@ -1,0 +1,123 @@
+"""All that is known of a study at a profile, loaded and answered once: what tables, figures and pages are made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis import results
+from harness.analysis.answers import answer_study
+from harness.analysis.effects import Effect, level_effects
+from harness.analysis.verdicts import Answer
+from harness.errors import UserError
+from harness.spec import ScoreProtocol
+from harness.storage.store import Store
+from harness.study import Design, Profile, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A study's results at one profile, by the scores of one protocol, and what they say: answers and effects."""
+
+    study: Design
+    profile: Profile
+    store: Store
+    plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
+    references: Mapping[str, Mapping[str, float]]  # protocol id -> scores of real images; empty where not computed
+    rows: pd.DataFrame  # as `results.load` gives it
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the number of seeds depended on interim analyses; intervals of effects then hold over all of them."""
+        return bool(self.plan.get("sequential"))
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """The answers to all questions, in their order."""
+        return answer_study(self.study, self.rows, self.sequential)
+
+    @cached_property
+    def effects(self) -> dict[str, dict[str, Effect]]:
+        """Question key -> level label -> the level's effect against the baseline's, which is left out."""
+        return {
+            question.key: level_effects(self.study, question, self.rows, sequential=self.sequential)
+            for question in self.study.questions
+        }
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        """The scores of real images under the study's own protocol."""
+        return self.references[self.plan["protocol_id"]]
+
+    @property
+    def planned(self) -> pd.DataFrame:
+        """What the last run set out to do: arm, seed, trial_id."""
+        return pd.DataFrame(self.plan["cells"], columns=["arm", "seed", "trial_id"])
+
+    @property
+    def arms(self) -> list[str]:
+        """Every planned arm, in the study's order."""
+        return list(dict.fromkeys(cell["arm"] for cell in self.plan["cells"]))
+
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds were planned, of the arm that has most."""
+        return len({cell["seed"] for cell in self.plan["cells"]})
+
+
+def load_evidence(store: Store, study: Study, profile: str, protocol: str | None = None) -> Evidence:
+    """Load a study's results at a profile, once for all that is shown of them.
+
+    Args:
+        store: Where the results are.
+        study: As it is declared.
+        profile: One of its profiles, by name.
+        protocol: By whose scores: a protocol's id, or an extractor's name where that says which. None for what the
+            last run scored by. The store's plan stays as it is.
+
+    Raises:
+        UserError: the study never ran here, it has no such profile, or `protocol` names none with scores, or several.
+        Damaged: a file that it reads is not what was written.
+    """
+    asked, plan = study.at(profile), results.require_plan(store, study.name, profile)
+    if protocol is not None:
+        plan = _under(protocol, plan, store)
+    own = plan["protocol_id"]
+    protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
+    return Evidence(
+        study=asked,
+        profile=asked.profile,
+        store=store,
+        plan=plan,
+        references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},
+        rows=results.of_plan(store, plan),
+    )
+
+
+def _under(name: str, plan: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The plan with the protocol of that name in place of its own; arms on other data have protocols of their own."""
+    known: dict[str, dict[str, ScoreProtocol]] = {}  # by the data of the trials
+    data = {}
+    for trial_id in dict.fromkeys(cell["trial_id"] for cell in plan["cells"]):
+        if store.status(trial_id) == "ok":
+            data[trial_id] = store.read_spec(trial_id).data_fingerprint
+            scored = {key: protocol for key, (protocol, _) in store.read_scores(trial_id).items()}
+            known.setdefault(data[trial_id], {}).update(scored)
+    chosen = {fingerprint: _meant(name, protocols) for fingerprint, protocols in known.items()}
+    if not chosen:
+        where = f"{plan['study']} ({plan['profile']})"
+        raise UserError(f"{where} has no finished trial in {store.root}; run it first")
+    first = next(iter(chosen.values()))
+    cells = [{**cell, "protocol_id": chosen.get(data.get(cell["trial_id"], ""), first)} for cell in plan["cells"]]
+    return {**plan, "protocol_id": first, "cells": cells}
+
+
+def _meant(name: str, protocols: Mapping[str, ScoreProtocol]) -> str:
+    meant = [key for key, protocol in protocols.items() if name in (key, protocol.extractor)]
+    if len(meant) == 1:
+        return meant[0]
+    there = "; ".join(f"{key} ({p.extractor}, {p.num_generated} generated)" for key, p in sorted(protocols.items()))
+    what = "names several: take an id" if meant else "has no scores: make them with `score`"
+    raise UserError(f"protocol {name!r} {what}; there: {there or 'none'}")

@@ -1,0 +1,135 @@
+"""Answers in words: one plain sentence each, and what a reader needs beside it."""
+
+import math
+
+import numpy as np
+
+from harness.analysis.effects import Scores
+from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location
+from harness.analysis.verdicts import Answer, margin
+from harness.analysis.wording import count, effect, p_value
+from harness.metrics import METRICS
+from harness.study import Question
+
+
+def whose(question: Question) -> str:
+    """The network that a question is about: dc; of an interaction, dc relative to fc."""
+    return f"{question.baseline} relative to {question.versus}" if question.versus else question.baseline
+
+
+def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
+    """The tests of a claim about these levels, (levels, seeds), in a few words."""
+    infinite = bool(np.isinf(scores).any())
+    pairs = "log ratios" if METRICS[question.metric].scale == "ratio" else "differences"
+    if sequential:
+        signs = ", then of signs from the first infinite one" if infinite else ""
+        test = f"anytime-valid t test of paired {pairs}{signs}"
+    else:
+        test = f"exact sign test of paired {pairs}" if infinite else f"paired t test of {pairs}"
+    if question.expected == "equal":
+        return f"two one-sided tests: {test}"
+    if question.kind == "trend":
+        order = "order of levels over interim analyses" if sequential else "Page's test"
+        return f"{order}, and last against first level: {test}"
+    return f"both sides: {test}" if question.kind == "sweet-spot" else test
+
+
+def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool) -> str:
+    """The answer in one sentence.
+
+    Args:
+        one: The answer, but for its own sentence.
+        question: Which it answers.
+        num_pairs: Seeds over which its effect is.
+        opposite: Whether the opposite of the claim is shown.
+    """
+    about = {"sweet-spot": "smaller side ", "trend": "last to first level "}.get(question.kind, "")
+    known = "no finite value to compare" if math.isnan(one.effect) else effect(one.effect, one.low, one.high, one.scale)
+    seen, small = f"{about}{known} over {count(num_pairs, 'seed')}", _smallest(question)
+    equal = question.expected == "equal"
+    if one.problem:
+        return f"Unresolved whether {one.claim}: {one.problem}."
+    if one.n < FEWEST_FOR_A_CLAIM:
+        return f"Exploratory, as a claim needs {FEWEST_FOR_A_CLAIM} seeds: whether {one.claim} is open; {seen}."
+    if one.verdict == "supported" and equal:
+        return f"Supported: {one.claim}, to within {small}: {seen}; a difference of less is shown, {_p(one)}."
+    if one.verdict == "supported":
+        less = f"; the effect seen is less than {small}, the smallest of interest" * _counts_as_none(one, question)
+        return f"Supported: {one.claim}: {seen}, {_p(one)}{less}."
+    if one.verdict == "refuted":
+        if equal:
+            why = f"a difference of more than {small} is shown"
+        elif question.kind == "sweet-spot":
+            why = f"one side at least is not worse by {small}"
+        elif opposite:
+            why = "the opposite is shown"
+            why += f", though smaller than {small}, which counts as none" * _counts_as_none(one, question)
+        else:
+            where = " from the first level to the last" * (question.kind == "trend")
+            why = f"any such effect{where} is smaller than {small}, which counts as none"
+        return f"Refuted that {one.claim}: {seen}; {why}, {_p(one)}."
+    takes = f"about {one.seeds_needed} seeds in all" if one.seeds_needed else f"more than {MOST_SEEDS} seeds"
+    takes = f"at the effect seen, it takes {takes} to settle it"
+    if equal:  # its p is of the equality: large where the difference is large, too
+        neither = f"neither a smaller difference is shown ({_p(one)}) nor a larger one"
+        return f"Unresolved whether {one.claim}, to within {small}: {seen}; {neither}; {takes}."
+    return f"Unresolved whether {one.claim}: {seen}, {_p(one)}; {takes}."
+
+
+def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -> str:
+    """What a reader needs beside the sentence of a claim about these levels; "" where there is nothing.
+
+    Trials without a number; where a sweet spot was seen; what lies between the ends that decide a trend.
+    """
+    if one.problem:
+        return ""
+    metric, labels = METRICS[question.metric], [level.label for level in question.factor.levels]
+    text, small = "", _smallest(question)
+    unreached = int(np.isinf(scores.values[levels]).sum()) - one.failures
+    without = int(scores.without_ratio[levels].sum())
+    if one.failures:
+        text += f" {_trials(one.failures, 'diverged and count')} as the worst."
+    if unreached and not question.versus:
+        text += f" {_trials(unreached, 'never reached it and count')} as later than any that did."
+    if without:
+        verb = "has" if without == 1 else "have"
+        text += f" {count(without, 'trial')} {verb} {metric.label} 0, which has no ratio: left out."
+    if question.kind == "contrast":
+        return text
+    means = [location(level).mean for level in scores.values]
+    if question.kind == "sweet-spot" and not np.isnan(means).all():
+        best = np.nanargmin(means) if metric.better == "lower" else np.nanargmax(means)
+        text += f" The best of all levels, by its mean: {labels[int(best)]} (not tested)."
+    if question.kind == "trend":
+        first, *between, last = means
+        for label, mean in zip(labels[1:-1], between, strict=True):
+            below, above = min(first, last) - mean, mean - max(first, last)
+            if max(below, above) > margin(question):
+                side = "lower" if below > above else "higher"
+                text += (
+                    f" At {label}, between, its mean is {side} than at both ends, by more than {small} (not tested)."
+                )
+    return text
+
+
+def _trials(n: int, what: str) -> str:
+    """1 trial ... counts, 2 trials ... count."""
+    return f"{count(n, 'trial')} {what}" + "s" * (n == 1)
+
+
+def _smallest(question: Question) -> str:
+    """The smallest effect of interest in words: ×1.25, 0.05."""
+    return "×" * (METRICS[question.metric].scale == "ratio") + f"{question.smallest_effect:g}"
+
+
+def _counts_as_none(one: Answer, question: Question) -> bool:
+    """Whether the effect seen is below the smallest of interest; a ratio of 0 is as far from it as one of ∞."""
+    if one.scale == "difference":
+        return abs(one.effect) < margin(question)
+    return one.effect > 0 and abs(math.log(one.effect)) < margin(question)
+
+
+def _p(one: Answer) -> str:
+    raw, corrected = p_value(one.p), p_value(one.p_holm)
+    said = f"p {raw}" if raw.startswith("<") else f"p = {raw}"
+    return said if corrected == raw else f"{said}, {corrected} after Holm's correction"

@@ -1,0 +1,202 @@
+"""The rules: from scores to supported, refuted or unresolved, for any number of studies at once.
+
+docs/statistics.md explains every rule; benchmarks/calibration.py runs this code to see how often a verdict is wrong.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.analysis.effects import Scale
+from harness.analysis.statistics import (
+    ALPHA,
+    FEWEST_FOR_A_CLAIM,
+    anytime_p_greater,
+    holm,
+    p_greater,
+    paired_differences,
+    sign_flip_p_greater,
+)
+from harness.analysis.trends import order_differences, page_p_rising
+from harness.metrics import METRICS
+from harness.study import Question
+
+Verdict = Literal["supported", "refuted", "unresolved"]
+Test = Callable[[np.ndarray, float], np.ndarray]
+"""(differences (..., n), margin) -> (...) p values that they lie above it: one of statistics' p_greater functions."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a question; a contrast makes one a level, other kinds make one."""
+
+    level: str  # by its label; "" for a claim about all levels
+    words: str  # for example "FID is lower at 0.1 than at 0"
+    levels: tuple[int, ...]  # that it compares, by their places
+    pairs: tuple[tuple[int, int], ...]  # (treated, baseline) levels of its paired differences
+    problem: str = ""  # why it cannot be judged, whatever the scores
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the tests say of a question's claims: three arrays (..., claims)."""
+
+    p: np.ndarray  # of the claim; two-sided, but for equality
+    toward: np.ndarray  # whether p speaks for the claim rather than for its opposite
+    against: np.ndarray  # p of the claim's refutation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The answer to one claim of a question; a contrast makes one claim a level, other kinds make one.
+
+    Effect and interval are those of `harness.analysis.effects.Effect`: medians where a trial diverged.
+    """
+
+    question: str  # the question's key
+    claim: str  # in words, for example "FID is lower at 0.1 than at 0 (dc, instance noise on D's input, std)"
+    level: str  # the level compared with the baseline; "" for a claim about all levels
+    verdict: Verdict
+    effect: float  # ratio or difference to the baseline (sweet spot: the smaller side's; trend: last level to first)
+    low: float  # of its 95% interval, not corrected for the other claims; NaN where there is none
+    high: float
+    scale: Scale
+    p: float  # raw, of the verdict: of what refutes the claim where it is refuted, else two-sided of the claim itself
+    p_holm: float  # corrected within the question
+    smallest_p: float  # that so many seeds can reach, by the exact test that stands beside
+    p_exact: float  # as p, by sign-flip tests in place of t tests
+    n: int  # seeds that have every level compared
+    failures: int  # diverged trials among the arms compared
+    seed_correlation: float
+    probability_of_improvement: float  # that a random run scores better than one of the baseline (trend: first level)
+    seeds_needed: int | None  # in all, for an answer; None where settled, with a problem, or above MOST_SEEDS
+    seconds: float  # what the trials compared have cost
+    method: str  # the tests used, in a few words
+    problem: str  # why it cannot be judged, whatever the seeds; "" where it can
+    sentence: str  # the answer in one plain sentence
+
+
+def judge(
+    question: Question, baseline: int, scores: np.ndarray, *, sequential: bool = False
+) -> tuple[Tested, np.ndarray]:
+    """What the tests say of a question's claims, and their verdicts.
+
+    All after Holm's correction. Refuted: the opposite, or an effect below the smallest of interest, is shown.
+    Supported: not that, and the claim is shown. Unresolved: neither, or fewer than FEWEST_FOR_A_CLAIM seeds.
+
+    Args:
+        question: What is claimed.
+        baseline: Which level is the baseline's.
+        scores: (..., levels, seeds) on the metric's scale of comparison, seeds in their order; ±inf where a trial
+            diverged, NaN where one is missing. Seeds that lack a level are left out of a trend.
+        sequential: Whether to stay valid over interim analyses after every seed.
+
+    Returns:
+        The tests, and "supported", "refuted" or "unresolved" as an array (..., claims).
+    """
+    found = run_tests(question, baseline, scores, anytime_p_greater if sequential else p_greater)
+    seeds = [num_seeds(scores, claim) for claim in claims_of(question, baseline)]
+    enough = np.stack(seeds, -1) >= FEWEST_FOR_A_CLAIM
+    shown, refuted = holm(found.p) <= ALPHA, holm(found.against) <= ALPHA
+    if question.kind == "contrast":  # each family has steps of its own: the opposite may be shown in the first alone
+        refuted |= shown & ~found.toward
+    supported = enough & shown & found.toward
+    return found, np.where(enough & refuted, "refuted", np.where(supported, "supported", "unresolved"))
+
+
+def claims_of(question: Question, baseline: int) -> list[Claim]:
+    """A question's claims, in the order of its levels; `baseline` is the place of the baseline's."""
+    labels = [level.label for level in question.factor.levels]
+    metric, last = METRICS[question.metric].label, len(labels) - 1
+    if question.kind == "contrast":
+        how = {"lower": "lower", "higher": "higher", "equal": "the same"}[question.expected]
+        than = f"{'as' if question.expected == 'equal' else 'than'} at {labels[baseline]}"
+        return [
+            Claim(label, f"{metric} is {how} at {label} {than}", (i, baseline), ((i, baseline),))
+            for i, label in enumerate(labels)
+            if i != baseline
+        ]
+    if question.kind == "trend":
+        verb = {"rising": "rises", "falling": "falls"}[question.expected]
+        problem = "" if last > 0 else "a trend needs at least two levels"
+        words = f"{metric} {verb} along {', '.join(labels)}"
+        return [Claim("", words, tuple(range(last + 1)), ((last, 0),), problem)]
+    # The declared peak; where the baseline is at an end, every level between may be it, and pays for the choice.
+    peaks = (baseline,) if 0 < baseline < last else tuple(range(1, last))
+    peak = labels[baseline] if peaks == (baseline,) else "some level between"
+    problem = "" if peaks else "a sweet spot needs at least three levels"
+    words = f"{metric} is worse at both {labels[0]} and {labels[-1]} than at {peak}"
+    pairs = tuple((end, peak) for peak in peaks or (baseline,) for end in (0, last))
+    return [Claim("", words, tuple(sorted({0, baseline, *peaks, last})), pairs, problem)]
+
+
+def num_seeds(scores: np.ndarray, claim: Claim) -> np.ndarray:
+    """(...) seeds that have all the levels of the claim."""
+    return (~np.isnan(scores[..., claim.levels, :])).all(-2).sum(-1)
+
+
+def toward(question: Question, scores: np.ndarray, claim: Claim) -> np.ndarray:
+    """(..., pairs, n) differences of the claim's pairs, above 0 in the direction claimed (equal: upwards)."""
+    up = question.expected in ("higher", "rising", "equal") or (
+        question.expected == "worse outside" and METRICS[question.metric].better == "lower"
+    )
+    pairs = [paired_differences(scores[..., i, :], scores[..., j, :]) for i, j in claim.pairs]
+    return np.stack(pairs, -2) * (1 if up else -1)
+
+
+def margin(question: Question) -> float:
+    """The smallest effect of interest on the scale of the differences."""
+    ratio = METRICS[question.metric].scale == "ratio"
+    return math.log(question.smallest_effect) if ratio else question.smallest_effect
+
+
+def run_tests(question: Question, baseline: int, scores: np.ndarray, test: Test) -> Tested:
+    """All tests of a question's claims, each direction by this one; arguments as for `judge`."""
+    if question.kind == "trend":
+        scores = scores[..., ~np.isnan(scores).any(tuple(range(scores.ndim - 1)))]
+    x = np.concatenate([toward(question, scores, claim) for claim in claims_of(question, baseline)], -2)
+    least = margin(question)
+    if question.expected == "equal":
+        inside = np.maximum(test(x, -least), test(-x, -least))  # two one-sided tests (Schuirmann 1987)
+        outside = np.minimum(test(x, least), test(-x, least))
+        return Tested(inside, np.ones_like(inside, dtype=bool), outside)
+    above, below, small = test(x, 0.0), test(-x, 0.0), test(-x, -least)
+    p, upwards = np.minimum(above, below), above < below
+    if question.kind == "contrast":
+        return Tested(p, upwards, small)
+    if question.kind == "sweet-spot":
+        return _sweet_spot(p, upwards, small)
+    rising, falling = _order(scores if question.expected == "rising" else -scores, test)
+    return Tested(np.maximum(p, np.minimum(rising, falling)), upwards & (rising < falling), np.minimum(small, falling))
+
+
+def sign_flips(x: np.ndarray, margin: float) -> np.ndarray:
+    """The exact test in the form of `Test`, for the one study of (pairs, n) differences."""
+    return np.array([sign_flip_p_greater(pair, margin) for pair in x])
+
+
+def _sweet_spot(p: np.ndarray, upwards: np.ndarray, small: np.ndarray) -> Tested:
+    """From what each side shows, (..., peaks · 2), to the one claim.
+
+    A peak needs both sides (intersection-union, Berger 1982), and either side refutes it; one of several peaks is
+    enough, and all must be refuted. Bonferroni's correction wherever one of several is enough.
+    """
+    sides = (*p.shape[:-1], -1, 2)
+    p, upwards, small = p.reshape(sides).max(-1), upwards.reshape(sides).all(-1), small.reshape(sides).min(-1)
+    best = np.where(upwards, p, p + 1).argmin(-1)[..., None]
+    return Tested(
+        np.minimum(p.shape[-1] * np.take_along_axis(p, best, -1), 1),
+        np.take_along_axis(upwards, best, -1),
+        np.minimum(2 * small.max(-1, keepdims=True), 1),
+    )
+
+
+def _order(scores: np.ndarray, test: Test) -> tuple[np.ndarray, np.ndarray]:
+    """Two p values (..., 1): that scores rise and that they fall along their levels."""
+    if test is anytime_p_greater:  # Page's statistic is discrete, and has no test over interim analyses
+        steps = order_differences(scores)
+        return test(steps, 0.0)[..., None], test(-steps, 0.0)[..., None]
+    return page_p_rising(scores)[..., None], page_p_rising(-scores)[..., None]

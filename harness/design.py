@@ -1,0 +1,192 @@
+"""From a study's declarations to its trials: the arms that its questions compare, and their runs over seeds."""
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
+
+from harness.errors import UserError, unknown_name
+from harness.plugin_identity import identity
+from harness.plugins import UserCode
+from harness.questions import Changes, Level, Profile, Question, Value, written
+from harness.spec import FOLDER, TrialSpec, own_names
+
+FIELDS = TrialSpec.__dataclass_fields__
+DEFAULTS: dict[str, Value] = {"seed": 0} | {
+    name: field.default for name, field in FIELDS.items() if isinstance(field.default, int | float | str)
+}
+
+Fingerprint: TypeAlias = Callable[[str, int, int], str]
+"""(dataset, resolution, channels) -> fingerprint of the prepared pixels; see harness.data.fingerprint."""
+
+Seeds: TypeAlias = int | Mapping[str, int] | None
+"""Replicates an arm, or of each arm by name; None for the profile's own number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One combination of levels: the baseline that it is nearest to, and what it changes there."""
+
+    baseline: str
+    changes: Changes  # spec fields that differ from the baseline's; "seed" is where its seeds start
+    values: Changes  # all spec fields that are set, those of the baseline too
+
+    @cached_property
+    def name(self) -> str:
+        """The baseline's name and the changes in words: "dc", "dc latent_std=2", "fc seeds from 1000"."""
+        words = [f"{field}={written(value)}" for field, value in self.changes.items() if field != "seed"]
+        if "seed" in self.changes:
+            words.append(f"seeds from {self.changes['seed']}")
+        return " ".join([self.baseline, ", ".join(words)]).strip()
+
+    @property
+    def first_seed(self) -> int:
+        """The spec's seed at the arm's seed 0."""
+        return int(_of(self.values, "seed"))
+
+    def same_network(self, other: "Arm") -> bool:
+        """Whether nothing but their seeds tells the two apart."""
+        return all(_of(self.values, field) == _of(other.values, field) for field in FIELDS if field != "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An arm at a seed, and the trial that fills this place; runs whose specs are equal are one trial."""
+
+    arm: str  # by name
+    seed: int  # by which arms are paired; the spec's own, counted from the arm's first
+    spec: TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A study at one profile: baselines and questions as they are there, and the arms and runs that follow."""
+
+    name: str  # the study's, as its title and note
+    title: str
+    note: str
+    profile: Profile
+    baselines: Mapping[str, Changes]
+    questions: tuple[Question, ...]
+    own_code: UserCode | None
+
+    @property
+    def file(self) -> str:
+        """The path of the user's own file that declares it; "" for the studies of this repository."""
+        return os.path.abspath(self.own_code.file) if self.own_code else ""
+
+    def question(self, key: str) -> Question:
+        """The question of that key; an unknown one raises UserError and lists those there are."""
+        for question in self.questions:
+            if question.key == key:
+                return question
+        raise unknown_name("question", key, [q.key for q in self.questions])
+
+    def arms(self, question: Question) -> dict[str, Arm]:
+        """Level label -> arm, in the factor's order; the baseline's own level is the bare baseline.
+
+        Raises:
+            UserError: no level is the baseline.
+        """
+        arms = {level.label: self._arm(question.baseline, level) for level in question.factor.levels}
+        if question.baseline not in (arm.name for arm in arms.values()):
+            raise UserError(
+                f"question {question.key!r} of study {self.name!r} has no level that is its baseline "
+                f"{question.baseline!r}; add the baseline's own value to the factor's levels"
+            )
+        return arms
+
+    def arms_versus(self, question: Question) -> dict[str, Arm]:
+        """As `arms`, for the baseline that the question's own is compared with; empty without an interaction."""
+        return self.arms(replace(question, baseline=question.versus)) if question.versus else {}
+
+    @cached_property
+    def every_arm(self) -> dict[str, Arm]:
+        """Name -> arm: the baselines, then what the questions compare, each once.
+
+        Raises:
+            UserError: two different arms have one name.
+        """
+        found = {name: Arm(baseline=name, changes={}, values=base) for name, base in self.baselines.items()}
+        for question in self.questions:
+            for label, arm in (*self.arms(question).items(), *self.arms_versus(question).items()):
+                first = found.setdefault(arm.name, arm)
+                if not first.same_network(arm) or first.first_seed != arm.first_seed:
+                    raise UserError(
+                        f"question {question.key!r}: the level {label!r} makes an arm called {arm.name!r}, and "
+                        f"another is called so; give that baseline another name"
+                    )
+        return found
+
+    def runs(self, seeds: Seeds, fingerprint: Fingerprint) -> list[Run]:
+        """Every (arm, seed), each once, seed by seed so that an unfinished run of the study is balanced.
+
+        Args:
+            seeds: Replicates an arm. Seeds count from the arm's first, 0 unless it says otherwise.
+            fingerprint: Tells the content of a data set, so that the spec names pixels and not a path.
+
+        Raises:
+            UserError: seeds below 1, or a spec that is refused, naming the arm.
+        """
+        seeds = self.profile.seeds if seeds is None else seeds
+        if not isinstance(seeds, Mapping) and (type(seeds) is not int or seeds < 1):
+            raise UserError(f"seeds={seeds!r} is out of range; allowed: a whole number of at least 1")
+        arms = self.every_arm
+        wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
+        fields = {name: self._fields(arm, fingerprint) for name, arm in arms.items()}
+        _refuse_shared_seeds(arms, wanted)
+        # Made with the highest seed, the only one that may be out of range: each further check would be the same.
+        specs = {
+            name: _spec(name, {**fields[name], "seed": arm.first_seed + wanted[name] - 1}) for name, arm in arms.items()
+        }
+        return [
+            Run(arm=name, seed=seed, spec=spec.at_seed(arms[name].first_seed + seed))
+            for seed in range(max(wanted.values()))
+            for name, spec in specs.items()
+            if seed < wanted[name]
+        ]
+
+    def _arm(self, baseline: str, level: Level) -> Arm:
+        """The arm that this level makes of a baseline. Equal networks have one name, however they are reached."""
+        values = {**self.baselines[level.baseline or baseline], **level.changes}
+        changed = {
+            name: {k: _of(values, k) for k in FIELDS if _of(values, k) != _of(base, k)}
+            for name, base in self.baselines.items()
+        }
+        nearest = min(changed, key=lambda name: len(changed[name]))
+        return Arm(baseline=nearest, changes=changed[nearest], values=values)
+
+    def _fields(self, arm: Arm, fingerprint: Fingerprint) -> dict[str, Value]:
+        """All spec fields of an arm at this profile, but for its seed."""
+        values = {**arm.values, **self.profile.changes}
+        if self.own_code:  # what its file does on the way may change networks that are shipped, too
+            values["code"] = identity(self.own_code, own_names(values))
+        if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
+            path = str(values["dataset"]).removeprefix(FOLDER)
+            values["dataset"] = FOLDER + (os.path.abspath(os.path.expanduser(path)) if path else "")
+        sound = _spec(arm.name, {**values, "data_fingerprint": "0" * 16})  # refused before data are prepared
+        return {**values, "data_fingerprint": fingerprint(sound.dataset, sound.resolution, sound.channels)}
+
+
+def _refuse_shared_seeds(arms: Mapping[str, Arm], wanted: Mapping[str, int]) -> None:
+    """A network compared with itself at other seeds must not share some of them: pairs would not be independent."""
+    for (one, arm), (other, arm_there) in itertools.combinations(arms.items(), 2):
+        apart = abs(arm.first_seed - arm_there.first_seed)
+        if 0 < apart < max(wanted[one], wanted[other]) and arm.same_network(arm_there):
+            raise UserError(
+                f"arms {one!r} and {other!r} are one network whose seeds start {apart} apart, and would share some "
+                f"of {max(wanted[one], wanted[other])}; let them start further apart"
+            )
+
+
+def _spec(arm: str, values: Changes) -> TrialSpec:
+    try:
+        return TrialSpec.from_dict({**DEFAULTS, **values})
+    except UserError as error:
+        raise UserError(f"arm {arm!r}: {error}") from None
+
+
+def _of(values: Changes, field: str) -> Value:
+    return values.get(field, DEFAULTS.get(field, ""))

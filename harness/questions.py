@@ -1,0 +1,183 @@
+"""What a study asks, and what it may spend: Factor, the four kinds of Question, Profile. Declarations only."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar, Literal, Self, TypeAlias
+
+from harness.errors import UserError, unknown_name
+from harness.metrics import METRICS
+
+Value: TypeAlias = float | int | str
+Changes: TypeAlias = Mapping[str, Value]
+
+
+def written(value: Value | None) -> str:
+    """A field's value as tables and names of arms show it: by six digits where these are all."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One value of a factor: what it is called in tables, and the spec fields it sets."""
+
+    label: str
+    changes: Changes = field(default_factory=dict)  # spec fields; "seed" is where the level's seeds start
+    baseline: str = ""  # start from this baseline of the study instead of the question's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """What varies in a question. `levels` are in their natural order, the baseline's own among them.
+
+    Raises:
+        UserError: two levels with one label.
+    """
+
+    label: str  # with its symbol and unit, as on an axis
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of_field(cls, field: str, values: Sequence[Value], *, label: str) -> "Factor":
+        """The usual factor: one spec field, one level a value."""
+        return cls(
+            label=label,
+            levels=tuple(Level(label=written(v), changes={field: v}) for v in values),
+        )
+
+    def __post_init__(self) -> None:
+        labels = [level.label for level in self.levels]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise UserError(f"factor {self.label!r} has two levels labelled {label!r}; labels must differ")
+
+
+Kind: TypeAlias = Literal["contrast", "trend", "sweet-spot"]
+Expected: TypeAlias = Literal["lower", "higher", "equal", "rising", "falling", "worse outside"]
+
+KINDS: dict[Expected, Kind] = {
+    **dict.fromkeys(("lower", "higher", "equal"), "contrast"),  # of each other level, against the baseline
+    **dict.fromkeys(("rising", "falling"), "trend"),  # along the levels, in their order
+    "worse outside": "sweet-spot",  # at both ends, against the baseline's level between them
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, declared before running: one factor, applied to one baseline, and what is expected of it.
+
+    Written as one of its four kinds. By example, with the levels 0.1, 1 and 10 of a factor whose baseline has 1:
+
+        Contrast     expected="lower":  two claims, that 0.1 and that 10 lower the metric
+                     expected="equal":  two claims, that 0.1 and that 10 change it by less than the smallest effect
+        Trend        expected="rising": one claim, that the metric rises along 0.1, 1, 10
+        SweetSpot    one claim, that both 0.1 and 10 are worse than 1
+        Interaction  any of these, about what the levels do to `baseline` beyond what the same levels do to `versus`
+                     (the ratio of the two ratios, or the difference of the two differences)
+
+    The claims of one question are a family: their p values are corrected together.
+
+    Raises:
+        UserError: an expectation that the kind cannot have, an unknown metric, or an effect out of range.
+    """
+
+    key: str  # names files and headings: letters, digits, hyphens
+    baseline: str  # a key of Study.baselines
+    factor: Factor
+    _: KW_ONLY
+    text: str  # the question in words
+    hypothesis: str  # what is expected, and why
+    expected: Expected
+    metric: str = "fid"  # a key of harness.metrics.METRICS: the one that decides
+    smallest_effect: float = math.nan  # of interest: a ratio above 1 or a difference above 0; NaN for the metric's own
+    versus: str = ""  # another key of Study.baselines, of an Interaction
+
+    allowed: ClassVar[tuple[Expected, ...]] = ()
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Refuse the base class, which study files of earlier versions named."""
+        if cls is Question:
+            raise UserError(
+                "Question(kind=...) has become four classes: write Contrast(...), Trend(...), SweetSpot(...) or "
+                "Interaction(..., versus=...) in its place, and leave `kind` out"
+            )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Za-z0-9]+(-[A-Za-z0-9]+)*", self.key):
+            raise UserError(
+                f"question key {self.key!r} cannot name files; allowed: letters and digits, with single hyphens"
+            )
+        if self.expected not in self.allowed:
+            raise unknown_name(
+                f"{type(self).__name__} expectation in question {self.key!r}", self.expected, self.allowed
+            )
+        if bool(self.versus) != isinstance(self, Interaction):
+            raise UserError(
+                f"question {self.key!r}: an Interaction names another baseline as `versus`, and no other does"
+            )
+        if self.metric not in METRICS:
+            raise unknown_name(f"metric of question {self.key!r}", self.metric, METRICS)
+        metric = METRICS[self.metric]
+        if self.kind == "sweet-spot" and metric.better == "neither":
+            raise UserError(f"question {self.key!r} seeks the best {self.metric}, but neither more nor less is better")
+        least = 1 if metric.scale == "ratio" else 0
+        if math.isnan(self.smallest_effect):
+            object.__setattr__(self, "smallest_effect", metric.smallest_effect)
+        if not self.smallest_effect > least:
+            raise UserError(
+                f"question {self.key!r}: smallest_effect={self.smallest_effect!r} is out of range; allowed: above "
+                f"{least}, as {self.metric} is compared by its {metric.scale}"
+            )
+
+    @property
+    def kind(self) -> Kind:
+        """What the claims are about: single levels, their order, or the best of them."""
+        return KINDS[self.expected]
+
+
+class Contrast(Question):
+    """Each other level against the baseline: is the metric "lower", "higher" or "equal" there?"""
+
+    allowed = ("lower", "higher", "equal")
+
+
+class Trend(Question):
+    """Along the levels in their order: is the metric "rising" or "falling"?"""
+
+    allowed = ("rising", "falling")
+
+
+@dataclass(frozen=True)
+class SweetSpot(Question):
+    """Is the metric worse at both ends than at the baseline's level between them?"""
+
+    _: KW_ONLY
+    expected: Expected = "worse outside"
+
+    allowed = ("worse outside",)
+
+
+class Interaction(Question):
+    """Do the levels do more, less or the same to `baseline` as they do to `versus`?"""
+
+    allowed = tuple(KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How much to spend: data, budget, seeds and scoring, the same for every arm of a study.
+
+    A profile may ask the same questions of other networks, at levels that suit them: `baselines` and `factors`.
+    """
+
+    name: str  # smoke, laptop, paper; "paper@folder:faces" is paper on other data
+    description: str
+    changes: Changes  # spec fields set for every baseline: dataset, resolution, channels, kimg, ...
+    baselines: Mapping[str, Changes] = field(default_factory=dict)  # what this profile changes in some baselines
+    factors: Mapping[str, Factor] = field(default_factory=dict)  # question key -> its factor at this profile
+    seeds: int  # replicates an arm
+    num_generated: int  # samples a trial is scored on; the reference has at most as many
+    extractor: str = "classifier"
+    core_seconds_per_trial: float  # a guess for `plan`, the mean over arms, until the store holds trials to go by

@@ -1,0 +1,251 @@
+"""The page of one study: its answers, then each question with effects, samples, scores, training and memorization."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from harness.analysis import memorization
+from harness.analysis.effects import arm_values, level_arms
+from harness.analysis.evidence import Evidence
+from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL
+from harness.analysis.verdicts import Answer
+from harness.analysis.wording import count, p_value
+from harness.metrics import METRICS
+from harness.reporting import figures, provenance, tables
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Table, Text, Written
+from harness.study import Design, Profile, Question
+
+
+def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: str = "") -> Page:
+    """The page of a study.
+
+    Args:
+        evidence: What is shown.
+        protocol: By whose scores, as it was asked for where the evidence was loaded; the notebook asks for the same.
+        made_from: As in `Page`.
+    """
+    study, answers, written = evidence.study, evidence.answers, study_tables(evidence)
+    named = f"Study **{study.name}**, profile **{evidence.profile.name}**"
+    said = [Text(tally(answers)), *verdicts(study, answers, linked=True), *warnings(evidence), HOW_TO_READ]
+    return Page(
+        name=study.name,
+        title=study.title,
+        lead=f"{named}: {scope(evidence.profile, evidence.num_seeds)} {study.note}".strip(),
+        sections=[
+            Section("answers", "Answers", said),
+            *(_question(evidence, question, written[question.key]) for question in study.questions),
+            Section("arms", "Every arm", _arms(evidence, written)),
+            Section("provenance", "How these numbers were made", [Table(provenance.provenance(evidence))]),
+        ],
+        tables=written,
+        notebook="study.ipynb",
+        parameters={
+            "study": study.file or study.name,
+            "profile": evidence.profile.name,
+            "store": str(evidence.store.root),
+            "protocol": protocol,
+        },
+        made_from=made_from,
+    )
+
+
+def study_tables(evidence: Evidence) -> dict[str, Written]:
+    """The tables of a study's page, by the names of their files."""
+    answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
+    levels = [(question, tables.question_table(evidence, question)) for question in evidence.study.questions]
+    return {
+        "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
+        **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
+        "overview": Written(overview, tables.formatted(overview)),
+        "costs": Written(costs, tables.formatted_costs(costs)),
+        "results": Written(evidence.rows, None),
+    }
+
+
+def _question(evidence: Evidence, question: Question, table: Written) -> Section:
+    """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
+    study, metric = evidence.study, METRICS[question.metric]
+    arms = set(level_arms(study, question).values())
+    first = next(q for q in study.questions if arms <= set(level_arms(study, q).values()))  # these arms are shown once
+    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in level_arms(study, question).values()}
+    lacking = [f"`{arm}`" for arm, values in found.items() if values.empty]
+
+    def picture(figure: Figure | None, kind: str, shows: str) -> list[Block]:
+        return [] if figure is None else [Picture(f"{question.key}-{kind}", f"{question.text} {shows}", figure)]
+
+    effects = picture(
+        figures.effects(evidence, question), "effects", "Effect of each level against the baseline, every seed"
+    )
+    blocks: list[Block] = [
+        Text(f"**Expected:** {question.hypothesis}"),
+        Text("\n".join(f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key)),
+        *[Text(f"No scored trial yet of: {', '.join(lacking)}.")] * bool(lacking),
+        Text("[↑ all answers](#answers)"),
+        *(effects or [_no_effect(question, pd.concat(found.values()))]),
+    ]
+    if first is question:
+        blocks += picture(figures.samples(evidence, question), "samples", "Generated samples at each level")
+    else:
+        blocks.append(Text(f"*Samples and curves of these arms stand under “{first.text}”*"))
+    scores = [*with_note(table.shown), *_pairing(table.numbers)]
+    scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
+    blocks.append(Fold("Scores at each level", scores))
+    if first is not question:
+        return Section(question.key, question.text, blocks)
+    fid, balance = figures.fid_over_training(evidence, question), figures.balance(evidence, question)
+    curves = picture(fid, "training", "Online FID against images seen and seconds")
+    curves += picture(balance, "balance", "Losses, D's answers and accuracy")
+    if curves:
+        blocks.append(Fold("Training: FID against images and seconds, balance of G and D", curves))
+    if trials := figures.same_seed(evidence, question):
+        pairs = {arm: memorization.of_trial(evidence.store, trial.trial_id) for arm, trial in trials.items()}
+        kept = {arm: pair for arm, pair in pairs.items() if pair is not None}
+        figure = figures.nearest_images(evidence, question, kept)
+        nearest = picture(figure, "neighbours", "Samples above their nearest training images")
+        title = "Memorization: the training images nearest to samples"
+        blocks.append(Fold(title, [Text(NEAREST if nearest else NO_TRAINING_IMAGES), *nearest]))
+    return Section(question.key, question.text, blocks)
+
+
+def _no_effect(question: Question, reached: pd.Series) -> Text:
+    metric = METRICS[question.metric]
+    if len(reached) and reached.eq(math.inf).all():
+        return Text("*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*")
+    if metric.scale == "ratio" and reached.le(0).any():
+        return Text(f"*Where {metric.label} is 0 there is no ratio, and so there is no effect to draw.*")
+    return Text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
+
+
+def _pairing(table: pd.DataFrame) -> list[Block]:
+    if "seed_correlation" not in table or table.seed_correlation.dropna().empty:
+        return []
+    known = table.dropna(subset="seed_correlation")
+    shown = [f"{r.level}: {r.seed_correlation:+.2f}".replace(": -", ": −") for r in known.itertuples()]
+    return [
+        Text(
+            f"*Correlation over seeds with the baseline: {', '.join(shown)}. Above "
+            f"+{table.pairing_pays_above.max():.2f}, pairing by seed made the interval narrower than it would be "
+            "unpaired.*"
+        )
+    ]
+
+
+def _arms(evidence: Evidence, written: Mapping[str, Written]) -> list[Block]:
+    """Every arm of the study: scores, cost, and the trials that diverged or failed."""
+    lost = tables.failure_table(evidence.rows)
+    return [
+        Fold("Scores", with_note(written["overview"].shown)),
+        Fold("Cost of a trial", [Table(written["costs"].shown)]),
+        *[Fold("Trials that diverged or failed", [Table(lost)])] * bool(len(lost)),
+    ]
+
+
+# ---- what the summary shows, too ----
+
+
+def scope(profile: Profile, seeds: int) -> str:
+    """What answers are about: data, budget, seeds. A baseline may have a budget of its own."""
+    data, kimg = profile.changes.get("dataset"), profile.changes.get("kimg")
+    seen = ("images" if kimg is None else f"{kimg:g} thousand images") + (f" of {data}" if data else "")
+    return (
+        f"networks that see {seen}, {count(seeds, 'training seed')} an arm. What is refuted "
+        "here is refuted for these, not for every GAN, and what takes longer training cannot show."
+    )
+
+
+def warnings(evidence: Evidence) -> list[Block]:
+    """What a reader must know before believing the tables."""
+    found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence)]
+    return [Text("\n>\n".join(f"> {warning}" for warning in found))] if found else []
+
+
+def tally(answers: Sequence[Answer]) -> str:
+    """How many claims came out how: "14 claims: 5 supported, 4 refuted, 5 unresolved."."""
+    if not answers:
+        return "*No claim could be tested yet.*"
+    counts = [f"{sum(a.verdict == v for a in answers)} {v}" for v in figures.VERDICTS]
+    return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
+
+
+def verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
+    """The table of verdicts, and what its p values are of; `linked` to the sections of their questions."""
+    if not answers:
+        return []
+    shown = tables.formatted_verdicts(answers)
+    if linked:
+        shown["claim"] = [link(a.claim, a.question) for a in answers]
+    blocks = with_note(shown)
+    reach = {a.n: a.smallest_p for a in answers if a.n}
+    least = ", ".join(f"{p_value(p)} with {count(n, 'seed')}" for n, p in sorted(reach.items()))
+    mostly = "an anytime-valid t test" if any("anytime" in a.method for a in answers) else "Student's t"
+    if least:
+        note = (
+            f"*p is that of the verdict's test, mostly {mostly} of paired differences, which uses their sizes. The "
+            "exact p beside it is of a test that flips their signs only: it assumes less, and can come no lower than "
+            f"{least}.*"
+        )
+        blocks.append(Text(note))
+    if any(study.question(a.question).expected == "equal" for a in answers):
+        blocks.append(Text(P_OF_EQUALITY))
+    return blocks
+
+
+def with_note(table: pd.DataFrame) -> list[Block]:
+    """A formatted table, and why intervals are missing where they are."""
+    lacking = table.map(lambda cell: "[–]" in str(cell)).any(axis=None)
+    return [Table(table), *[Text(NO_INTERVAL)] * bool(lacking)]
+
+
+def link(text: str, name: str) -> str:
+    """Text that leads to the section of that name; text alone without one."""
+    return "[{}](#{})".format(text.replace("[", r"\[").replace("]", r"\]"), name) if name else text
+
+
+P_OF_EQUALITY = (
+    "*Of a claim that something is the same, p is of the test that the difference is smaller than the smallest effect "
+    "of interest: a small p shows that it is, and p = 1 only that this is not shown.*"
+)
+
+NO_INTERVAL = (
+    f"*[–]: no interval. Fewer than {FEWEST_FOR_AN_INTERVAL} seeds say too little of how much seeds differ (a 95% "
+    "interval from two would be 9 standard deviations wide either way), and a mean at a bound of its metric has none.*"
+)
+
+NO_TRAINING_IMAGES = (
+    "*The prepared training images are no longer in the store's cache, so samples cannot be compared with them; a run "
+    "of the study prepares them again.*"
+)
+
+NEAREST = (
+    "The samples nearest to a training image come first. Far below 1 a generator copies, or draws less than digits "
+    "vary (blur also lies near everything): the pairs tell which."
+)
+
+HOW_TO_READ = Fold(
+    "How to read this",
+    [
+        Text("""\
+A trial is one training run, named by its seed; all arms run the same seeds, for the same number of images. Effects are
+against the baseline arm, paired by seed, with 95% intervals over seeds: ratios (geometric means) of FID, differences of
+what is bounded. Before anything ran, each question declared its expectation, the metric that decides and the smallest
+effect of interest, below which an effect counts as none.
+
+- **supported**: the expectation was shown, after correction for the number of claims in the question (Holm).
+- **refuted**: shown, too: the opposite, or an effect smaller than the smallest of interest.
+- **unresolved**: neither. Not evidence of no difference; 'seeds needed' says how many in all would probably settle it.
+
+The p beside a verdict is its own: of what refutes the claim where it is refuted, otherwise of the claim. The first is
+uncorrected, the one in brackets corrected by Holm.
+
+*Above any ratio* and *below any ratio* are said where, at most seeds, one of the two compared has no finite value: it
+diverged, or never reached the level of FID that is asked for. The effect is then the median over seeds. A diverged
+trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page and cannot
+be compared with another's.
+
+The interval of an arm's own mean is computed on the scale on which its metric has no end (the logarithm of FID, the log
+odds of precision, recall and accuracy), so that it holds only values that there can be.
+""")
+    ],
+)

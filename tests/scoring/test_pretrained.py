@@ -79,8 +79,9 @@ def test_inception_features_are_the_librarys_own(inception: Extractor, digits, i
     )
     with torch.no_grad():
         expected = direct(grey.repeat(1, 3, 1, 1))[0]
-        found, _ = feature_network(inception, "cpu")(grey)
-    assert found.dtype == torch.float64 and torch.equal(found.float(), expected) and expected.std() > 0
+        found, logits = feature_network(inception, "cpu")(grey)
+    assert found.dtype == logits.dtype == torch.float64 and logits.shape == (3, 1008)
+    assert torch.equal(found.float(), expected) and expected.std() > 0
 
 
 def test_a_protocol_says_what_it_is(inception: Extractor, digits, extractor, cache: Path) -> None:
@@ -110,7 +111,7 @@ def test_larger_images_are_shrunk_without_aliasing() -> None:
 def test_inception_scores_are_the_librarys_own(inception: Extractor, digits, inception_weights, cache: Path) -> None:
     """End to end at a size that means nothing, against torch-fidelity called directly."""
     protocol = make_protocol(inception, digits, num_generated=20)
-    floor = prepare_reference(protocol, inception, digits, cache)
+    real = prepare_reference(protocol, inception, digits, cache)
     generator = architectures.build("dc", resolution=28, channels=1, latent_dim=8, generator_width=4).generator
     options = {"protocol": protocol, "extractor": inception, "data": digits, "cache": cache}
     scores = score_generator(generator, latent_dim=8, latent_std=1.0, batch_size=10, **options)
@@ -135,12 +136,12 @@ def test_inception_scores_are_the_librarys_own(inception: Extractor, digits, inc
         cuda=False,
         verbose=False,
     )
-    assert floor["fid"] == pytest.approx(direct["frechet_inception_distance"], rel=1e-3)
-    assert floor["is_mean"] == pytest.approx(direct["inception_score_mean"], rel=1e-6)
+    assert real["fid"] == pytest.approx(direct["frechet_inception_distance"], rel=1e-3)
+    assert real["is_mean"] == pytest.approx(direct["inception_score_mean"], rel=1e-6)
     # Called directly it takes KID in single precision, whose error at kernel values near 1 is as large as this KID.
-    assert floor["kid"] == pytest.approx(direct["kernel_inception_distance_mean"], abs=2e-6)
-    assert (floor["precision"], floor["recall"]) == (direct["precision"], direct["recall"])
-    assert scores["fid"] > floor["fid"]
+    assert real["kid"] == pytest.approx(direct["kernel_inception_distance_mean"], abs=2e-6)
+    assert (real["precision"], real["recall"]) == (direct["precision"], direct["recall"])
+    assert scores["fid"] > real["fid"]
     assert scores.keys() >= {"fid_at_5", "fid_at_10"}
 
 
@@ -169,9 +170,9 @@ def test_clip_is_scored_from_a_local_file(empty_hub: Path, digits, tmp_path: Pat
     clip = prepare_extractor("clip", coloured, tmp_path)
     protocol = make_protocol(clip, coloured, num_generated=40)
     assert protocol.preparation == "bilinear as in TensorFlow 1 to 224"
-    floor = prepare_reference(protocol, clip, coloured, tmp_path)
-    assert "is_mean" not in floor, "CLIP classifies nothing"
-    assert math.isfinite(floor["fid"]) and floor["fid"] > 0 and floor.keys() >= {"kid", "precision", "fid_at_20"}
+    real = prepare_reference(protocol, clip, coloured, tmp_path)
+    assert "is_mean" not in real, "CLIP classifies nothing"
+    assert math.isfinite(real["fid"]) and real["fid"] > 0 and real.keys() >= {"kid", "precision", "fid_at_20"}
 
 
 def test_without_weights_there_is_one_line_at_once(digits, empty_hub: Path, tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_bad_weights_are_refused_before_anything_starts(
         prepare_extractor("dinov2", digits, tmp_path / "cache")
 
 
-def test_a_file_that_is_named_goes_before_the_variable(
+def test_a_named_file_precedes_the_variable(
     digits, inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "absent.pth"))

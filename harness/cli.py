@@ -433,13 +433,15 @@ def _report(
     from harness.reporting.study_page import study_page
     from harness.reporting.terminal import study_for_terminal
 
-    made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
+    made_from = report.sources_checksum(
+        study, profile, store, protocol
+    )  # before the results are read, which may yet grow
     evidence = load_evidence(store, study, profile, protocol)
     out = store.layout.report_folder(study.name, profile)
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
+        paths = report.write(study_page(evidence, protocol), out, made_from)
     terminal.show(*study_for_terminal(evidence, full=full))
     _wrote(paths, full=full)
 

@@ -1,7 +1,6 @@
 """The program, `python -m studies`: list, inspect, plan, run, report, score, check, summary, compare, export, prune."""
 
 import contextlib
-import errno
 import re
 import sys
 import tempfile
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
 from harness import interrupts, terminal
 from harness.analysis.wording import count
@@ -28,7 +26,6 @@ DEFAULT_STORE = Path("runs")
 DEFAULT_PROFILE = "laptop"
 DEFAULT_BUDGET = "1h"
 GUESS = "a guess; the first trials will tell"
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 app = typer.Typer(
     add_completion=False,
@@ -175,10 +172,7 @@ def run(
         bool, typer.Option("--until-answered", help="Add seeds to what is unresolved, until all is settled.")
     ] = False,
     budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget", help=f"Time to spend with --until-answered: 90s, 30m, 2h; {DEFAULT_BUDGET} if left out."
-        ),
+        str | None, typer.Option("--budget", help="Time for --until-answered: 90s, 30m, 2h; 1h if left out.")
     ] = None,
     full: Full = False,
 ) -> None:
@@ -216,28 +210,14 @@ def run(
             require_fit(opened.root, terminal.say)
             with opened.locks.at_work():
                 workers = default_workers(cluster) if workers is None else workers
+                common = (opened, workers, terminal.say, cluster)
+                weights = extractor_weights
                 if until_answered:
                     complete = run_until_answered(
-                        study,
-                        profile,
-                        opened,
-                        workers,
-                        terminal.say,
-                        cluster,
-                        budget_seconds=budget_seconds,
-                        extractor_weights=extractor_weights,
+                        study, profile, *common, budget_seconds=budget_seconds, extractor_weights=weights
                     )
                 else:
-                    complete = run_study(
-                        study,
-                        profile,
-                        seeds,
-                        opened,
-                        workers,
-                        terminal.say,
-                        cluster,
-                        extractor_weights=extractor_weights,
-                    )
+                    complete = run_study(study, profile, seeds, *common, extractor_weights=weights)
                 _report(study, profile, opened, full=full, unless_unchanged=True)
         except UserError:
             if not was_there:
@@ -441,13 +421,15 @@ def _report(
     from harness.reporting.study_page import study_page
     from harness.reporting.terminal import study_for_terminal
 
-    made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
+    made_from = report.sources_checksum(
+        study, profile, store, protocol
+    )  # before the results are read, which may yet grow
     evidence = load_evidence(store, study, profile, protocol)
     out = store.layout.report_folder(study.name, profile)
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
+        paths = report.write(study_page(evidence, protocol), out, made_from)
     width = terminal.width(sys.stdout)
     below = -(-len(str(_short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
     lines = terminal.height(sys.stdout) - below
@@ -503,35 +485,3 @@ def _kept(what: str, store: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         terminal.say(f"interrupted: {what} are kept in {store}; the same command goes on from there")
         raise typer.Exit(interrupts.status()) from None
-
-
-def main(catalog: Catalog) -> None:
-    """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
-    warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
-    terminal.outlive_readers()
-    with interrupts.interruptible():
-        sys.exit(_status(catalog))
-
-
-def _status(catalog: Catalog) -> int:
-    try:
-        for argument in sys.argv:  # Ray, for one, takes the whole command line with it
-            require_utf8("argument", argument)
-        status = app(obj=catalog, standalone_mode=False, prog_name="python -m studies") or 0
-        return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
-    except KeyboardInterrupt:
-        return interrupts.status()
-    except TyperException as error:  # a command, an option or a value that typer does not know
-        if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "python -m studies"
-            terminal.say(f"error: {wrong}; `{command} --help` lists what is allowed")
-    except UserError as error:
-        terminal.say(f"error: {error}")
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        terminal.say(
-            f"error: cannot write {error.filename or 'the output'}: {error.strerror}; finished trials are intact"
-        )
-    return 2

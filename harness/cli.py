@@ -17,6 +17,18 @@ from harness import interrupts, terminal
 from harness.analysis.wording import count
 from harness.catalog import Catalog
 from harness.errors import UserError, require_utf8
+from harness.options import (
+    Address,
+    ExtractorWeights,
+    Full,
+    GpusPerTrial,
+    Name,
+    ProfileName,
+    Seeds,
+    Snapshots,
+    StorePath,
+    Workers,
+)
 from harness.storage import integrity
 from harness.storage.layout import Layout, cache_folder
 from harness.storage.store import Store
@@ -25,7 +37,6 @@ from harness.study import Study
 DEFAULT_STORE = Path("runs")
 DEFAULT_PROFILE = "laptop"
 DEFAULT_BUDGET = "1h"
-GUESS = "a guess; the first trials will tell"
 
 app = typer.Typer(
     add_completion=False,
@@ -33,30 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Declare a question about GANs as a table; get back an answer that would survive a reviewer.",
 )
-
-Name = Annotated[
-    str, typer.Argument(help="The study: a name that `list` shows, or a Python file of your own.", show_default=False)
-]
-ProfileName = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        help="What to spend: smoke, laptop, paper; paper@DATASET on other data. Default: laptop, else the first.",
-        show_default=False,
-    ),
-]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
-StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
-Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
-GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
-Snapshots = Annotated[
-    str | None, typer.Option("--snapshots", help="Where unfinished trials keep their state: a shared folder, or a URL.")
-]
-ExtractorWeights = Annotated[
-    Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
-]
-Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and sentences, too.")]
 
 
 @app.command("list")
@@ -118,42 +105,15 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Say what `run` would do, and run nothing."""
-    from harness.execution.plan import default_workers, left_behind_line, make_plan
-    from harness.execution.progress import duration
-    from harness.sources import is_downloaded
+    from harness.execution.plan import default_workers, describe, make_plan
 
     study = _catalog(context).find(name)
     profile = _profile(study, profile)
     _at_least_one("workers", workers)
     workers = workers or default_workers() or 1
     made = make_plan(study, profile, seeds, _existing(store))
-    num_seeds = len({run.seed for run in made.runs})
-    images = sum(run.spec.kimg for run in made.pending())
-    typer.echo(f"{study.name} ({profile}): {study.title}")
-    done = len(made.trained) - len(made.pending())
-    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.trained), 'trial')}"
-    typer.echo(f"  {sizes}, {done} of them done")
-    if made.left_behind:
-        typer.echo(f"  {left_behind_line(made.left_behind)}")
-    if made.pending():
-        kimg = f"{images:,.1f}".removesuffix(".0")
-        typer.echo(f"  {kimg} kimg to train on, {count(made.design.profile.num_generated, 'image')} scored a trial")
-        measured = made.core_seconds.measured
-        source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
-        typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
-        typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
-    else:
-        typer.echo("  nothing to run")
-    for line in made.data_lines:
-        typer.echo(f"  {line}")
-    for dataset in sorted({run.spec.dataset for run in made.runs if is_downloaded(run.spec.dataset)}):
-        typer.echo(f"  {dataset} is downloaded once, into {cache_folder(Layout(store).cache, 'downloads')}")
-    width = max(map(len, made.arms))
-    for arm in made.arms:
-        runs = [run for run in made.runs if run.arm == arm]
-        finished = sum(run.spec.trial_id in made.done for run in runs)
-        takes = duration(made.core_seconds.seconds[arm])
-        typer.echo(f"  {arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
+    for line in describe(made, workers, cache_folder(Layout(store).cache, "downloads")):
+        typer.echo(line)
 
 
 @app.command()

@@ -127,7 +127,7 @@ def test_contents_and_claims_lead_to_their_sections(folder: Path, store: Store, 
     assert all(text.count(f'<a id="{name}"></a>\n\n## ') == 1 for name in names)
 
 
-def test_html_says_what_weakens_it_and_where_it_comes_from(folder: Path, study: Study) -> None:
+def test_html_names_its_weaknesses_and_its_origin(folder: Path, study: Study) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
     for words in (
         "11 of 108 planned trials",

@@ -1,10 +1,7 @@
 """From a page to the files of a report: HTML, Markdown, a notebook, pictures, and tables as CSV and LaTeX."""
 
 import hashlib
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from markupsafe import Markup
 from nbformat import v4
 
 from harness.errors import UserError
+from harness.files import staged_folder
 from harness.reporting import tables
 from harness.reporting.blocks import Page, Picture, Written, flat, outputs
 from harness.reporting.figures import VERDICTS
@@ -62,18 +60,11 @@ def write(page: Page, out: Path) -> list[Path]:
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / f"{page.name}.html").exists())):
         raise UserError(f"{out} holds something other than a report of {page.name}; name an empty or new folder")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        with staged_folder(out, replace=True) as staging:
+            _write_files(page, staging)
     except OSError as error:
-        raise UserError(f"cannot write a report to {out.parent}: {error.strerror}; name another folder") from None
-    try:
-        staging.chmod(0o777 & ~_umask())
-        _write_files(page, staging)
-        if out.exists():
-            shutil.rmtree(out)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        reason = error.strerror or error
+        raise UserError(f"cannot write a report to {out.parent}: {reason}; name another folder") from None
     return _files(out, page.name)
 
 
@@ -148,9 +139,3 @@ def _files(out: Path, name: str) -> list[Path]:
     return [out / f"{name}{end}" for end in (".html", ".md", ".ipynb")] + sorted(
         [*out.glob("*.csv"), *out.glob("*.tex")]
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -3,9 +3,10 @@
     python benchmarks/calibration.py [--studies 2000] [--seed 0]
 
 Prints the Markdown tables of docs/statistics.md, in per cent: studies with a wrong verdict on any claim, claims with
-the right one, and 95% intervals that hold the truth; for 6 seeds, 8 seeds, and looks up to 24 with the mean number
-used. A study is an array of scores; `judge` of harness.analysis.verdicts judges it, which also answers questions
-from a store. Over looks, a study is judged after every seed from 6 to 24, and each claim stops at its first verdict.
+the right one, and 95% intervals that hold the truth; for 6 seeds, 8 seeds, and interim analyses up to 24 with the mean
+number used. A study is an array of scores; `judge` of harness.analysis.verdicts judges it, which also answers questions
+from a store. With interim analyses, a study is judged after every seed from 6 to 24, and each claim stops at its first
+verdict.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from harness.questions import KINDS, Contrast, Expected, Factor, Kind, Question,
 SMALLEST = 1.25  # effect of interest, a ratio of FIDs
 DELTA = math.log(SMALLEST)
 SPREAD, SHARED = 0.2, 0.15  # standard deviations of log FID: of a run, and of what a seed does to all arms
-FIXED, MOST = (6, 8), 24  # seeds: fixed numbers, and the most over looks
+FIXED, MOST = (6, 8), 24  # seeds: fixed numbers, and the most with interim analyses
 NUM_INTERVALS = 300  # studies whose interval is held against the truth
 
 Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -153,7 +154,7 @@ def draw(case: Case, rng: np.random.Generator, studies: int, seeds: int) -> np.n
 
 
 def first_verdicts(question: Question, case: Case, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over looks: each claim's first verdict, and the seeds it took; both (studies, claims)."""
+    """With interim analyses: each claim's first verdict, and the seeds it took; both (studies, claims)."""
     for n in range(FEWEST_FOR_A_CLAIM, MOST + 1):
         _, now = judge(question, case.baseline, scores[..., :n], sequential=True)
         if n == FEWEST_FOR_A_CLAIM:
@@ -165,7 +166,7 @@ def first_verdicts(question: Question, case: Case, scores: np.ndarray) -> tuple[
 
 
 def coverage(case: Case, scores: np.ndarray, anytime: bool) -> float:
-    """Share of 95% intervals of the last level against the baseline that hold the truth; over looks, at all of them."""
+    """Share of 95% intervals of last level against baseline that hold the truth; at all interim analyses, if any."""
     truth = case.means[-1] - case.means[case.baseline]
     differences = paired_differences(scores[:NUM_INTERVALS, -1], scores[:NUM_INTERVALS, case.baseline])
     found = [location(x, anytime=anytime) for x in differences]

@@ -24,7 +24,7 @@ COLUMNS = ("study", "profile", "arm", "outcome", "n", "ratio", "low", "high", "p
 
 
 def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
-    """Every arm that two stores share, by its FID paired by seed: one row an arm.
+    """Every arm that two stores share, by its FID paired by seed: one row an arm, with the columns COLUMNS.
 
     Made for two versions of the code: where a change is neutral every score is identical; where it is not, the same
     seeds need not give the same luck, and the difference is tested like that of any two arms.
@@ -35,9 +35,10 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
         profile: Compare studies at this profile only; None for all.
 
     Returns:
-        COLUMNS. `ratio` is that of B's FID to A's with its 95% interval over `n` seeds; diverged trials are worse than
-        any score. `outcome` is "identical", "differs" (p at most 0.05 after Holm's correction over all rows), "not
-        shown to differ", "too few seeds", "not comparable" (another protocol, or an FID of 0) or "in one store only".
+        `ratio` is that of B's FID to A's with its 95% interval over `n` seeds (`effects.paired_effect`), which holds
+        over interim analyses where one of the two plans had any. `outcome` is "identical", "differs" (p at most 0.05
+        after Holm's correction over all rows), "not shown to differ", "too few seeds", "not comparable" (another
+        protocol, or an FID of 0) or "in one store only".
 
     Raises:
         UserError: the stores share no study at that profile.

@@ -52,11 +52,6 @@ class Evidence:
         return self.references[self.plan["protocol_id"]]
 
     @property
-    def planned(self) -> pd.DataFrame:
-        """What the last run set out to do: arm, seed, trial_id."""
-        return pd.DataFrame(self.plan["cells"], columns=["arm", "seed", "trial_id"])
-
-    @property
     def arms(self) -> list[str]:
         """Every planned arm, in the study's order."""
         return list(dict.fromkeys(cell["arm"] for cell in self.plan["cells"]))

@@ -12,7 +12,7 @@ from harness.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neighbours:
+class NearestImages:
     """Some samples, the training image nearest to each, and how near they are."""
 
     samples: np.ndarray  # (n, H, W) or (n, H, W, 3) uint8, the ones nearest to a training image first
@@ -43,8 +43,8 @@ def nearest(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return index, np.sqrt(np.maximum(best, 0) / a.shape[1])
 
 
-def of_trial(store: Store, trial_id: str) -> Neighbours | None:
-    """The neighbours of a trial's stored samples; None where the samples or the prepared training data are gone."""
+def of_trial(store: Store, trial_id: str) -> NearestImages | None:
+    """The images nearest to a trial's stored samples; None where the samples or the prepared training data are gone."""
     spec = store.read_spec(trial_id)
     train = stored_images(store.cache, spec.data_fingerprint, "train")
     if train is None or not store.has_samples(trial_id):
@@ -52,7 +52,7 @@ def of_trial(store: Store, trial_id: str) -> Neighbours | None:
     samples = _channels_first(from_png(store.read_samples(trial_id), spec.resolution))
     index, distance = nearest(samples, train)
     order = np.argsort(distance, kind="stable")
-    return Neighbours(
+    return NearestImages(
         samples=_channels_last(samples[order]),
         nearest=_channels_last(np.asarray(train[index[order]])),
         ratio=float(np.median(distance) / _usual(store.cache, spec.data_fingerprint)),

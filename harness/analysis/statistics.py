@@ -84,26 +84,24 @@ def seed_correlation(treated: ArrayLike, baseline: ArrayLike) -> float:
 def pairing_pays_above(n: int, confidence: float = CONFIDENCE) -> float:
     """The correlation r above which n pairs give a narrower t interval than two unpaired samples of n would.
 
-    Pairing scales the variance of the difference by 1 - r, and halves the degrees of freedom, 2n - 2 to n - 1:
-    r > 1 - (t_{2n-2} / t_{n-1})²; 0.25 at 6 seeds, 0.11 at 12. NaN below 2.
+    Pairing scales the variance by 1 - r and halves the degrees of freedom: r > 1 - (t_{2n-2} / t_{n-1})²; 0.25 at 6
+    seeds, 0.11 at 12. NaN below 2.
     """
     if n < 2:
         return float("nan")
     return float(1 - (stats.t.ppf((1 + confidence) / 2, 2 * n - 2) / stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2)
 
 
-# ---- paired differences of scores: their order is the seeds', NaN says nothing, ±inf is further than any number ----
+# ---- tests of paired differences ----
+# x: (..., n) differences in the order of their seeds; NaN is not counted, ±inf is further than any number.
+# margin: What they are held against.
 
 
 def paired_differences(treated: ArrayLike, baseline: ArrayLike) -> np.ndarray:
-    """Treated - baseline, seed by seed, where scores may be ±inf (a diverged trial) or NaN (a missing one).
+    """Treated - baseline, seed by seed, of (..., n) scores on the scale on which they are compared.
 
-    Args:
-        treated: (..., n) scores, on the scale on which they are compared (logarithms for ratios).
-        baseline: (..., n) scores of the same seeds.
-
-    Returns:
-        (..., n): ±inf where one of the two is infinite; NaN where one is missing, or both are infinite and tied.
+    Scores may be ±inf (a diverged trial) or NaN (a missing one). ±inf where one of the two is infinite; NaN where one
+    is missing, or both are infinite and tied.
     """
     with np.errstate(invalid="ignore"):  # inf - inf
         return np.asarray(treated, dtype=float) - np.asarray(baseline, dtype=float)
@@ -112,14 +110,9 @@ def paired_differences(treated: ArrayLike, baseline: ArrayLike) -> np.ndarray:
 def p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
     """Evidence that the differences lie above a margin, from a fixed number of seeds.
 
-    Student's t test of their mean (Student 1908). Where a difference is infinite, or all are equal and t has no scale,
-    the exact sign test of their median (Arbuthnott 1710; Conover 1999, 3.4) in its place.
-
-    Args:
-        x: (..., n) differences in the order of their seeds; NaN says nothing and is not counted. t assumes that they
-            are independent and roughly normal; two arms that do not differ give symmetric ones, which is nearly enough.
-            The sign test assumes independence only.
-        margin: The differences are held against it.
+    Student's t test of their mean (Student 1908), which assumes that they are independent and roughly normal: two arms
+    that do not differ give symmetric ones, which is nearly enough. Where a difference is infinite, or all are equal and
+    t has no scale, the exact sign test of their median (Arbuthnott 1710; Conover 1999, 3.4).
 
     Returns:
         (...) one-sided p values, doubled and at most 1: at 0.05 each direction errs in at most 2.5%, and the smaller of
@@ -144,13 +137,8 @@ def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
         e_n = (1 + ng)^(-1/2) · [(1 + t²/ν) / (1 + t²/(ν(1 + ng)))]^(n/2),   ν = n - 1.
 
     From the first infinite difference on it is multiplied by what a bettor on signs wins, who bets by the
-    Beta(1/2, 1/2) mixture (Krichevsky & Trofimov 1981): under the null both factors have mean 1, given the past. While
-    all differences are equal, the smaller of the t and the sign process counts.
-
-    Args:
-        x: (..., n) differences in the order of their analysis. As for `p_greater`; under the margin's null assumed
-            symmetric about it.
-        margin: The differences are held against it.
+    Beta(1/2, 1/2) mixture (Krichevsky & Trofimov 1981): under the null, that the differences are symmetric about the
+    margin, both factors have mean 1, given the past. While all differences are equal, the smaller of the two counts.
 
     Returns:
         (...) p values, at most 1, that only fall as seeds are added, each direction's on its own: 0.05 means here what
@@ -179,13 +167,10 @@ def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
 def sign_flip_p_greater(x: ArrayLike, margin: float = 0.0) -> float:
     """The exact test that stands beside `p_greater`: under symmetry about the margin signs are coins (Fisher 1935).
 
-    Args:
-        x: (n,) differences; NaN is not counted. With an infinite one this is the sign test.
-        margin: The differences are held against it.
-
     Returns:
-        The share of sign patterns whose sum is at least the one seen, doubled and at most 1. All 2^n patterns up to
-        n = 16; beyond, 2^16 drawn ones and that seen (Phipson & Smyth 2010), the same at every call.
+        The share of sign patterns of (n,) differences whose sum is at least the one seen, doubled and at most 1. All
+        2^n patterns up to n = 16; beyond, 2^16 drawn ones and that seen (Phipson & Smyth 2010), the same at every call.
+        With an infinite difference the sign test.
     """
     y = np.asarray(x, dtype=float) - margin
     y = y[~np.isnan(y)]
@@ -209,12 +194,12 @@ def smallest_p(n: int) -> float:
 
 
 def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDENCE) -> Estimate:
-    """Where the differences lie: the interval holds the margins that neither direction's test refuses.
+    """Where (n,) differences lie: the interval holds the margins that neither direction's test refuses.
 
     Args:
-        x: (n,) differences in the order of their seeds; NaN is not counted.
-        anytime: The confidence sequence that goes with `anytime_p_greater`, over all interim analyses so far, instead
-            of the interval that goes with `p_greater`.
+        x: The differences.
+        anytime: With the confidence sequence that goes with `anytime_p_greater`, over all interim analyses so far,
+            instead of the interval that goes with `p_greater`.
         confidence: Between 0 and 1.
 
     Returns:
@@ -239,13 +224,9 @@ def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDE
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Correct p values within a family by Holm's (1979) step-down, valid whatever their dependence.
+    """Correct (..., m) p values within a family by Holm's (1979) step-down, valid whatever their dependence.
 
-    Args:
-        p: (..., m) raw p values. Of anytime-valid ones, which only fall, the result is anytime-valid, too.
-
-    Returns:
-        (..., m) corrected p values, at most 1.
+    Of anytime-valid ones, which only fall, the result is anytime-valid, too.
     """
     p = np.asarray(p, dtype=float)
     order = np.argsort(p, -1, kind="stable")
@@ -276,15 +257,15 @@ def seeds_needed(
     power: float = 0.8,
     anytime: bool = False,
 ) -> int | None:
-    """How many seeds in all would show, with that power, that differences like these lie above the margin.
+    """How many seeds in all would show, with that power, that (n,) differences like these lie above the margin.
 
     The effect seen is taken for the true one, so this is a rough guide. By the noncentral t distribution; of interim
     analyses, the n at which the process crosses its line when t is at the matching quantile of its rough spread. With
     an infinite difference by the binomial, with the share of signs shrunk by half a pair each way.
 
     Args:
-        x: (n,) differences; NaN is not counted.
-        margin: As in `p_greater`.
+        x: The differences.
+        margin: What they are held against.
         claims: Open claims that share the error rate (the first step of Holm).
         power: Wanted chance of showing it.
         anytime: For `anytime_p_greater` instead of `p_greater`.

@@ -15,8 +15,8 @@ def page_p_rising(scores: ArrayLike) -> np.ndarray:
     """Page's (1963) test that the scores rise along ordered levels, a plateau allowed: ranks within each seed.
 
     Args:
-        scores: (..., k, n) of k levels in their order and n seeds; ±inf allowed and NaN not. Ties get mid-ranks.
-            Under the null every order of a seed's scores is equally likely.
+        scores: (..., k, n) of k levels in their order and n seeds; ±inf allowed and NaN not. Ties get mid-ranks. Under
+            the null every order of a seed's scores is equally likely.
 
     Returns:
         (...) one-sided p values, doubled and at most 1; exact, given the ties, up to 8 levels, and by Page's normal
@@ -41,15 +41,11 @@ def page_p_rising(scores: ArrayLike) -> np.ndarray:
 
 
 def order_differences(scores: ArrayLike) -> np.ndarray:
-    """One number a seed that is above 0 where its scores rise along the levels: for interim analyses of a trend.
+    """(..., n): one number a seed that is above 0 where its (..., k, n) scores rise along their k levels.
 
-    Args:
-        scores: (..., k, n) of k levels in their order and n seeds; NaN where missing.
-
-    Returns:
-        (..., n): the linear contrast of the levels; where a score is infinite, ±inf by the sign of its rank version,
-        and 0 for a tie; NaN where one is missing. Symmetric about 0 where every order of a seed's scores is equally
-        likely.
+    The linear contrast of the levels; where a score is infinite, ±inf by the sign of its rank version, and 0 for a tie;
+    NaN where one is missing. Symmetric about 0 where every order of a seed's scores is equally likely: for interim
+    analyses, as Page's statistic is discrete.
     """
     scores = np.asarray(scores, dtype=float)
     weights = np.arange(scores.shape[-2]) - (scores.shape[-2] - 1) / 2

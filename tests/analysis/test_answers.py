@@ -363,6 +363,20 @@ def test_survivors_do_not_flatter_an_arm() -> None:
     assert ask(make_study("contrast", "lower", 2), [better[1::2], base[1::2]])[0].verdict == "supported"
 
 
+def test_effects_are_over_the_seeds_they_name() -> None:
+    """A trend's over those that have all its levels, as its tests; a sweet spot's over those of the side shown."""
+    first, between, last = fids(0, 0.5, 1)
+    between[0], last[0] = NAN, 100 * last[0]
+    (found,) = ask(make_study("trend", "rising"), [first, between, last])
+    assert found.n == 7 and "over 7 seeds" in found.sentence
+    assert found.effect == pytest.approx(np.exp(np.log(last[1:] / first[1:]).mean()))
+    low, peak, high = fids(0.5, 0, 0.8)
+    high[0] = NAN
+    (found,) = ask(make_study("sweet-spot", "worse outside"), [low, peak, high])
+    assert found.n == 7 and "smaller side" in found.sentence and "over 8 seeds" in found.sentence
+    assert found.effect == pytest.approx(np.exp(np.log(low / peak).mean()))
+
+
 @pytest.mark.parametrize("sequential", [False, True])
 def test_two_arms_that_always_diverge_show_nothing(sequential: bool) -> None:
     for expected in ("lower", "equal"):

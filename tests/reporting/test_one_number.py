@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from harness.reporting.page import render
 from rich.console import Console
 
 from harness.analysis.compare import compare
@@ -21,6 +20,8 @@ from harness.analysis.statistics import Estimate, location
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect
 from harness.reporting import figures
+from harness.reporting.report import write
+from harness.reporting.study_page import study_page
 from harness.reporting.tables import latex
 from harness.reporting.terminal import study_for_terminal
 from harness.storage.store import Store
@@ -59,8 +60,9 @@ def made_up_store(folder: Path, case: str) -> Store:
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp(request.param)
     store = made_up_store(folder / "store", request.param)
-    render(STUDY, PROFILE, store, folder / "report")
-    return Report(load_evidence(store, STUDY, PROFILE), folder / "report")
+    evidence = load_evidence(store, STUDY, PROFILE)
+    write(study_page(evidence), folder / "report")
+    return Report(evidence, folder / "report")
 
 
 def ends(found: Answer | Estimate) -> tuple[float, float, float]:

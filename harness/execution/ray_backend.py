@@ -1,4 +1,4 @@
-"""Ray runs the trials: Tune those to train, plain tasks those of which stored weights are to be scored.
+"""Ray runs the trials: Tune those to train, plain workers those whose stored weights are to be scored.
 
 This is the only module that imports ray. What makes a trial exact is elsewhere. A run is given the specs that the store
 lacks, and each time starts Tune anew: Tune's own checkpoints and restore are not used. Results travel to this process
@@ -49,8 +49,12 @@ LOST = (
     ray.exceptions.NodeDiedError,
     ray.exceptions.TaskPlacementGroupRemoved,
     ray.exceptions.OutOfMemoryError,
+    ray.exceptions.RayActorError,
 )
-"""What Ray raises for a task whose process or node is gone."""
+"""What Ray raises for work whose process or node is gone."""
+
+LOW_ON_MEMORY = "low on memory"
+"""In what Ray says of a worker that it ended because memory ran short."""
 
 NODE_LOSS = 60.0
 """Seconds until Ray surely knows that a node is gone; the ranks that talked to it know at once."""
@@ -77,7 +81,7 @@ def run_trials(
 ) -> None:
     """Run every trial, in order, and put each result into the store.
 
-    A trial that the store holds as finished is only scored, from its stored weights. A trial that another live process
+    A trial that the store holds as finished is only scored, from its stored weights. One that another live process
     runs in the same store is left to it: this call waits, and takes over what that process leaves undone.
 
     Args:
@@ -90,9 +94,8 @@ def run_trials(
         run: What a worker does with a spec to train; benchmarks and tests put something quick here.
 
     Raises:
-        UserError: the store could not be written, stored weights are damaged, or the cluster could not be joined.
-            Finished trials stay.
-        KeyboardInterrupt: likewise; the workers are gone when it arrives.
+        UserError: the store cannot be written, stored weights are damaged, or the cluster cannot be joined.
+        KeyboardInterrupt: the workers are gone when it arrives. Finished trials stay in either case.
     """
     specs = list(specs)
     stored = {spec.trial_id for spec in specs if store.status(spec.trial_id) == "ok"}
@@ -103,7 +106,8 @@ def run_trials(
         with _ray(cluster, workers, progress) as scratch:
             require_room(max((spec.world_size for spec in to_train.waiting), default=1), cluster, progress)
             shared = share(contexts, cluster)
-            _score_all(to_score, shared, workers, cluster)
+            if to_score.waiting:
+                _score_all(to_score, shared, workers, cluster)
             _train_all(to_train, shared, workers, cluster, run, scratch)
     finally:
         to_score.close()
@@ -111,26 +115,29 @@ def run_trials(
 
 
 def _score_all(queue: TrialQueue, shared: Shared, workers: int | None, cluster: Cluster) -> None:
-    """Score stored weights, each trial as a task of its own."""
-    if not queue.waiting:
-        return
-    tasks: dict[Any, TrialSpec] = {}
+    """Score stored weights in workers that each keep their share of a GPU from one trial to the next."""
+    tasks: dict[Any, tuple[TrialSpec, Any]] = {}
+    idle: list[Any] = []
     reference, rank = ray.put(shared), _rank(cluster)
+    scorers = _Scorer.options(num_cpus=rank["CPU"], num_gpus=rank.get("GPU", 0))
     while queue.waiting or tasks:
         while len(tasks) < (workers or places(cluster)) and (spec := queue.next()):
             weights = queue.store.read_weights(spec.trial_id)
-            task = _score.options(num_cpus=rank["CPU"], num_gpus=rank.get("GPU", 0))
-            tasks[task.remote(spec, weights, reference)] = spec
+            scorer = idle.pop() if idle else scorers.remote()
+            tasks[scorer.score.remote(spec, weights, reference)] = spec, scorer
             queue.started(spec)
         if not tasks:
             time.sleep(0.2)  # other processes have the rest, or memory is short
             continue
         for task in ray.wait(list(tasks), timeout=1.0)[0]:
-            spec = tasks.pop(task)
+            spec, scorer = tasks.pop(task)
             try:
-                queue.accept(ray.get(task))
+                result = ray.get(task)
             except LOST as error:
-                queue.lost(spec, out_of_memory=isinstance(error, ray.exceptions.OutOfMemoryError))
+                queue.lost(spec, out_of_memory=LOW_ON_MEMORY in str(error))
+            else:
+                idle.append(scorer)
+                queue.accept(result)
 
 
 def _train_all(
@@ -189,11 +196,7 @@ def _ray(cluster: Cluster, workers: int | None, progress: Progress) -> Iterator[
 
 
 def start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
-    """Start Ray on this machine, or join the cluster.
-
-    Raises:
-        UserError: the cluster cannot be joined.
-    """
+    """Start Ray on this machine, or join the cluster; a UserError if it cannot be joined."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not cluster.address:
         os.environ.setdefault("RAY_AUTH_TOKEN", token())
@@ -235,11 +238,7 @@ def places(cluster: Cluster) -> int:
 
 
 def require_room(ranks: int, cluster: Cluster, progress: Progress) -> None:
-    """Check that a trial of so many ranks has room. A cluster may grow, so there it is only said.
-
-    Raises:
-        UserError: this machine has no room for it.
-    """
+    """Refuse a trial of so many ranks if there is no room for it. A cluster may grow, so there it is only said."""
     if (room := places(cluster)) < ranks:
         asked = " and ".join(f"{share:g} {what}" for what, share in _rank(cluster).items())
         line = f"a trial of {ranks} rank{'s' * (ranks > 1)} asks for {asked} a rank, and there is room for {room}"
@@ -265,12 +264,13 @@ def _trainable(config: dict[str, Any], run: Run, shared: Shared) -> None:
     tune.report({"trial": spec.trial_id, "result": result})
 
 
-@ray.remote(max_retries=0, max_calls=0)
-def _score(spec: TrialSpec, weights: bytes, shared: Shared) -> TrialResult:
-    try:
-        return score_stored(spec, weights, shared.context(spec))
-    except Exception as error:  # noqa: BLE001  likewise
-        return _failed(spec, error, shared)
+@ray.remote
+class _Scorer:
+    def score(self, spec: TrialSpec, weights: bytes, shared: Shared) -> TrialResult:
+        try:
+            return score_stored(spec, weights, shared.context(spec))
+        except Exception as error:  # noqa: BLE001  likewise
+            return _failed(spec, error, shared)
 
 
 def _failed(spec: TrialSpec, error: Exception, shared: Shared) -> TrialResult:
@@ -388,4 +388,4 @@ class _TuneEvents(tune.Callback):
         # An exception inside a trial is a result, so its worker must have died. What Ray says of it is kept as text.
         file = trial.error_file
         text = Path(file).read_text(errors="replace") if file is not None else ""
-        self.queue.lost(trial.config["spec"], out_of_memory="low on memory" in text)
+        self.queue.lost(trial.config["spec"], out_of_memory=LOW_ON_MEMORY in text)

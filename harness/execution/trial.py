@@ -164,8 +164,6 @@ def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> Tria
         outcome["scores"] = _scores(generator, spec, context, device)
     except NonFiniteSamples:  # among more samples than there were when it was trained
         outcome = {"status": "diverged", "error": "a sample is not finite, and so there is no score"}
-    if device == "cuda":
-        torch.cuda.empty_cache()  # the process may wait for a long time, and others need the GPU
     return TrialResult(spec=spec, protocol=context.protocol, cost={"seconds": time.perf_counter() - started}, **outcome)
 
 

@@ -62,7 +62,7 @@ def test_ctrl_c_keeps_finished_trials(knowing_store: MakeStore, launch: Launch) 
     score = ["studies", "score", TINY, "--profile", "smoke", "--num-generated", "40", "--workers", "1", "--store"]
     third = launch(*score, place)
     wait_until(lambda: number_of_scores(place) > 1, third)
-    kill(wait_until(lambda: descendants(third, "ray::_score"), third))
+    kill(wait_until(lambda: descendants(third, "ray::_Scorer"), third))
     wait_until(lambda: number_of_scores(place) > 3, third)
     os.killpg(third.pid, signal.SIGINT)
     _, errors = third.communicate(timeout=PATIENCE)

@@ -121,7 +121,7 @@ def walk(root: Path) -> Tree:
     seen: set[str] = set()
     found: list[Path] = []
     left_out: list[str] = []
-    stamps = ["HEIC is read"] * _reads_heic()
+    stamps = ["HEIC is read"] * reads_heic()
 
     def note(path: Path, reason: str, what: str = "") -> None:
         left_out.append(f"{what}{printable(str(path.relative_to(root)))}: {reason}")
@@ -235,7 +235,7 @@ def _refused_by_name(path: Path) -> str:
     if suffix in OTHER_SUFFIXES:
         return OTHER_SUFFIXES[suffix]
     if suffix in HEIC_SUFFIXES:
-        return "" if _reads_heic() else HEIC_REASON
+        return "" if reads_heic() else HEIC_REASON
     if suffix in PICTURE_SUFFIXES or not path.is_file():
         return ""
     try:
@@ -247,12 +247,12 @@ def _refused_by_name(path: Path) -> str:
 
 def _open(path: Path) -> Image.Image:
     """By the file's content, whatever its ending says."""
-    more = ("TGA",) * (path.suffix.lower() in TARGA_SUFFIXES) + ("HEIF",) * _reads_heic()
+    more = ("TGA",) * (path.suffix.lower() in TARGA_SUFFIXES) + ("HEIF",) * reads_heic()
     return Image.open(path, formats=(*FORMATS, *more))
 
 
 @cache
-def _reads_heic() -> bool:
+def reads_heic() -> bool:
     """Whether Pillow can be taught HEIC, which it then is."""
     if importlib.util.find_spec("pillow_heif") is None:
         return False

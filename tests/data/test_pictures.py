@@ -182,11 +182,11 @@ def test_heic_is_read_where_the_package_is(tmp_path: Path, monkeypatch: pytest.M
     module = types.ModuleType("pillow_heif")
     module.__spec__, module.register_heif_opener = types.SimpleNamespace(), register  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pillow_heif", module)
-    pictures._reads_heic.cache_clear()
+    pictures.reads_heic.cache_clear()
     try:
         assert len(walk(tmp_path).pictures) == 6 and "HEIC is read" in walk(tmp_path).stamps
     finally:
-        pictures._reads_heic.cache_clear()
+        pictures.reads_heic.cache_clear()
 
 
 def test_small_pictures_are_counted_or_left_out(tmp_path: Path) -> None:

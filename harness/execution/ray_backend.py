@@ -1,8 +1,9 @@
 """Ray runs the trials: Tune those to train, plain workers those whose stored weights are to be scored.
 
-This is the only module that imports ray. What makes a trial exact is elsewhere. A run is given the specs that the store
-lacks, and each time starts Tune anew: Tune's own checkpoints and restore are not used. Results travel to this process
-through Ray's object store, and this process alone writes them down, so workers need not see the disk of the store.
+Beside process_group.py this is the only module that imports ray. What makes a trial exact is elsewhere. A run is given
+the specs that the store lacks, and each time starts Tune anew: Tune's own checkpoints and restore are not used. Results
+travel to this process through Ray's object store, and this process alone writes them down, so that workers need not see
+the disk of the store.
 
 Ray runs on this machine alone and is started and stopped here, unless a Cluster names the address of a running one.
 """
@@ -10,7 +11,6 @@ Ray runs on this machine alone and is started and stopped here, unless a Cluster
 import contextlib
 import logging
 import os
-import socket
 import time
 import traceback
 import uuid
@@ -23,13 +23,13 @@ from harness.errors import UserError
 from harness.execution.assets import Shared, share
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.environment import sanitise
+from harness.execution.process_group import LOST, first_line, run_ranks
 from harness.execution.progress import Progress
 from harness.execution.resources import ray_folder, ray_options, token
-from harness.execution.trial import TrialContext, run_trial, score_stored, train_rank
+from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.execution.trial_queue import TrialQueue
 from harness.spec import TrialSpec
 from harness.storage.store import Store, TrialResult
-from harness.training.distributed import join
 
 # ruff: noqa: E402
 sanitise()  # before ray is imported, which reads the environment at once; also in workers on other machines
@@ -37,27 +37,13 @@ sanitise()  # before ray is imported, which reads the environment at once; also 
 import psutil
 import ray
 import ray.exceptions
-import ray.util
 from ray import tune
 from ray.tune.search import Searcher
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback for each worker that died
 
-LOST = (
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.TaskPlacementGroupRemoved,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.RayActorError,
-)
-"""What Ray raises for work whose process or node is gone."""
-
 LOW_ON_MEMORY = "low on memory"
 """In what Ray says of a worker that it ended because memory ran short."""
-
-NODE_LOSS = 60.0
-"""Seconds until Ray surely knows that a node is gone; the ranks that talked to it know at once."""
 
 TRIALS_A_TUNER = 1000
 """Trials in one Tuner, or 20 times those that run at once if that is more. Tune keeps some 50 KB of each finished
@@ -254,7 +240,7 @@ def _trainable(config: dict[str, Any], run: Run, shared: Shared) -> None:
     spec: TrialSpec = config["spec"]
     try:
         if spec.world_size > 1:
-            result = _run_ranks(spec, shared)
+            result = run_ranks(spec, shared)
         else:
             result = run(spec, shared.context(spec), shared.checkpoint_folder())
     except LOST:
@@ -275,69 +261,7 @@ class _Scorer:
 
 def _failed(spec: TrialSpec, error: Exception, shared: Shared) -> TrialResult:
     provenance = {**shared.contexts[spec.data_fingerprint].provenance, "traceback": traceback.format_exc()}
-    return TrialResult(spec=spec, status="failed", error=_first_line(error), provenance=provenance)
-
-
-def _run_ranks(spec: TrialSpec, shared: Shared) -> TrialResult:
-    """Run a trial of several ranks: this process is rank 0, the others are tasks in the trial's placement group."""
-    group = ray.util.get_current_placement_group()
-    assert group is not None
-    with socket.socket() as free:
-        free.bind(("", 0))
-        rendezvous = f"tcp://{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
-    context, reference = shared.context(spec), ray.put(shared)
-    others = [
-        _run_rank.options(
-            num_cpus=group.bundle_specs[rank]["CPU"],
-            num_gpus=group.bundle_specs[rank].get("GPU", 0),
-            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
-        ).remote(spec, reference, rank, rendezvous)
-        for rank in range(1, spec.world_size)
-    ]
-    try:
-        with join(0, spec.world_size, rendezvous, _device()) as ranks:
-            result = run_trial(spec, context, shared.checkpoint_folder(), ranks)
-        ray.wait(others, num_returns=len(others), timeout=5)  # they end by themselves; what is left is ended below
-        return result
-    except Exception as error:
-        raise RuntimeError(_reasons(error, others)) from error
-    finally:
-        for other in others:
-            ray.cancel(other, force=True)
-
-
-def _reasons(error: Exception, others: list[Any]) -> str:
-    """Why a trial of several ranks failed, rank by rank: an error in one makes the others lose their connection to it.
-
-    Raises:
-        one of LOST: the process or node of a rank is gone.
-    """
-    reasons = [f"rank 0: {_first_line(error)}"]
-    ended, _ = ray.wait(others, num_returns=len(others), timeout=NODE_LOSS)
-    for rank, other in enumerate(others, 1):
-        if other in ended:
-            try:
-                ray.get(other)
-            except ray.exceptions.RayTaskError as theirs:
-                error.add_note(str(theirs))  # its traceback
-                reasons.append(f"rank {rank}: {_first_line(theirs.cause)}")
-    return "; ".join(reasons)
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-@ray.remote(max_retries=0, max_calls=1)
-def _run_rank(spec: TrialSpec, shared: Shared, rank: int, rendezvous: str) -> None:
-    with join(rank, spec.world_size, rendezvous, _device()) as ranks:
-        train_rank(spec, shared.context(spec), ranks)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return TrialResult(spec=spec, status="failed", error=first_line(error), provenance=provenance)
 
 
 # ---- between Tune and the queue ----

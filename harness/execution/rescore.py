@@ -7,9 +7,10 @@ from harness.analysis.results import untrained_arm
 from harness.analysis.wording import count
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
+from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import require_samples
 from harness.execution.progress import Progress
-from harness.execution.run_study import Say, require_workers, scoring_contexts
+from harness.execution.run_study import Say, require_workers
 from harness.spec import FOLDER, TrialSpec
 from harness.storage.store import Store
 from harness.study import Profile, Study

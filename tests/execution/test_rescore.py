@@ -13,10 +13,11 @@ import torch
 from typer.testing import CliRunner
 
 from harness.errors import UserError
+from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import make_plan
 from harness.execution.progress import Progress
 from harness.execution.rescore import rescore
-from harness.execution.run_study import run_study, scoring_contexts
+from harness.execution.run_study import run_study
 from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.scoring.extractors import Extractor
 from harness.spec import TrialSpec

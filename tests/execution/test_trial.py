@@ -164,7 +164,7 @@ def test_a_killed_trial_resumes_with_the_same_result(context: TrialContext, plac
     assert same(run_trial(s, context, snapshots), undisturbed)
 
 
-def testonline_fid_depends_on_the_point_alone(context: TrialContext) -> None:
+def test_online_fid_depends_on_the_point_alone(context: TrialContext) -> None:
     """So a resumed trial, whose observer is new, takes it where an undisturbed one does."""
     for steps in (20, 64, 100):
         s = spec(FC, kimg=steps * 0.032)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import make_plan
-from harness.execution.run_study import scoring_contexts
 from harness.execution.trial import run_trial
 from harness.storage.store import Store
 from studies.catalog import find

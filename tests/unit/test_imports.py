@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOMES = {  # heavy libraries, and the only files that may import them
-    "ray": {"harness/execution/ray_backend.py"},
+    "ray": {"harness/execution/ray_backend.py", "harness/execution/process_group.py"},
     "torch_fidelity": {"harness/scoring/fidelity.py"},
     "torchmetrics": {"harness/scoring/online.py"},
     "mlxtend": {"harness/sources.py"},

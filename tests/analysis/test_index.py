@@ -48,9 +48,9 @@ def index_file(store: Store) -> Path:
 
 def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, list[str]]:
     """The table, and whose files were read for it."""
-    read, record = [], results.trial_record
+    read, record = [], results._record
     with monkeypatch.context() as patch:
-        patch.setattr(results, "trial_record", lambda store, trial_id: read.append(trial_id) or record(store, trial_id))
+        patch.setattr(results, "_record", lambda store, trial_id: read.append(trial_id) or record(store, trial_id))
         rows = load(store) if (store.root / "plans").exists() else load(store, protocol_id=FIRST.protocol_id)
         return rows, read
 
@@ -144,13 +144,12 @@ def test_a_store_that_cannot_be_written_is_read(filled: tuple[Store, list[str]])
 
 
 def test_records_of_other_code_are_told() -> None:
-    """SOURCES are results.py and index.py with all of harness that these import, but for the type of errors."""
+    """SOURCES are results.py and index.py with all of ours that these import, but for the type of errors."""
     found, new = set(), {"harness.analysis.results"}
     while new:
         found |= new
         files = [ROOT / f"{name.replace('.', '/')}.py" for name in new]
-        ours = {name for file in files for name in imports(file) if name.startswith("harness.")}
-        new = {name for name in ours if (ROOT / f"{name.replace('.', '/')}.py").exists()} - found
-    assert {f"harness/{name}" for name in index.SOURCES} == {
-        f"{name.replace('.', '/')}.py" for name in found - {"harness.errors"}
-    }
+        new = {
+            name for file in files for name in imports(file) if (ROOT / f"{name.replace('.', '/')}.py").exists()
+        } - found
+    assert set(index.SOURCES) == {f"{name.replace('.', '/')}.py" for name in found - {"harness.errors"}}

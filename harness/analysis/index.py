@@ -23,8 +23,9 @@ Record: TypeAlias = dict[str, Any]
 """Of one trial: plain JSON values, NaN and infinity among them."""
 
 SOURCES = (
-    *("analysis/index.py", "analysis/results.py", "files.py", "metrics.py", "spec.py"),
-    *(f"storage/{name}.py" for name in ("integrity", "layout", "locks", "records", "store")),
+    *("architectures/contract.py", "harness/files.py", "harness/metrics.py", "harness/spec.py"),
+    *(f"harness/analysis/{name}.py" for name in ("index", "results")),
+    *(f"harness/storage/{name}.py" for name in ("integrity", "layout", "locks", "records", "store")),
 )
 """What a record depends on beside the trial's files."""
 
@@ -62,5 +63,5 @@ def _read(store: Store) -> dict[str, tuple[str, Record]]:
 @cache
 def _code() -> str:
     """Of the code that makes records."""
-    place = Path(__file__).parents[1]
+    place = Path(__file__).parents[2]
     return hashlib.sha256(b"".join((place / name).read_bytes() for name in SOURCES)).hexdigest()

@@ -88,8 +88,6 @@ REMOVED: dict[str, str] = {
     "MPLBACKEND": "pictures are drawn without a screen",
     "MATPLOTLIBRC": "pictures have the report's own style",
     "PYTHON*": "changes how Python runs in every process",
-    "JUPYTER_*": "the report's notebook runs without anybody's settings",
-    "IPYTHON*": "the report's notebook runs without anybody's settings",
     "GIT_DIR": "points git to another checkout, and the commit beside results would be wrong",
     "GIT_WORK_TREE": "likewise",
     "GIT_COMMON_DIR": "likewise",

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -33,6 +30,7 @@ from harness.reporting.axes import (
     WIDTH,
     few_numbers,
     log_axis,
+    new_figure,
     robust_limits,
     set_span,
     wrapped,
@@ -57,7 +55,8 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
     ratio, least = metric.scale == "ratio", question.smallest_effect
     shade = (1 / least, least) if ratio else (-least, least)
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.62 * len(found)), layout="constrained")
+        figure = new_figure(WIDTH, 1.5 + 0.62 * len(found))
+        axes = figure.subplots()
         axes.axvspan(*shade, color="0.9", zorder=0, lw=0)
         axes.axvline(1 if ratio else 0, color=DARK, lw=1, zorder=1)
         ends = [end for effect in found.values() for end in (effect.low, effect.high)]
@@ -85,7 +84,7 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
         interval = "95% interval over interim analyses" if evidence.sequential else "95% interval"
         known = any(not math.isnan(effect.low) for effect in found.values())
         _legend(figure, axes, mean=f"{mean}, {interval}" if known else mean, shaded=True)
-    return _finished(figure)
+    return figure
 
 
 def levels(evidence: Evidence, question: Question) -> Figure | None:
@@ -105,7 +104,8 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
     others = level_arms(evidence.study, question, versus=True).values()
     other_means = [_mean_drawn(arm_values(rows, arm, name), name) for arm in others]
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+        figure = new_figure(WIDTH, 4.2)
+        axes = figure.subplots()
         for seed in sorted({s for v in found.values() for s in v.index}):
             line = np.array([found[label].get(seed, math.nan) for label in arms], dtype=float)
             line[~np.isfinite(line)] = math.nan
@@ -158,7 +158,7 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
         whose = f"mean of {question.baseline}" if question.versus else "mean"
         known = any(not math.isnan(mean.low) for mean in means)
         _legend(figure, axes, mean=f"{whose}, 95% interval" if known else whose, joined=True)
-    return _finished(figure)
+    return figure
 
 
 def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | None:
@@ -180,7 +180,8 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
         return None
     reach = 6.0  # further out one only needs to know that it is far
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.4 + 0.5 * len(answers)), layout="constrained")
+        figure = new_figure(WIDTH, 1.4 + 0.5 * len(answers))
+        axes = figure.subplots()
         axes.axvspan(-1, 1, color="0.9", zorder=0, lw=0)
         axes.axvline(0, color=DARK, lw=1, zorder=1)
         for y, (answer, (middle, low, high)) in enumerate(zip(answers, spans, strict=True)):
@@ -204,7 +205,7 @@ def claims(answers: Sequence[Answer], smallest: Sequence[float]) -> Figure | Non
             marker, colour = VERDICTS[verdict]
             axes.plot([], [], marker, color=colour, ms=8, mec="white", label=verdict)
         figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    return _finished(figure)
+    return figure
 
 
 def samples(evidence: Evidence, question: Question) -> Figure | None:
@@ -218,9 +219,8 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
     with mpl.rc_context(STYLE):
         columns = min(3, len(arms))  # more would be too small to judge
         lines = math.ceil(len(arms) / columns)
-        figure, grid = plt.subplots(
-            lines, columns, figsize=(WIDTH / 3 * columns, 2.5 * lines + 0.35), layout="constrained", squeeze=False
-        )
+        figure = new_figure(WIDTH / 3 * columns, 2.5 * lines + 0.35)
+        grid = figure.subplots(lines, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, (label, arm) in zip(grid.flat, arms.items(), strict=False):
@@ -239,7 +239,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
         figure.get_layout_engine().set(h_pad=0.08)  # else the title touches the captions
         seed = next(iter(trials.values())).seed
         figure.suptitle(wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)
-    return _finished(figure)
+    return figure
 
 
 def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, NearestImages]) -> Figure | None:
@@ -248,9 +248,8 @@ def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, N
     if not arms:
         return None
     with mpl.rc_context(STYLE):
-        figure, grid = plt.subplots(
-            len(arms), 1, figsize=(WIDTH, 1.45 * len(arms) + 0.3), layout="constrained", squeeze=False
-        )
+        figure = new_figure(WIDTH, 1.45 * len(arms) + 0.3)
+        grid = figure.subplots(len(arms), 1, squeeze=False)
         for axes, (label, arm) in zip(grid.flat, arms.items(), strict=True):
             pair = found[arm]
             shown = min(10, len(pair.samples))
@@ -260,11 +259,11 @@ def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, N
             axes.set_yticks([side / 2, 1.5 * side], ["sample", "nearest"], fontsize=9)
             axes.set_xticks([])
             axes.grid(visible=False)
-            sns.despine(ax=axes, left=True, bottom=True)
+            axes.spines[:].set_visible(False)
             name = _tick(label, arm == question.baseline, " ")
             axes.set_title(f"{name}: distance {pair.ratio:.2f} × that of held-out real images", fontsize=10)
         figure.suptitle(wrapped(f"{question.factor.label}: samples and their nearest training images", 70), fontsize=11)
-    return _finished(figure)
+    return figure
 
 
 def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
@@ -275,7 +274,8 @@ def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
     found = found[found.fid_online > 0].copy()
     found["seconds"] = found.groupby(["level", "kimg"]).seconds.transform("median")  # seeds take their own time
     with mpl.rc_context(STYLE):
-        figure, both = plt.subplots(1, 2, figsize=(WIDTH, 3.9), layout="constrained", sharey=True)
+        figure = new_figure(WIDTH, 3.9)
+        both = figure.subplots(1, 2, sharey=True)
         for axes, x, label in (
             (both[0], "kimg", "kimg (1,000 real images)"),
             (both[1], "seconds", "training seconds by the clock"),
@@ -287,7 +287,7 @@ def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
         both[0].set_ylabel("online FID (lower is better ↓)")
         log_axis(both[0].yaxis, found.fid_online.min() / 1.2, found.fid_online.max() * 1.2)
         _legend_of_levels(figure, both[0], question)
-    return _finished(figure)
+    return figure
 
 
 def balance(evidence: Evidence, question: Question) -> Figure | None:
@@ -311,9 +311,8 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
     ]
     with mpl.rc_context(STYLE):
         lines = math.ceil(len(panels) / 2)
-        figure, grid = plt.subplots(
-            lines, 2, figsize=(WIDTH, 2.5 * lines + 0.8), layout="constrained", sharex=True, squeeze=False
-        )
+        figure = new_figure(WIDTH, 2.5 * lines + 0.8)
+        grid = figure.subplots(lines, 2, sharex=True, squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (column, title)) in enumerate(zip(grid.flat, panels, strict=False)):
@@ -327,7 +326,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
             else:
                 robust_limits(axes, found[column])
         _legend_of_levels(figure, grid.flat[0], question)
-    return _finished(figure)
+    return figure
 
 
 def same_seed(evidence: Evidence, question: Question) -> dict[str, Any]:
@@ -343,11 +342,16 @@ def same_seed(evidence: Evidence, question: Question) -> dict[str, Any]:
 
 
 def as_png(figure: Figure) -> bytes:
-    """The figure as a PNG picture of 256 colours: a third of the bytes, no difference to the eye."""
-    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    """The figure as a PNG picture of 256 colours, or greys: a third of the bytes, no difference to the eye."""
+    figure.canvas.draw()
+    pixels, buffer = np.asarray(figure.canvas.buffer_rgba())[..., :3], io.BytesIO()
+    picture, photos = Image.fromarray(pixels), any(axes.images for axes in figure.axes)
+    if photos and (pixels == pixels[..., :1]).all():
+        picture = picture.convert("L")
+    else:  # the quicker way is good enough for lines
+        method = Image.Quantize.MEDIANCUT if photos else Image.Quantize.FASTOCTREE
+        picture = picture.quantize(256, method=method, dither=Image.Dither.NONE)
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -401,9 +405,8 @@ def _said(effect: Effect) -> str:
         return "no pair of seeds"
     said = effect_in_words(effect.mean, effect.low, effect.high, effect.scale)
     beyond = _endless(effect)
-    if beyond and beyond != effect.failures:  # else the line of those that diverged says it
-        return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"])
-    return said
+    apart = bool(beyond) and beyond != effect.failures  # else the line of those that diverged says it
+    return "\n".join([said] * (said != "–" or not apart) + [f"{beyond} beyond the axis"] * apart)
 
 
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:
@@ -445,8 +448,3 @@ def _effect_at(axes: Axes, y: float, effect: Effect) -> None:
 
 def _tick(label: str, is_baseline: bool, joint: str = "\n") -> str:
     return f"{label}{joint}(baseline)" if is_baseline else label
-
-
-def _finished(figure: Figure) -> Figure:
-    plt.close(figure)  # only taken off pyplot's list: notebooks would show it twice
-    return figure

@@ -25,8 +25,6 @@ from harness.execution.environment import KEPT, REMOVED, SET, sealed
         ("MPLBACKEND", "qtagg"),
         ("PYTHONWARNINGS", "error"),
         ("PYTHONSTARTUP", "/home/me/startup.py"),
-        ("IPYTHONDIR", "/home/me/.ipython"),
-        ("JUPYTER_CONFIG_DIR", "/home/me/.jupyter"),
         ("GIT_DIR", "/elsewhere/.git"),
         ("GIT_INDEX_FILE", "/elsewhere/.git/index"),
     ],

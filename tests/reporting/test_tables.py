@@ -273,15 +273,14 @@ def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch:
     assert full.count("much more can be said") == 7
 
 
-def test_the_summary_counts_and_lists_claims(tmp_path: Path) -> None:
+def test_the_summary_counts_and_lists_claims() -> None:
     table = pd.DataFrame(
         {"claim": ["a, b", "c"], "verdict": ["supported", "no results"], "n": ["6", "–"], "x": ["", "y"]}
     )
-    table.to_csv(tmp_path / "claims.csv", index=False)
-    lines = printed(claims_for_terminal(tmp_path / "claims.csv")).splitlines()
+    lines = printed(claims_for_terminal(table)).splitlines()
     assert lines[0] == "2 claims: 1 supported, 0 refuted, 0 unresolved, 1 no results"
     assert "a, b" in lines[4] and "y" not in "".join(lines[1:])
-    assert "y" in "".join(printed(claims_for_terminal(tmp_path / "claims.csv", full=True)).splitlines()[1:])
+    assert "y" in "".join(printed(claims_for_terminal(table, full=True)).splitlines()[1:])
 
 
 def test_nothing_finished_is_said_and_not_a_crash(study: Study, store: Store, tmp_path: Path) -> None:

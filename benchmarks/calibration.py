@@ -166,7 +166,7 @@ def first_verdicts(question: Question, case: Case, scores: np.ndarray) -> tuple[
 
 
 def coverage(case: Case, scores: np.ndarray, anytime: bool) -> float:
-    """Share of 95% intervals of the last level against the baseline that hold the truth; `anytime`: at each analysis."""
+    """Share of 95% intervals of last level against baseline that hold the truth; of interim analyses, at all of them."""
     truth = case.means[-1] - case.means[case.baseline]
     differences = paired_differences(scores[:NUM_INTERVALS, -1], scores[:NUM_INTERVALS, case.baseline])
     found = [location(x, anytime=anytime) for x in differences]

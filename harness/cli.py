@@ -282,30 +282,38 @@ def score(
     profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
+    address: Address = "",
+    gpus_per_trial: GpusPerTrial = None,
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
     with _kept("scores so far", store):
         study, opened = _catalog(context).find(name), Store(store)
         profile = _profile(study, profile)
+        from harness.execution.cluster import Cluster
         from harness.execution.machine import require_fit
         from harness.execution.plan import default_workers
         from harness.execution.rescore import rescore
 
+        cluster = Cluster(address=address, gpus_per_trial=gpus_per_trial)
+        cluster.require_reachable()
         require_fit(opened.root, terminal.say)
         with opened.locks.at_work():
-            protocol_id = rescore(
+            protocol_id, complete = rescore(
                 study,
                 profile,
                 opened,
+                default_workers(cluster) if workers is None else workers,
+                terminal.say,
+                cluster,
                 extractor=protocol,
                 num_generated=num_generated,
-                workers=(default_workers() or 1) if workers is None else workers,
-                say=terminal.say,
                 extractor_weights=extractor_weights,
             )
         typer.echo(
             f"`python -m studies report {name} --profile {profile} --store {store} --protocol {protocol_id}` goes by it"
         )
+        if not complete:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -440,7 +448,10 @@ def _report(
     if not paths:
         terminal.say("writing the report")
         paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
-    terminal.show(*study_for_terminal(evidence, full=full))
+    width = terminal.width(sys.stdout)
+    below = -(-len(str(_short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
+    lines = terminal.height(sys.stdout) - below
+    terminal.show(*study_for_terminal(evidence, width=width, lines=lines, full=full))
     _wrote(paths, full=full)
 
 

@@ -35,7 +35,9 @@ _signals = _Signals()
 def take_over() -> None:
     """Handle the signals of STOPS from now on."""
     _signals.taken = True
-    _take_signals()
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
+            signal.signal(number, _stop)
 
 
 @contextlib.contextmanager
@@ -62,16 +64,14 @@ def status() -> int:
 
 
 @contextlib.contextmanager
-def starting_processes(*deaf_to: signal.Signals) -> Iterator[None]:
+def starting_processes() -> Iterator[None]:
     """Around the start of processes that this one will end itself, and of libraries that take signals for themselves.
 
-    A terminal sends its signals to all processes of a program. Those started here do not hear SIGQUIT and SIGHUP. For
-    this process what asks it to end waits for the end of the block, so that nothing is left half started.
-
-    Args:
-        deaf_to: What they do not hear, either: Ctrl-C, where they do not see to that themselves as Ray's do.
+    A terminal sends its signals to all processes of a program. Those started here do not hear SIGQUIT and SIGHUP, and
+    Ray's see to Ctrl-C themselves. In this process a signal that asks it to end waits for the end of the block, so
+    that nothing is left half started.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGQUIT, signal.SIGHUP, *deaf_to})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGQUIT, signal.SIGHUP})
     _signals.waiting, take = _signals.taken, signal.signal
 
     def keep_ours(number: int, handler: Any) -> Any:
@@ -87,12 +87,6 @@ def starting_processes(*deaf_to: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if _signals.first:
         raise KeyboardInterrupt
-
-
-def _take_signals() -> None:
-    for number in STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
-            signal.signal(number, _stop)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 100
 """Columns where the output goes to a file or a pipe, and COLUMNS does not say otherwise."""
+SCREEN = 24
+"""Lines of a terminal at the least; what fits them fits every screen."""
 
 
 def outlive_readers() -> None:
@@ -42,6 +44,11 @@ def width(stream: TextIO) -> int:
         return _size(stream)[0]
     told = os.environ.get("COLUMNS", "")
     return int(told) if told.isdigit() and int(told) else PLAIN_WIDTH
+
+
+def height(stream: TextIO) -> int:
+    """Lines of the terminal that the stream goes to; SCREEN of a smaller one, a file or a pipe."""
+    return max(SCREEN, _size(stream)[1]) if stream.isatty() else SCREEN
 
 
 def live_console(stream: TextIO) -> Console | None:

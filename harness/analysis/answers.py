@@ -76,7 +76,7 @@ def answer(study: Design, question: Question, rows: pd.DataFrame, sequential: bo
         told = [t.against if verdict == "refuted" and not opposite else t.p for t in (found, exact)]
         one = Answer(
             question=question.key,
-            claim=f"{claim.words} ({sentences.whose(question)}, {question.factor.label})",
+            claim=claim.words + sentences.about(question),
             level=claim.level,
             verdict=verdict,
             effect=effect.mean,

@@ -155,8 +155,10 @@ def level_effects(
 
 def arm_values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """A metric of an arm's finished trials by seed, in the seeds' order; +inf where a level of FID was not reached."""
-    found = rows.reindex(columns=["arm", "status", "seed", metric]).query("arm == @arm and status == 'ok'")
-    return found.set_index("seed")[metric].astype(float).dropna().sort_index()
+    mine = (rows.arm == arm) & (rows.status == "ok")
+    found = rows.loc[mine, metric] if metric in rows else pd.Series(math.nan, rows.index[mine])
+    index = pd.Index(rows.seed[mine], name="seed")
+    return pd.Series(found.to_numpy(float), index, name=metric).dropna().sort_index()
 
 
 def arm_mean(found: pd.Series, metric: str) -> Estimate:

@@ -17,6 +17,16 @@ def whose(question: Question) -> str:
     return f"{question.baseline} relative to {question.versus}" if question.versus else question.baseline
 
 
+def about(question: Question) -> str:
+    """What a claim of the question ends with: the network and the factor that it is about."""
+    return f" ({whose(question)}, {question.factor.label})"
+
+
+def in_brief(claim: str, question: Question) -> str:
+    """An answer's claim without the network and the factor that it is about: "FID is lower at 3 than at 1"."""
+    return claim.removesuffix(about(question))
+
+
 def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
     """The tests of a claim about these levels, (levels, seeds), in a few words."""
     infinite = bool(np.isinf(scores).any())

@@ -1,4 +1,4 @@
-"""Where trials run. Apart from tune.py, so that naming a cluster does not import ray."""
+"""Where trials run. Apart from ray_backend.py, so that naming a cluster does not import ray."""
 
 import socket
 import uuid

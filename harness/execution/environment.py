@@ -1,9 +1,9 @@
 """Variables of the environment: which are set, taken away or kept for a run, and why.
 
 What others have exported in a shell profile, a container or a batch script is read by torch, Ray, numpy, matplotlib,
-git and Python long after the run has started, and in every process that it starts. `seal` puts this process's own
-environment right, once and before those libraries look; Ray's workers, the scoring processes, the report's kernel and
-git inherit it. Workers on other machines of a cluster seal their own.
+git and Python long after the run has started, and in every process that it starts. `sanitise` cleans this process's
+environment, once and before those libraries look; Ray's workers and git inherit it. Workers on the other machines of a
+cluster sanitise their own.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ SET: dict[str, tuple[str, str]] = {
     "RAY_USAGE_STATS_ENABLED": ("0", "nothing is reported to anybody"),
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": ("0", "under `uv run` Ray would start its workers through uv, where they die"),
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": ("1", "it answers SIGTERM with a native stack trace, and an abort"),
+    "RAY_DEDUP_LOGS_SKIP_REGEX": (".", "what Ray says of a worker that died, the run says in one line"),
     "RAY_AIR_NEW_OUTPUT": ("0", "no tables of Ray's own"),
     "RAY_CHDIR_TO_TRIAL_DIR": ("0", "trials keep the working folder"),
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": ("0", "a trial without a share of a GPU still sees it"),
@@ -32,71 +33,47 @@ SET: dict[str, tuple[str, str]] = {
 }
 """Name -> (value, why)."""
 
-KEPT: dict[str, str] = {
-    "RAY_AUTH_TOKEN*": "the token of a cluster that is joined",
-    "RAY_USE_TLS": "how a cluster is reached",
-    "RAY_TLS_*": "how a cluster is reached",
-    "RAY_TMPDIR": "where Ray's sockets may lie",
-    "RAY_memory_usage_threshold": "how full memory may become before Ray ends a worker",
-    "RAY_memory_monitor_refresh_ms": "how often Ray looks at memory; 0 for never",
-    "RAY_worker_niceness": "how politely workers share the processors",
-    "TORCH_HOME": "where weights of pretrained networks lie",
-    "TORCH_NCCL_*": "how GPUs talk to each other",
-    "PYTORCH_*ALLOC_CONF": "how GPU memory is handed out; changes no number",
-    "PYTHONPATH": "where code is found",
-    "PYTHONHOME": "where Python is found",
-    "PYTHONNOUSERSITE": "where code is found",
-    "PYTHONUSERBASE": "where code is found",
-    "PYTHONSAFEPATH": "where code is found",
-    "PYTHONDONTWRITEBYTECODE": "changes no number",
-    "PYTHONPYCACHEPREFIX": "changes no number",
-    "PYTHONUNBUFFERED": "changes no number",
-    "PYTHONHASHSEED": "changes no number",
-    "PYTHONFAULTHANDLER": "changes no number",
-    "PYTHONUTF8": "how text is written",
-    "PYTHONIOENCODING": "how text is written",
-    "KMP_DUPLICATE_LIB_OK": "some installations do not start without",
-    "MKL_THREADING_LAYER": "some installations do not start without",
-    "MKL_SERVICE_FORCE_INTEL": "some installations do not start without",
-    "OPENBLAS_CORETYPE": "some processors do not work without",
+KEPT: dict[str, tuple[str, ...]] = {
+    "how a cluster is joined and reached": ("RAY_AUTH_TOKEN*", "RAY_USE_TLS", "RAY_TLS_*"),
+    "where Ray's sockets may lie": ("RAY_TMPDIR",),
+    "how full memory may become before Ray ends a worker, and how often it looks; 0 for never": (
+        *("RAY_memory_usage_threshold", "RAY_memory_monitor_refresh_ms"),
+    ),
+    "how politely workers share the processors": ("RAY_worker_niceness",),
+    "where weights of pretrained networks lie": ("TORCH_HOME",),
+    "how GPUs talk to each other": ("TORCH_NCCL_*",),
+    "how GPU memory is handed out, which changes no number": ("PYTORCH_*ALLOC_CONF",),
+    "where Python and its code are found": (
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "PYTHONSAFEPATH"),
+    ),
+    "changes no number": (
+        *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED", "PYTHONHASHSEED", "PYTHONFAULTHANDLER"),
+    ),
+    "how text is written": ("PYTHONUTF8", "PYTHONIOENCODING"),
+    "some installations do not start without": (
+        *("KMP_DUPLICATE_LIB_OK", "MKL_THREADING_LAYER", "MKL_SERVICE_FORCE_INTEL", "OPENBLAS_CORETYPE"),
+    ),
 }
-"""Patterns of names that REMOVED would catch -> why they stay."""
+"""Why they stay -> patterns of names that REMOVED would catch."""
 
-REMOVED: dict[str, str] = {
-    "TORCH_*": "overrules how torch computes and loads",
-    "PYTORCH_*": "overrules how torch computes",
-    "ATEN_*": "overrules how torch computes",
-    "CUBLAS_WORKSPACE_CONFIG": "overrules how torch computes",
-    "NVIDIA_TF32_OVERRIDE": "overrules how torch computes",
-    "DNNL_*": "overrules how torch computes",
-    "ONEDNN_*": "overrules how torch computes",
-    "NPY_*": "overrules how numpy computes",
-    "OMP_*": "threads are counted by the run: one a trial",
-    "GOMP_*": "threads are counted by the run: one a trial",
-    "KMP_*": "threads are counted by the run: one a trial",
-    "MKL_*": "threads are counted by the run: one a trial",
-    "OPENBLAS_*": "threads are counted by the run: one a trial",
-    "NUMEXPR_*": "threads are counted by the run: one a trial",
-    "RANK": "of a launcher; ranks are counted by the run",
-    "LOCAL_RANK": "of a launcher; ranks are counted by the run",
-    "WORLD_SIZE": "of a launcher; ranks are counted by the run",
-    "LOCAL_WORLD_SIZE": "of a launcher; ranks are counted by the run",
-    "MASTER_ADDR": "of a launcher; ranks are counted by the run",
-    "MASTER_PORT": "of a launcher; ranks are counted by the run",
-    "RAY_*": "changes how Ray starts its processes",
-    "TUNE_*": "changes how Ray starts trials",
-    "MPLBACKEND": "pictures are drawn without a screen",
-    "MATPLOTLIBRC": "pictures have the report's own style",
-    "PYTHON*": "changes how Python runs in every process",
-    "GIT_DIR": "points git to another checkout, and the commit beside results would be wrong",
-    "GIT_WORK_TREE": "likewise",
-    "GIT_COMMON_DIR": "likewise",
-    "GIT_INDEX_FILE": "likewise",
-    "GIT_NAMESPACE": "likewise",
-    "GIT_*OBJECT_DIRECTOR*": "likewise",
-    "GIT_CEILING_DIRECTORIES": "likewise",
+REMOVED: dict[str, tuple[str, ...]] = {
+    "overrules how torch computes and loads": (
+        *("TORCH_*", "PYTORCH_*", "ATEN_*", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "DNNL_*", "ONEDNN_*"),
+    ),
+    "overrules how numpy computes": ("NPY_*",),
+    "threads are counted by the run: one a trial": (*("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "NUMEXPR_*"),),
+    "of a launcher; ranks are counted by the run": (
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    ),
+    "changes how Ray starts processes and trials": ("RAY_*", "TUNE_*"),
+    "pictures are drawn without a screen, in the report's own style": ("MPLBACKEND", "MATPLOTLIBRC"),
+    "changes how Python runs in every process": ("PYTHON*",),
+    "points git to another checkout, and the commit beside results would be wrong": (
+        *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE"),
+        *("GIT_*OBJECT_DIRECTOR*", "GIT_CEILING_DIRECTORIES"),
+    ),
 }
-"""Patterns of names that are taken away -> why. What matches nothing here is not looked at, and stays."""
+"""Why they are taken away -> patterns of names. What matches nothing here is not looked at, and stays."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +84,17 @@ class Change:
     why: str
 
 
-def sealed(environment: Mapping[str, str]) -> tuple[dict[str, str], list[Change]]:
+def sanitised(environment: Mapping[str, str]) -> tuple[dict[str, str], list[Change]]:
     """The environment of a run, made from that of whoever started it; and what was taken away or overruled.
 
-    Inside one of Ray's own workers Ray's variables are its own affair.
+    Ray's own workers keep the variables that Ray has set.
     """
     in_worker = "RAY_RAYLET_PID" in environment
     found, changes = {}, []
     for name, value in environment.items():
         wanted, why = SET.get(name, (None, ""))
-        if wanted is None and not _matches(name, KEPT) and not (in_worker and name.startswith(("RAY_", "OMP_"))):
-            why = next((reason for pattern, reason in REMOVED.items() if fnmatchcase(name, pattern)), "")
+        if wanted is None and not _why(name, KEPT) and not (in_worker and name.startswith(("RAY_", "OMP_"))):
+            why = _why(name, REMOVED)
         if why and value != wanted:
             changes.append(Change(name, why))
         else:
@@ -130,21 +107,22 @@ def sealed(environment: Mapping[str, str]) -> tuple[dict[str, str], list[Change]
 
 
 @cache
-def seal() -> tuple[Change, ...]:
-    """Put this process's environment right, for itself and for all that it starts; the first call counts.
+def sanitise() -> tuple[Change, ...]:
+    """Clean the environment of this process and of all that it starts; the first call counts.
 
     Returns:
         What others had set and does not count.
     """
-    found, changes = sealed(os.environ)
+    found, changes = sanitised(os.environ)
     for name in os.environ.keys() - found.keys():
         del os.environ[name]
     os.environ.update(found)
     return tuple(changes)
 
 
-def _matches(name: str, patterns: Mapping[str, str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _why(name: str, reasons: Mapping[str, tuple[str, ...]]) -> str:
+    """The reason of the first pattern that the name matches; empty if there is none."""
+    return next((why for why, patterns in reasons.items() if any(fnmatchcase(name, p) for p in patterns)), "")
 
 
 def _matplotlib_style() -> str:

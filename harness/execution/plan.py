@@ -1,10 +1,11 @@
 """What a run would do: the trials of a study, what the store holds of them, and what is left to pay."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from harness.design import Design, Run, Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
-from harness.execution.machine import processors, trials_in_memory
+from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
 from harness.scoring.extractors import require_labels
 from harness.sources import is_downloaded
@@ -64,6 +65,11 @@ class Plan:
         return self.trained | {r.spec.trial_id: r for r in baselines if r.spec.trial_id not in self.trained}
 
     @property
+    def specs(self) -> dict[str, TrialSpec]:
+        """trial_id -> spec of all `trials`."""
+        return {trial_id: run.spec for trial_id, run in self.trials.items()}
+
+    @property
     def arms(self) -> list[str]:
         """The names of the arms, in the study's order."""
         return list(dict.fromkeys(run.arm for run in self.runs))
@@ -71,6 +77,32 @@ class Plan:
     def pending(self) -> list[Run]:
         """The trials that are still to be trained."""
         return [run for trial_id, run in self.trained.items() if trial_id not in self.done]
+
+    def record(
+        self, protocols: Mapping[str, str], stored_name: Callable[[str], str], *, sequential: bool
+    ) -> dict[str, Any]:
+        """What the store keeps of the plan: every run with its trial, under the name that the store has for it.
+
+        Args:
+            protocols: Fingerprint of data -> protocol_id of the scores.
+            stored_name: trial_id -> the trial's name in the store.
+            sequential: Whether seeds were added because of results.
+        """
+        cells = [
+            {
+                "arm": run.arm,
+                "seed": run.seed,
+                "trial_id": stored_name(run.spec.trial_id),
+                "protocol_id": protocols[run.spec.data_fingerprint],
+            }
+            for run in self.runs
+        ]
+        return {
+            "protocol_id": cells[0]["protocol_id"],
+            "sequential": sequential,
+            "cells": cells,
+            "ceilings": {name: stored_name(spec.trial_id) for name, spec in self.untrained.items()},
+        }
 
     def bytes_left(self) -> int:
         """What data, pending trials and untrained baselines will leave on disk, in bytes, at most."""

@@ -31,7 +31,6 @@ class Progress:
     total: int
     already_done: int
     arms: dict[str, tuple[str, int]]
-    workers: int
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     done: int = 0
     diverged: int = 0
@@ -114,29 +113,18 @@ class Progress:
             "failed": self.failed,
         }
         told = "stopping" if self.stopping else ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-        now = time.monotonic()
-        running, best = _table(("", "", ""), width, heading=False), _table(("arm", "seeds", "lowest FID"), width)
-        arms = [arm for arm in dict.fromkeys(arm for arm, _ in self.arms.values()) if arm in self.best]
-        room = height - 2
-        shown = _fitting(list(self.running), room)
-        for trial_id in shown:
-            arm, seed = self.arms[trial_id]
-            running.add_row(arm, f"seed {seed}", f"{now - self.running[trial_id]:.0f} s", style="dim")
-        lines: list[RenderableType] = [
-            Text(f"{self.title}: {told}" if told else self.title, no_wrap=True, overflow="ellipsis"),
-            self._bar(),
-            *[running] * bool(shown),
+        title = Text(f"{self.title}: {told}" if told else self.title, no_wrap=True, overflow="ellipsis")
+        now, room = time.monotonic(), height - 2
+        running = [
+            (self.arms[trial_id][0], f"seed {self.arms[trial_id][1]}", f"{now - since:.0f} s")
+            for trial_id, since in self.running.items()
         ]
-        if hidden := len(self.running) - len(shown):
-            lines.append(Text(f"and {hidden} more", style="dim"))
-        room -= len(self.running) if not hidden else room
-        if room > 2 and arms:  # below an empty line and a heading
-            shown = _fitting(arms, room - 2)
-            for arm in shown:
-                best.add_row(arm, str(self.scored[arm]), f"{self.best[arm]:.1f}")
-            lines += ["", best]
-            if hidden := len(arms) - len(shown):
-                lines.append(Text(f"and {hidden} more arms", style="dim"))
+        arms = [arm for arm in dict.fromkeys(arm for arm, _ in self.arms.values()) if arm in self.best]
+        best = [(arm, str(self.scored[arm]), f"{self.best[arm]:.1f}") for arm in arms]
+        lines = [title, self._bar(), *_table(running, width, room, style="dim")]
+        room -= len(running)
+        if best and room > 2:  # below an empty line and a heading
+            lines += ["", *_table(best, width, room - 2, heading=("arm", "seeds", "lowest FID"), what=" arms")]
         return lines[: max(height, 1)]
 
     def _bar(self) -> Table:
@@ -149,13 +137,25 @@ class Progress:
         return bar
 
 
-def _table(columns: tuple[str, str, str], width: int, *, heading: bool = True) -> Table:
-    """An arm, cut off where it is too long, and two short numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=heading)
-    table.add_column(columns[0], no_wrap=True, overflow="ellipsis", max_width=max(width - 26, 8))
-    for column in columns[1:]:
+def _table(
+    rows: list[tuple[str, str, str]],
+    width: int,
+    room: int,
+    *,
+    heading: tuple[str, str, str] = ("", "", ""),
+    style: str = "",
+    what: str = "",
+) -> list[RenderableType]:
+    """As many rows as have room, each an arm, cut off if it is too long, and two short numbers; and how many more."""
+    shown = rows if len(rows) <= room else rows[: max(room - 1, 0)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(heading))
+    table.add_column(heading[0], no_wrap=True, overflow="ellipsis", max_width=max(width - 26, 8))
+    for column in heading[1:]:
         table.add_column(column, justify="right", no_wrap=True, min_width=10)
-    return table
+    for row in shown:
+        table.add_row(*row, style=style)
+    hidden = len(rows) - len(shown)
+    return [*[table] * bool(shown), *[Text(f"and {hidden} more{what}", style="dim")] * bool(hidden)]
 
 
 class _Live(Live):
@@ -188,11 +188,6 @@ class _Frame:
                 yield from line
                 yield Segment.line()
         self.drawn = drawn
-
-
-def _fitting(items: list[str], room: int) -> list[str]:
-    """As many of them as have room, with a line for how many are missing if not all have."""
-    return items if len(items) <= room else items[: max(room - 1, 0)]
 
 
 def duration(seconds: float) -> str:

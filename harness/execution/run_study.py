@@ -12,11 +12,10 @@ from harness.data import prepare
 from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
-from harness.execution.machine import processors
-from harness.execution.plan import left_behind_line, make_plan
+from harness.execution.plan import Plan, left_behind_line, make_plan
 from harness.execution.progress import Progress, duration
 from harness.execution.provenance import provenance
-from harness.execution.scoring_pool import score_stored
+from harness.execution.resources import processors
 from harness.execution.trial import TrialContext
 from harness.metrics import proof_in_words
 from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
@@ -49,22 +48,21 @@ def run_study(
         profile_name: At which of its profiles.
         seeds: Replicates an arm, or of each arm; None for the profile's own number.
         store: Where results go.
-        workers: Trials at once.
+        workers: Trials at once; None on a cluster for as many as it has room for.
         say: Told what happens.
         cluster: Where trials run.
-        sequential: Whether the number of seeds depends on earlier results. The plan remembers it, once and for all:
-            from then on, verdicts are those that stay valid over looks.
-        extractor_weights: A local file with the weights of the profile's extractor, where that is a pretrained one.
+        sequential: Whether the number of seeds depends on earlier results. The plan remembers it for good: from then
+            on, verdicts are those that stay valid over interim analyses.
+        extractor_weights: A local file with the weights of the profile's extractor, if it is a pretrained one.
 
     Raises:
         UserError: something is refused before work starts, or the store cannot be written.
-        KeyboardInterrupt: finished trials stay; the same call goes on from there.
+        KeyboardInterrupt: finished trials stay; the same call resumes.
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"workers={workers} is out of range; allowed: at least 1")
+    require_workers(workers)
     sweep(store)
     plan = make_plan(study, profile_name, seeds, store)
-    specs = {trial_id: run.spec for trial_id, run in plan.trials.items()}
+    specs = plan.specs
     ranks = max(spec.world_size for spec in specs.values())
     if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")
@@ -76,71 +74,56 @@ def run_study(
     if plan.left_behind:
         say(left_behind_line(plan.left_behind))
     require_free(store, plan.bytes_left())
+    profile = plan.design.profile
     contexts = scoring_contexts(
-        study,
-        specs.values(),
-        plan.design.profile.extractor,
-        plan.design.profile.num_generated,
-        store,
-        say,
-        extractor_weights,
+        study, specs.values(), profile.extractor, profile.num_generated, store, say, extractor_weights
     )
     protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
-    pending = [s for i, s in specs.items() if not store.is_done(i, protocols[s.data_fingerprint])]
-    store.write_plan(
-        study.name,
-        profile_name,
-        {
-            "protocol_id": protocols[plan.runs[0].spec.data_fingerprint],
-            "sequential": sequential or is_sequential(store, study.name, profile_name),
-            "cells": [
-                {
-                    "arm": run.arm,
-                    "seed": run.seed,
-                    "trial_id": store.stored_name(run.spec.trial_id),
-                    "protocol_id": protocols[run.spec.data_fingerprint],
-                }
-                for run in plan.runs
-            ],
-            "ceilings": {name: store.stored_name(spec.trial_id) for name, spec in plan.untrained.items()},
-        },
-    )
-    unscored = [spec for spec in pending if store.status(spec.trial_id) == "ok"]
-    if unscored:  # under another protocol, perhaps by other versions of the libraries: their weights are there
-        have = "has" if len(unscored) == 1 else "have"
-        say(f"{count(len(unscored), 'finished trial')} {have} no scores under this protocol; scoring, not training")
-        score_stored(unscored, contexts, store, workers or processors(), say)
-        pending = [spec for spec in pending if spec not in unscored]
+    sequential = sequential or is_sequential(store, study.name, profile_name)
+    store.write_plan(study.name, profile_name, plan.record(protocols, store.stored_name, sequential=sequential))
+    pending = [spec for i, spec in specs.items() if not store.is_done(i, protocols[spec.data_fingerprint])]
     if not pending:
         say(f"{study.name} ({profile_name}): {count(len(plan.trained), 'trial')} done, nothing to run")
         return True
-    from harness.execution.ray_backend import (
-        run_trials,
-    )  # ray is slow to import, and a finished study does not need it
+    _announce(plan, pending, store, workers, say, cluster)
+    from harness.execution.ray_backend import run_trials  # ray is slow to import, and a finished study needs none
 
-    trained = sum(spec.trial_id in plan.trained for spec in pending)
-    others = len(pending) - trained
-    untrained = f"and {count(others, 'untrained generator')} to score, " if others else ""
-    say(
-        f"{study.name} ({profile_name}): {trained} of {count(len(plan.trained), 'trial')} to run, {untrained}"
-        + (
-            f"{workers} at once, roughly {duration(plan.seconds_left(workers))}"
-            if workers
-            else f"as many at once as {cluster.address} has room for"
-        )
-    )
     with Progress(
         title=f"{study.name} ({profile_name})",
         total=len(specs),
         already_done=len(specs) - len(pending),
         arms={trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()},
-        workers=workers or 0,
         scored=Counter(plan.trials[i].arm for i in specs.keys() - {spec.trial_id for spec in pending}),
     ) as progress:
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:
         say(f"{count(progress.failed, 'trial')} failed, to be tried again by the next run")
     return progress.failed == 0
+
+
+def _announce(
+    plan: Plan, pending: list[TrialSpec], store: Store, workers: int | None, say: Say, cluster: Cluster
+) -> None:
+    """Say what is about to run."""
+    to_train = [spec for spec in pending if store.status(spec.trial_id) != "ok"]
+    if unscored := len(pending) - len(to_train):  # under another protocol, perhaps by other versions of the libraries
+        have = "has" if unscored == 1 else "have"
+        say(f"{count(unscored, 'finished trial')} {have} no scores under this protocol; scoring, not training")
+    if to_train:
+        trained = sum(spec.trial_id in plan.trained for spec in to_train)
+        others = len(to_train) - trained
+        untrained = f"and {count(others, 'untrained generator')} to score, " if others else ""
+        at_once = f"as many at once as {cluster.address} has room for"
+        if workers:
+            at_once = f"{workers} at once, roughly {duration(plan.seconds_left(workers))}"
+        of = count(len(plan.trained), "trial")
+        say(f"{plan.design.name} ({plan.design.profile.name}): {trained} of {of} to run, {untrained}{at_once}")
+
+
+def require_workers(workers: int | None) -> None:
+    """Refuse fewer than one trial at once."""
+    if workers is not None and workers < 1:
+        raise UserError(f"workers={workers} is out of range; allowed: at least 1")
 
 
 def is_sequential(store: Store, study: str, profile: str) -> bool:
@@ -186,7 +169,7 @@ def scoring_contexts(
             say(f"scoring the real images of {spec.dataset} (once a protocol)")
             reference = prepare_reference(protocol, extractor, data, store.cache)
             store.write_reference(protocol, {**reference, **proof})
-        elif not proof.keys() <= reference.keys():  # kept before reports asked for it
+        elif not proof.keys() <= reference.keys():  # written before reports asked for it
             store.write_reference(protocol, {**reference, **proof})
         online = prepare_online_extractor(extractor, data, store.cache)
         if online is None and data.num_classes is not None:

@@ -38,8 +38,8 @@ def run_until_answered(
 ) -> bool:
     """Add seeds to the arms of undesign claims until all are settled, out of reach, or the budget is spent.
 
-    It starts from FEWEST_FOR_A_CLAIM seeds, or from what an earlier run has, and looks at the answers after each
-    batch. Verdicts are those that stay valid under such looks (harness/analysis/answers.py). A batch that would not
+    It starts from FEWEST_FOR_A_CLAIM seeds, or from those of an earlier run. After each batch there is an interim
+    analysis; verdicts are those that stay valid over all of them (harness/analysis/answers.py). A batch that would not
     end in time is not started.
 
     Args:

@@ -60,9 +60,7 @@ class TrialContext:
     extractor: Extractor
     protocol: ScoreProtocol
     cache: Path
-    online: Extractor | None = (
-        None  # for the FID in the curves where `extractor` is a slow one; None: no such FID there
-    )
+    online: Extractor | None = None  # for the FID in the curves if `extractor` is slow; None: no such FID there
     user_code: UserCode | None = None  # what a user's own file adds to the registries
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
@@ -78,30 +76,29 @@ def run_trial(
     Args:
         spec: What to train.
         context: What all trials of the study share.
-        snapshots: A folder for the snapshots of unfinished trials, one file a trial, made where it is missing; a
-            `UPath` reaches one elsewhere. A trial that was killed goes on from there: called again with the same
-            folder, on this node or on another that sees it, it gives the result of an undisturbed run. Its cost
-            counts what led to the result, not what the kill lost. The file is removed when the trial is done, and
-            stays when an exception is raised. A snapshot that cannot be used is set aside, one that cannot be read or
-            written is done without, and the provenance says so. None keeps no snapshots.
-        ranks: Who train it together, in a trial of several ranks; this is rank 0, and the others call `help_trial`.
+        snapshots: A folder for checkpoints, one file a trial, made if it is missing; a `UPath` for one elsewhere. A
+            trial that was killed and is called again with the same folder, on any node that sees it, resumes from its
+            checkpoint, with the result of an undisturbed run. Its cost counts what led to the result, not what the
+            kill lost. The file is removed when the trial is done, and stays when an exception is raised. A checkpoint
+            that cannot be used is renamed, one that cannot be read or written is done without, and the provenance
+            says so. None keeps no checkpoints.
+        ranks: The process group, in a trial of several ranks; this is rank 0, and the others call `train_rank`.
             harness/training/distributed.py says how to start them.
     """
     attempt = _Attempt()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    _same_everywhere(device)
-    if context.user_code is not None:
-        context.user_code.load()
+    device = _ready(context)
     cost: dict[str, float] = {
         "kimg": spec.kimg,
         "d_steps": spec.num_steps * spec.discriminator_steps,
         "g_steps": spec.num_steps * spec.generator_steps,
-        **_sizes(spec),
+        **_sizes(spec.at_seed(0)),
     }
     provenance = {
         **context.provenance,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **_hardware(device),
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
+        "threads": torch.get_num_threads(),
     }
     if snapshots is not None:
         attempt.go_on_from(checkpoint_path(snapshots, spec.trial_id), _made_for(spec, context, device))
@@ -112,7 +109,7 @@ def run_trial(
         snapshot = train(
             spec,
             images,
-            _online_fid(spec, context),
+            online_fid(spec, context),
             device=device,
             ranks=ranks,
             resume=attempt.resume,
@@ -129,18 +126,18 @@ def run_trial(
     except (Diverged, NonFiniteSamples) as error:
         outcome |= {"status": "diverged", "error": str(error)}
     cost |= attempt.spent()
-    cost["peak_memory_bytes"] = _peak_memory(device)
+    if device == "cuda":
+        cost["peak_memory_bytes"] = float(torch.cuda.max_memory_allocated())
+    else:  # of the process, over all its trials
+        cost["peak_memory_bytes"] = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
     provenance |= attempt.notes
     attempt.remove_checkpoint()
     return TrialResult(spec=spec, protocol=context.protocol, cost=cost, provenance=provenance, **outcome)
 
 
-def help_trial(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
-    """The part of all ranks but the first in `run_trial`: train with it, from the snapshot that it found."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    _same_everywhere(device)
-    if context.user_code is not None:
-        context.user_code.load()
+def train_rank(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
+    """The part of every rank but 0 in a trial: train with rank 0, from the checkpoint that it found."""
+    device = _ready(context)
     found = ranks.share(b"")
     resume = decode_checkpoint(found, _made_for(spec, context, device))[0] if found else None
     with contextlib.suppress(Diverged):  # rank 0's to tell
@@ -208,26 +205,27 @@ def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, 
     }
 
 
-def score_weights(spec: TrialSpec, weights: bytes, context: TrialContext) -> dict[str, float]:
-    """Score a trial from what it stored; under the protocol of its training these are exactly its own scores.
+def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> TrialResult:
+    """Score a trial from what it stored: scores alone; under the protocol of its training exactly its own.
 
     Args:
         spec: The trial's.
         weights: Its safetensors file.
         context: The protocol and what belongs to it.
-
-    Raises:
-        NonFiniteSamples: some sample is not finite.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    _same_everywhere(device)
-    if context.user_code is not None:
-        context.user_code.load()
+    started, device = time.perf_counter(), _ready(context)
     prefix = "ema." if context.protocol.weights == "ema" else "generator."
     stored = safetensors.torch.load(weights)
     generator = build_networks(spec).generator.to(device)
     generator.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
-    return _scores(generator, spec, context, device)
+    outcome: dict[str, Any] = {"status": "ok"}
+    try:
+        outcome["scores"] = _scores(generator, spec, context, device)
+    except NonFiniteSamples:  # among more samples than there were when it was trained
+        outcome = {"status": "diverged", "error": "a sample is not finite, and so there is no score"}
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the process may wait for a long time, and others need the GPU
+    return TrialResult(spec=spec, protocol=context.protocol, cost={"seconds": time.perf_counter() - started}, **outcome)
 
 
 def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
@@ -244,8 +242,9 @@ def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device
     )
 
 
-def _same_everywhere(device: str) -> None:
-    """Put what a process carries from one trial to the next into a known state, so that reuse changes nothing."""
+def _ready(context: TrialContext) -> str:
+    """Put what a process carries from one trial to the next into a known state; the device to use."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)  # trials are parallel, not their operators
     else:
@@ -254,6 +253,9 @@ def _same_everywhere(device: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.cuda.reset_peak_memory_stats()
     torch.manual_seed(0)  # nothing may draw from it unforked; if something does, it at least repeats
+    if context.user_code is not None:
+        context.user_code.load()
+    return device
 
 
 @lru_cache(maxsize=4)
@@ -263,7 +265,8 @@ def _shared_images(data: PreparedData, part: str) -> Tensor:
     return torch.from_numpy(np.load(data.path(part), mmap_mode="c"))
 
 
-def _online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
+def online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
+    """What adds the cheap FID to the curves, at the same points of every attempt."""
     cheap = context.extractor if context.extractor.pretrained is None else context.online
     if cheap is None:
         return lambda point, generator: {}
@@ -318,31 +321,13 @@ def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _sizes_of(key: TrialSpec) -> dict[str, float]:
-    gan = build_networks(key)
-    shape = (key.channels, key.resolution, key.resolution)
+def _sizes(spec: TrialSpec) -> dict[str, float]:
+    """Parameters and FLOPs per image: the same for every seed of an arm."""
+    gan = build_networks(spec)
+    shape = (spec.channels, spec.resolution, spec.resolution)
     return {
         "generator_parameters": architectures.count_parameters(gan.generator),
         "discriminator_parameters": architectures.count_parameters(gan.discriminator),
-        "generator_flops_per_image": architectures.flops_per_image(gan.generator, (key.latent_dim,)),
+        "generator_flops_per_image": architectures.flops_per_image(gan.generator, (spec.latent_dim,)),
         "discriminator_flops_per_image": architectures.flops_per_image(gan.discriminator, shape),
     }
-
-
-def _sizes(spec: TrialSpec) -> dict[str, float]:
-    """Parameters and FLOPs per image: the same for every seed of an arm."""
-    return _sizes_of(TrialSpec.from_dict({**spec.to_dict(), "seed": 0}))
-
-
-def _hardware(device: str) -> dict[str, Any]:
-    return {
-        "cpu": cpu_name(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _peak_memory(device: str) -> float:
-    if device == "cuda":
-        return float(torch.cuda.max_memory_allocated())
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024  # of the process, over all its trials

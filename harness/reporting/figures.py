@@ -266,12 +266,18 @@ def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, N
     return figure
 
 
-def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
-    """The online FID against images seen and against seconds of training; None where no curve has it."""
-    found = _curves(evidence, question)
-    if "fid_online" not in found or not (found.fid_online > 0).any():
+def curves(evidence: Evidence, question: Question) -> pd.DataFrame:
+    """The curves of a question's trials (`load_curves`), with the level of each."""
+    labels = {arm: label for label, arm in level_arms(evidence.study, question).items()}
+    found = load_curves(evidence.store, evidence.rows[evidence.rows.arm.isin(labels)])
+    return found.assign(level=found.arm.map(labels))
+
+
+def fid_over_training(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Figure | None:
+    """The online FID against images seen and against seconds of training; None where none of `curves` has it."""
+    if "fid_online" not in curves or not (curves.fid_online > 0).any():
         return None
-    found = found[found.fid_online > 0].copy()
+    found = curves[curves.fid_online > 0].copy()
     found["seconds"] = found.groupby(["level", "kimg"]).seconds.transform("median")  # seeds take their own time
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 3.9)
@@ -290,13 +296,12 @@ def fid_over_training(evidence: Evidence, question: Question) -> Figure | None:
     return figure
 
 
-def balance(evidence: Evidence, question: Question) -> Figure | None:
+def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Figure | None:
     """How G and D keep each other in balance: both losses, D's answers and its accuracy over images seen.
 
-    None where no trial left curves.
+    None without curves.
     """
-    found = _curves(evidence, question)
-    if found.empty:
+    if curves.empty:
         return None
     panels = [
         (column, title)
@@ -307,7 +312,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
             ("d_fake", "D(G(z)): fake taken for real"),
             ("d_accuracy", "D's accuracy"),
         )
-        if column in found and found[column].notna().any()
+        if column in curves and curves[column].notna().any()
     ]
     with mpl.rc_context(STYLE):
         lines = math.ceil(len(panels) / 2)
@@ -316,7 +321,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (column, title)) in enumerate(zip(grid.flat, panels, strict=False)):
-            _lines(axes, evidence, question, found, "kimg", column)
+            _lines(axes, evidence, question, curves, "kimg", column)
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("kimg (1,000 real images)" if i >= len(panels) - 2 else "")
             axes.xaxis.set_tick_params(labelbottom=True)
@@ -324,7 +329,7 @@ def balance(evidence: Evidence, question: Question) -> Figure | None:
             if column in ("d_real", "d_fake", "d_accuracy"):
                 axes.set_ylim(0, 1)
             else:
-                robust_limits(axes, found[column])
+                robust_limits(axes, curves[column])
         _legend_of_levels(figure, grid.flat[0], question)
     return figure
 
@@ -355,13 +360,6 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _curves(evidence: Evidence, question: Question) -> pd.DataFrame:
-    """The curves of a question's trials, with the level of each."""
-    labels = {arm: label for label, arm in level_arms(evidence.study, question).items()}
-    found = load_curves(evidence.store, evidence.rows[evidence.rows.arm.isin(labels)])
-    return found.assign(level=found.arm.map(labels))
-
-
 def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFrame, x: str, y: str) -> None:
     """A line a level through the median over seeds; the band spans all of them."""
     arms = level_arms(evidence.study, question)
@@ -372,7 +370,8 @@ def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFra
         if label in over_seeds.index:
             line = over_seeds.loc[label]
             axes.plot(line.index, line["median"], color=colours[i], ls=dashes[i % len(dashes)], lw=1.7, label=label)
-            axes.fill_between(line.index, line["min"], line["max"], color=colours[i], alpha=0.13, lw=0)
+            band = np.concatenate([line["min"], line["max"][::-1]])
+            axes.fill([*line.index, *line.index[::-1]], band, color=colours[i], alpha=0.13, lw=0)
 
 
 def _legend_of_levels(figure: Figure, first: Axes, question: Question) -> None:

@@ -22,7 +22,10 @@ MOST_LISTED = 4
 
 
 def warnings(evidence: Evidence) -> list[str]:
-    """What weakens the tables, a sentence or two each: too few seeds, missing, failed, diverged or collapsed trials."""
+    """What weakens the tables: too few seeds, missing, failed, diverged or collapsed trials.
+
+    The first sentence of each is short and complete: the terminal shows no more.
+    """
     rows, cells, finished = evidence.rows, evidence.plan["cells"], scored(evidence.rows)
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
@@ -30,36 +33,38 @@ def warnings(evidence: Evidence) -> list[str]:
     protocol = _protocol(evidence)
     if protocol is not None and protocol.num_reference < FEW_IMAGES:
         found.append(
-            f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little; "
-            f"at least {FEW_IMAGES:,} should be left that no GAN is trained on."
+            f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little. "
+            f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
         )
     asked = [arm for q in evidence.study.questions for arm in level_arms(evidence.study, q).values()]
     if unknown := [arm for arm in dict.fromkeys(asked) if arm not in evidence.arms]:
         found.append(
-            f"The study has since gained arms that were never planned here: {'; '.join(unknown)}. "
-            "The same command runs them."
+            f"The study has since gained {count(len(unknown), 'arm')} never planned here: the next run adds what is "
+            f"missing. That is: {'; '.join(unknown)}."
         )
     if missing := len({cell["trial_id"] for cell in cells} - set(rows.trial_id)):
-        found.append(f"{missing} of {len(cells)} planned trials have not been run yet; the same command runs them.")
+        found.append(f"{missing} of {len(cells)} planned trials have not been run yet; the next run adds them.")
     if failed := int((rows.status == "failed").sum()):
         found.append(
-            f"{count(failed, 'trial')} failed for reasons outside the model, not in the means; run again to retry."
+            f"{count(failed, 'trial')} failed for reasons outside the model; the next run tries again. "
+            "Until then they are missing."
         )
     if diverged := int((rows.status == "diverged").sum()):
         found.append(
-            f"{count(diverged, 'trial')} diverged: an outcome, but without a score. An arm's own means are over the "
-            "surviving seeds and flatter it: read them beside the column 'diverged'. Effects and verdicts count a "
-            "diverged trial as worse than any score."
+            f"{count(diverged, 'trial')} diverged: effects and verdicts count that as worse than any score. "
+            "An arm's own means leave it out and flatter the arm: read them beside the column 'diverged'."
         )
     collapsed = _collapsed(evidence, finished).groupby("arm").size()
     if len(collapsed):
         found.append(
-            f"Collapsed, though they did not diverge: samples of one kind only (IS below {COLLAPSED_IS}, and not a "
-            "tenth of the way from 1, the least, to that of real images) in "
-            f"{'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
+            f"Mode collapse in {collapsed.sum()} of {count(counts.sum(), 'trial')}: nearly all samples look alike. "
+            f"That is, IS is below {COLLAPSED_IS}, and not a tenth of the way from 1, the least, to that of real "
+            f"images. Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     if unscored := int((rows.status == "ok").sum()) - len(finished):
-        found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; run again to score.")
+        found.append(
+            f"{count(unscored, 'trial')} finished but not scored under this protocol; the next run scores them all."
+        )
     if finished.empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
@@ -120,14 +125,15 @@ def store_words(store: Store, option: str) -> str:
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
     """Whether a claim can rest on so many seeds; `counts` has each arm's trials that finished or diverged."""
-    why = f"no claim can rest on fewer than {FEWEST_FOR_A_CLAIM}: an exact paired test could not reach p = 0.05."
+    need = f"a claim needs at least {FEWEST_FOR_A_CLAIM}. With fewer, an exact paired test cannot reach p = 0.05."
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if evidence.num_seeds < FEWEST_FOR_A_CLAIM:
-        return [f"Exploratory: {count(evidence.num_seeds, 'seed')} an arm, and {why}"]
+        return [f"Exploratory: {count(evidence.num_seeds, 'seed')} an arm, and {need}"]
     if len(few) and len(few) == (counts > 0).sum():
-        return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {why}"]
+        return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {need}"]
     listed = "; ".join(f"{arm} ({n})" for arm, n in few.items())
-    return [f"Exploratory where few seeds have finished: {listed}; {why}"] if listed else []
+    lack = f"Exploratory in part: {count(len(few), 'arm')} lack seeds, and {need} Finished so far: {listed}."
+    return [lack] if listed else []
 
 
 def _collapsed(evidence: Evidence, finished: pd.DataFrame) -> pd.DataFrame:

@@ -94,11 +94,12 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
     blocks.append(Fold("Scores at each level", scores))
     if first is not question:
         return Section(question.key, question.text, blocks)
-    fid, balance = figures.fid_over_training(evidence, question), figures.balance(evidence, question)
-    curves = picture(fid, "training", "Online FID against images seen and seconds")
-    curves += picture(balance, "balance", "Losses, D's answers and accuracy")
-    if curves:
-        blocks.append(Fold("Training: FID against images and seconds, balance of G and D", curves))
+    curves = figures.curves(evidence, question)
+    fid, balance = (draw(evidence, question, curves) for draw in (figures.fid_over_training, figures.balance))
+    training = picture(fid, "training", "Online FID against images seen and seconds")
+    training += picture(balance, "balance", "Losses, D's answers and accuracy")
+    if training:
+        blocks.append(Fold("Training: FID against images and seconds, balance of G and D", training))
     if trials := figures.same_seed(evidence, question):
         pairs = {arm: memorization.of_trial(evidence.store, trial.trial_id) for arm, trial in trials.items()}
         kept = {arm: pair for arm, pair in pairs.items() if pair is not None}

@@ -178,10 +178,8 @@ def needs_training(name: str, data: PreparedData, cache: Path) -> bool:
 
 def _stem(name: str, data: PreparedData, cache: Path) -> Path:
     # The same training gives other floats under another torch, so the version is part of the name.
-    return (
-        cache_folder(cache, "extractors")
-        / f"{name}-{data.fingerprint}-{TRAINING}-{torch.__version__.partition('+')[0]}"
-    )
+    version = torch.__version__.partition("+")[0]
+    return cache_folder(cache, "extractors") / f"{name}-{data.fingerprint}-{TRAINING}-{version}"
 
 
 def prepare_extractor(name: str, data: PreparedData, cache: Path, weights: Path | None = None) -> Extractor:
@@ -240,13 +238,15 @@ def train_extractor(data: PreparedData, cache: Path) -> Extractor:
     with FileLock(f"{stem}.lock"):
         if not meta_path.exists():
             with _one_thread():
-                network = _train_classifier(data)
-                meta = {"accuracy": _accuracy(network, data), "feature_rms": _feature_rms(network, data)}
-            for path, content in (
-                (weights_path, safetensors.torch.save(network.state_dict())),
-                (meta_path, json.dumps(meta).encode()),  # last: it says that the weights are whole
-            ):
-                write_file(path, content)
+                network = train_classifier(data)
+                images, labels = _tensors(data, "reference")
+                guesses = torch.cat([network(batch)[1].argmax(1) for batch in images.split(500)])
+                meta = {
+                    "accuracy": (guesses == labels).double().mean().item(),
+                    "feature_rms": network(_tensors(data, "extractor")[0])[0].square().mean().sqrt().item(),
+                }
+            write_file(weights_path, safetensors.torch.save(network.state_dict()))
+            write_file(meta_path, json.dumps(meta).encode())  # last: it says that the weights are whole
     labels = data.labels("reference")
     return Extractor(
         name=name,
@@ -314,7 +314,7 @@ def _download(name: str, target: Path) -> None:
             else:
                 torch.hub.download_url_to_file(pretrained.url, str(target), progress=False)
     except Exception as error:  # noqa: BLE001  torch.hub runs code of others, and raises as it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if pretrained.hub:
             code = f"its code (github.com/{pretrained.hub.partition(':')[0]}) at {_hub_code(pretrained)}"
             wanted = f"{code} and its weights at {target} by hand"
@@ -333,27 +333,35 @@ def _refuse_unreadable(path: Path, pretrained: Pretrained) -> None:
             else:
                 torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  a file that is something else trips torch over anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} does not hold the weights of {pretrained.served_as}: {reason}") from None
+        raise UserError(f"{path} does not hold the weights of {pretrained.served_as}: {first_line(error)}") from None
 
 
-def _train_classifier(data: PreparedData) -> Classifier:
+def first_line(error: Exception) -> str:
+    """What an error of somebody else's code says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def train_classifier(data: PreparedData) -> Classifier:
     """Train on the extractor's own part, with small shifts. Deterministic in one thread: a random stream of its own."""
-    images, labels = (
-        torch.from_numpy(np.array(data.images("extractor"))),
-        torch.from_numpy(data.labels("extractor")),
-    )
+    images, labels = _tensors(data, "extractor")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Classifier(data.channels, int(data.num_classes or 0)).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
         for _ in range(EPOCHS):
             for index in torch.randperm(len(images)).split(BATCH):
-                pixels = _shifted(images[index].float() / 127.5 - 1)
+                # Each batch is moved by up to MAX_SHIFT pixels each way; the edge comes in from the other side.
+                shift = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (2,)).tolist()
+                pixels = torch.roll(images[index].float() / 127.5 - 1, shift, (2, 3))
                 optimizer.zero_grad()
                 cross_entropy(network.on_pixels(pixels)[1], labels[index]).backward()
                 optimizer.step()
     return network.eval().requires_grad_(False)
+
+
+def _tensors(data: PreparedData, part: str) -> tuple[Tensor, Tensor]:
+    """The part's images and labels."""
+    return torch.from_numpy(np.array(data.images(part))), torch.from_numpy(data.labels(part))
 
 
 @contextmanager
@@ -365,22 +373,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _shifted(pixels: Tensor) -> Tensor:
-    """The batch moved by up to MAX_SHIFT pixels each way; the edge comes in from the other side."""
-    down, right = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (2,)).tolist()
-    return torch.roll(pixels, (down, right), (2, 3))
-
-
-def _feature_rms(network: Classifier, data: PreparedData) -> float:
-    return network(torch.from_numpy(np.array(data.images("extractor"))))[0].square().mean().sqrt().item()
-
-
-def _accuracy(network: Classifier, data: PreparedData) -> float:
-    images, labels = (
-        torch.from_numpy(np.array(data.images("reference"))),
-        torch.from_numpy(data.labels("reference")),
-    )
-    guesses = torch.cat([network(batch)[1].argmax(1) for batch in images.split(500)])
-    return (guesses == labels).double().mean().item()

@@ -27,7 +27,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from harness.data import PreparedData
 from harness.errors import UserError
 from harness.files import checksum, file_checksum, write_file
-from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained
+from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained, first_line
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
@@ -42,7 +42,7 @@ SCORES = {  # torch-fidelity's name -> ours
     "recall": "recall",
 }
 
-FeatureNetwork = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+FeatureNetwork = Callable[[Tensor], tuple[Tensor, ...]]
 """uint8 images (N, C, H, W) -> features (N, D), and logits (N, classes) where it classifies.
 
 Both as float64, because the library takes means in the features' own precision.
@@ -99,9 +99,9 @@ def prepare_reference(
     device, batch_size = ("cuda" if torch.cuda.is_available() else "cpu"), (50 if extractor.pretrained else 250)
     real = data.images("train")[: protocol.num_generated]
     network = feature_network(extractor, device)
-    features, logits = _extract(network, _batches(real, batch_size, device))
+    found = _extract(network, _batches(real, batch_size, device))
     reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return {**_scores(features, logits, *reference, protocol), "num_images": float(len(real))}
+    return {**_scores(found, *reference, protocol), "num_images": float(len(real))}
 
 
 def score_generator(
@@ -148,28 +148,25 @@ def score_generator(
     network, was_training = feature_network(extractor, device), generator.training
     generator.eval()
     try:
-        features, logits = _extract(network, samples())
+        found = _extract(network, samples())
     finally:
         generator.train(was_training)
     reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return _scores(features, logits, *reference, protocol)
+    return _scores(found, *reference, protocol)
 
 
 def _scores(
-    features: Tensor,
-    logits: Tensor | None,
-    reference: Tensor,
-    statistics: dict[str, np.ndarray],
-    protocol: ScoreProtocol,
+    made: tuple[Tensor, ...], reference: Tensor, statistics: dict[str, np.ndarray], protocol: ScoreProtocol
 ) -> dict[str, float]:
-    """All scores of these features, (N, D), and logits against the reference's features and their FID statistics."""
+    """All scores of what a FeatureNetwork made of images, against the reference's features and their FID statistics."""
+    features, *logits = made
 
     def fid(of: Tensor) -> dict[str, float]:
         return fid_statistics_to_metric(fid_features_to_statistics(of), statistics, verbose=False)
 
     found = fid(features)
-    if logits is not None:
-        found |= isc_features_to_metric(logits, protocol.inception_splits, rng_seed=protocol.latent_seed)
+    if logits:
+        found |= isc_features_to_metric(logits[0], protocol.inception_splits, rng_seed=protocol.latent_seed)
     found |= kid_features_to_metric(
         features,
         reference,
@@ -187,12 +184,11 @@ def _scores(
     return scores | {f"fid_at_{part}": float(fid(features[:part])[KEY_METRIC_FID]) for part in parts}
 
 
-def _extract(network: FeatureNetwork, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Features and logits of all images, on the CPU."""
+def _extract(network: FeatureNetwork, batches: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """What the network makes of all images, on the CPU."""
     with torch.no_grad():
-        found = [network(images) for images in batches]
-    logits = [part.cpu() for _, part in found if part is not None]
-    return torch.cat([features.cpu() for features, _ in found]), torch.cat(logits) if logits else None
+        found = [[part.cpu() for part in network(images)] for images in batches]
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
 def _batches(images: np.ndarray, size: int, device: str) -> Iterator[Tensor]:
@@ -210,16 +206,12 @@ def _reference(
     batch_size: int,
 ) -> tuple[Tensor, dict[str, np.ndarray]]:
     """Features of the reference, (N, D), and their FID statistics; made once for its content."""
-    stem = (
-        cache_folder(cache, "features")
-        / f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.registered_name}"
-    )
-    layer = extractor.pretrained.layer if extractor.pretrained else "pool"
+    name = f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.registered_name}"
+    folder, layer = cache_folder(cache, "features"), extractor.pretrained.layer if extractor.pretrained else "pool"
     images = data.images("reference")[: protocol.num_reference]
-    features = _cached(
-        Path(f"{stem}-features-{layer}.pt"), lambda: _extract(network, _batches(images, batch_size, device))[0]
-    )
-    return features, _cached(Path(f"{stem}-stat-fid-{layer}.pt"), lambda: fid_features_to_statistics(features))
+    batches = _batches(images, batch_size, device)
+    features = _cached(folder / f"{name}-features-{layer}.pt", lambda: _extract(network, batches)[0])
+    return features, _cached(folder / f"{name}-stat-fid-{layer}.pt", lambda: fid_features_to_statistics(features))
 
 
 def _cached(path: Path, make: Callable[[], Any]) -> Any:
@@ -245,20 +237,14 @@ def _cached(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:
-    """The extractor's network on this device: ours, or the library's for images of any size and channels."""
+    """The extractor's network on this device: ours, or the library's for images of any size and channels.
+
+    Raises:
+        UserError: the file of weights is of another network.
+    """
     pretrained = extractor.pretrained
     if pretrained is None:
         return extractor.load().to(device)
-    network = _load(extractor, pretrained).to(device)
-
-    def look(images: Tensor) -> tuple[Tensor, Tensor | None]:
-        features, *logits = (part.double() for part in network(fitted(images, pretrained.side)))
-        return features, logits[0] if logits else None
-
-    return look
-
-
-def _load(extractor: Extractor, pretrained: Pretrained) -> nn.Module:
     layers = [pretrained.layer, *([pretrained.logits] if pretrained.logits else [])]
     path = None if pretrained.hub else str(extractor.weights_path)
     kind = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as]
@@ -267,11 +253,10 @@ def _load(extractor: Extractor, pretrained: Pretrained) -> nn.Module:
             warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
             network = kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
     except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}: {reason}"
-        ) from None
-    return network.eval().requires_grad_(False)
+        what = f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}"
+        raise UserError(f"{what}: {first_line(error)}") from None
+    network.eval().requires_grad_(False).to(device)
+    return lambda images: tuple(part.double() for part in network(fitted(images, pretrained.side)))
 
 
 def fitted(images: Tensor, side: int) -> Tensor:

@@ -7,7 +7,7 @@ Whoever starts the process group calls this in each of its spec.world_size proce
         if rank == 0:
             result = run_trial(spec, context, snapshots, ranks)    # trains, scores, writes checkpoints
         else:
-            help_trial(spec, context, ranks)                       # trains; returns when training is over
+            train_rank(spec, context, ranks)                       # trains; returns when training is over
 
 `rendezvous` is the same in all, new for each group: "file://" and the absolute path of a file that is not there yet, in
 a folder that all see, or "tcp://HOST:PORT" with a free port on rank 0's host. Only rank 0 needs the folder of

@@ -75,22 +75,25 @@ class State:
         self.batches = Batches(images.to(device), spec.batch_size, stream(spec.seed, "data"), ranks)
         self.latents = Draws(stream(spec.seed, "latents", device), ranks)
         self.tricks = Tricks(spec, device, ranks)
-        self._streams = {"latents": self.latents, **self.tricks.streams}
+        self.streams = {"latents": self.latents, **self.tricks.streams}
+        self._networks = {
+            "generator": self.generator,
+            "generator_ema": self.generator_ema,
+            "discriminator": self.discriminator,
+        }
+        self._optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
         self._device = torch.device(device)
 
     def snapshot(self, *, step: int, curves: list[dict[str, float]], train_seconds: float) -> Snapshot:
         """A copy of the state. Dropout's stream is torch's global generator: call it inside the loop's fork of it."""
-        streams = {name: draws.generator.get_state() for name, draws in self._streams.items()}
+        streams = {name: draws.generator.get_state() for name, draws in self.streams.items()}
         streams |= {"data": self.batches.epoch_start, "dropout": torch.get_rng_state()}
         if self._device.type == "cuda":
             streams["dropout on the GPU"] = torch.cuda.get_rng_state(self._device)
         return Snapshot(
             step=step,
-            generator=_on_cpu(self.generator.state_dict()),
-            generator_ema=_on_cpu(self.generator_ema.state_dict()),
-            discriminator=_on_cpu(self.discriminator.state_dict()),
-            g_optimizer=_on_cpu(_moments(self.g_optimizer)),
-            d_optimizer=_on_cpu(_moments(self.d_optimizer)),
+            **{name: _on_cpu(network.state_dict()) for name, network in self._networks.items()},
+            **{name: _on_cpu(_moments(optimizer)) for name, optimizer in self._optimizers.items()},
             streams=streams,
             batches_taken=self.batches.taken,
             curves=list(curves),
@@ -99,12 +102,11 @@ class State:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take everything back to where the snapshot was taken. Call it inside the loop's fork."""
-        self.generator.load_state_dict(snapshot.generator)
-        self.generator_ema.load_state_dict(snapshot.generator_ema)
-        self.discriminator.load_state_dict(snapshot.discriminator)
-        _restore_moments(self.g_optimizer, snapshot.g_optimizer)
-        _restore_moments(self.d_optimizer, snapshot.d_optimizer)
-        for name, draws in self._streams.items():
+        for name, network in self._networks.items():
+            network.load_state_dict(getattr(snapshot, name))
+        for name, optimizer in self._optimizers.items():
+            _restore_moments(optimizer, getattr(snapshot, name))
+        for name, draws in self.streams.items():
             draws.generator.set_state(snapshot.streams[name])
         self.batches.order.set_state(snapshot.streams["data"])
         self.batches.begin_epoch()

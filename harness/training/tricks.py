@@ -17,20 +17,10 @@ class Tricks:
     """The spec's tricks with their random streams; made once a trial."""
 
     def __init__(self, spec: TrialSpec, device: str, ranks: Ranks = ALONE) -> None:
-        def draws(name: str) -> Draws:
-            return Draws(stream(spec.seed, name, device), ranks)
-
         self.spec = spec
-        self.noise = draws("instance noise")
-        self.labels = draws("labels")
-        self.views = draws("augmentation")
-        self.mixes = draws("gradient penalty")
-        self.streams = {
-            "instance noise": self.noise,
-            "labels": self.labels,
-            "augmentation": self.views,
-            "gradient penalty": self.mixes,
-        }
+        names = ("instance noise", "labels", "augmentation", "gradient penalty")
+        self.streams = {name: Draws(stream(spec.seed, name, device), ranks) for name in names}
+        self.noise, self.labels, self.views, self.mixes = self.streams.values()
         self.augment = [AUGMENTATIONS[name] for name in spec.augmentations]
 
     def shown(self, images: Tensor, progress: float) -> Tensor:

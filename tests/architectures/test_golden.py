@@ -116,7 +116,7 @@ def test_dc_discriminator(dc) -> None:
 
 
 @pytest.mark.parametrize(("name", "latent_dim", "nearly"), [("fc", 100, 0.5), ("dc", 128, 0.001)])
-def test_an_untrained_discriminator_is_undecided_on_an_untrained_image(name, latent_dim, nearly, request) -> None:
+def test_an_untrained_discriminator_is_undecided(name, latent_dim, nearly, request) -> None:
     """The founding document shows a logit of -0.005 (FC) and a probability of 0.49999946 (DC), one image each."""
     pair = request.getfixturevalue(name)
     latents = torch.randn(8, latent_dim, generator=torch.Generator().manual_seed(0))
@@ -209,7 +209,7 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
         ({"channels": 0}, "channels=0"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_one_line(changes, message) -> None:
+def test_what_cannot_be_built_is_refused(changes, message) -> None:
     values = {"name": "dc", "resolution": 28, "channels": 1, "latent_dim": 4, **changes}
     with pytest.raises(ValueError) as caught:
         architectures.build(**values)

@@ -35,7 +35,7 @@ def is_refused(make: Callable[..., object], values: dict[str, object], error: ty
     ("name", "resolution"),
     [("fc", 28), ("fc", 1024), *(("dc", r) for r in (*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024))],
 )
-def test_a_spec_is_refused_exactly_where_its_networks_cannot_be_built(name: str, resolution: int) -> None:
+def test_specs_refuse_what_cannot_be_built(name: str, resolution: int) -> None:
     own = architectures.defaults(name, resolution=resolution)
     for player in ("generator_depth", "discriminator_depth"):
         for depth in range(12):
@@ -75,7 +75,7 @@ def test_a_sweep_at_the_same_size_is_one(question: str, player: str, profile: st
 
 
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
-def test_the_small_fc_generator_is_as_large_as_dcs(profile: str) -> None:
+def test_the_small_fc_generator_matches_dcs(profile: str) -> None:
     small, dc = sizes("architecture", "size", "generator", profile)
     assert small == pytest.approx(dc, rel=0.01)
 

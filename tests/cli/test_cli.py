@@ -23,7 +23,9 @@ def test_list_names_studies_profiles_and_questions(tmp_path: Path) -> None:
         assert word in done.stdout
 
 
-def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the temporary folder either, where torch's compiler would, which takes seconds to import."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = studies("plan", "noise", "--profile", "smoke", "--seeds", "3", "--store", "s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "18 arms × 3 seeds = 54 trials, 0 of them done" in done.stdout

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.execution.assets import at_home, content_key, pack, unpack
+from harness.execution.assets import assets_key, pack, relocate, unpack
 from tests.faults.sleepers import context
 
 
-def test_what_is_packed_is_found_at_the_other_end(tmp_path: Path) -> None:
+def test_packed_assets_are_found_after_unpacking(tmp_path: Path) -> None:
     here = context(tmp_path / "here")
-    luggage = pack([here])
-    there = at_home(here, unpack(luggage, content_key(luggage), tmp_path / "node"))
+    assets = pack([here])
+    there = relocate(here, unpack(assets, assets_key(assets), tmp_path / "node"))
     assert there.cache.parent == tmp_path / "node" and not list((tmp_path / "node").glob(".*"))
     assert there.data.path("train").read_text() == "data/key/train.npy"
     assert there.extractor.weights_path.read_text() == "extractors/weights"
@@ -21,15 +21,15 @@ def test_what_is_packed_is_found_at_the_other_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut off"])
-def test_what_a_cleaner_of_temporary_folders_took_is_written_again(harm: str, tmp_path: Path) -> None:
-    luggage = pack([context(tmp_path / "here")])
-    target = unpack(luggage, "key", tmp_path)
+def test_assets_that_a_cleaner_took_are_rewritten(harm: str, tmp_path: Path) -> None:
+    assets = pack([context(tmp_path / "here")])
+    target = unpack(assets, "key", tmp_path)
     before = (target / "extractors" / "weights").stat().st_ino
-    assert unpack(luggage, "key", tmp_path) == target
+    assert unpack(assets, "key", tmp_path) == target
     assert (target / "extractors" / "weights").stat().st_ino == before, "what is whole is left as it is"
     victim = target / "data" / "key" / "train.npy"
     victim.unlink() if harm == "gone" else victim.write_text("")
-    assert unpack(luggage, "key", tmp_path) == target and victim.read_text() == "data/key/train.npy"
+    assert unpack(assets, "key", tmp_path) == target and victim.read_text() == "data/key/train.npy"
     assert not list(tmp_path.glob(".*"))
 
 

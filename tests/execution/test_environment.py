@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.environment import KEPT, REMOVED, SET, sealed
+from harness.execution.environment import KEPT, REMOVED, SET, sanitised
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from harness.execution.environment import KEPT, REMOVED, SET, sealed
     ],
 )
 def test_what_would_change_a_run_goes(name: str, value: str) -> None:
-    found, changes = sealed({name: value, "LANG": "C"})
+    found, changes = sanitised({name: value, "LANG": "C"})
     assert name not in found and found["LANG"] == "C"
     assert [change.name for change in changes] == [name] and changes[0].why
 
@@ -53,12 +53,12 @@ def test_what_would_change_a_run_goes(name: str, value: str) -> None:
     ],
 )
 def test_what_a_run_needs_stays(name: str, value: str) -> None:
-    found, changes = sealed({name: value})
+    found, changes = sanitised({name: value})
     assert found[name] == value and not changes
 
 
 def test_what_is_set_overrules() -> None:
-    found, changes = sealed({"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1", "RAY_AUTH_MODE": "token"})
+    found, changes = sanitised({"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1", "RAY_AUTH_MODE": "token"})
     assert {name: found[name] for name in SET} == {name: value for name, (value, _) in SET.items()}
     assert [change.name for change in changes] == ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"]
 
@@ -66,24 +66,24 @@ def test_what_is_set_overrules() -> None:
 def test_pictures_have_the_style_of_no_home() -> None:
     spec = importlib.util.find_spec("matplotlib")
     assert spec is not None and spec.origin is not None
-    assert sealed({"MATPLOTLIBRC": "/home/me"})[0]["MATPLOTLIBRC"].startswith(str(Path(spec.origin).parent))
+    assert sanitised({"MATPLOTLIBRC": "/home/me"})[0]["MATPLOTLIBRC"].startswith(str(Path(spec.origin).parent))
 
 
 def test_a_home_without_files_keeps_no_fonts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert "MPLCONFIGDIR" not in sealed({})[0]
+    assert "MPLCONFIGDIR" not in sanitised({})[0]
     for home in ("/dev/null", "/absent"):
         monkeypatch.setenv("HOME", home)
-        assert "matplotlib" in sealed({})[0]["MPLCONFIGDIR"]
-        assert sealed({"MPLCONFIGDIR": "/mine"})[0]["MPLCONFIGDIR"] == "/mine"
+        assert "matplotlib" in sanitised({})[0]["MPLCONFIGDIR"]
+        assert sanitised({"MPLCONFIGDIR": "/mine"})[0]["MPLCONFIGDIR"] == "/mine"
 
 
 def test_in_a_worker_rays_own_variables_stay() -> None:
     inside = {"RAY_RAYLET_PID": "7", "RAY_JOB_ID": "01", "OMP_NUM_THREADS": "1", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
-    found, changes = sealed(inside)
+    found, changes = sanitised(inside)
     assert found["RAY_JOB_ID"] == "01" and found["OMP_NUM_THREADS"] == "1"
     assert [change.name for change in changes] == ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
 
 
 def test_every_variable_says_why() -> None:
-    assert all([*KEPT.values(), *REMOVED.values(), *(why for _, why in SET.values())])
+    assert all([*KEPT, *REMOVED, *(why for _, why in SET.values())])

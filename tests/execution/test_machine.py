@@ -11,21 +11,22 @@ import psutil
 import pytest
 
 from harness.errors import UserError
-from harness.execution import machine
-from harness.execution.machine import (
+from harness.execution import machine, resources
+from harness.execution.machine import findings, require_fit
+from harness.execution.resources import (
     BELOW_RAY,
     OBJECT_STORE,
     SOCKET_PATH,
     cpu_quota,
-    findings,
     folder_for_ray,
     memory_kills,
     memory_left,
     processors,
     ray_folder,
     ray_options,
-    require_fit,
+    thread_limit,
     trials_in_memory,
+    unfit_for_ray,
 )
 
 Usage = namedtuple("Usage", "total used free")
@@ -68,7 +69,7 @@ def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("quota", "number"), [(None, 8), (2.0, 2), (1.5, 2), (0.1, 1), (20.0, 8)])
 def test_a_quota_limits_the_processors(monkeypatch: pytest.MonkeyPatch, quota: float | None, number: int) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(resources, "cpu_quota", lambda: quota)
     assert processors() == number
 
 
@@ -102,7 +103,7 @@ def test_kills_for_memory_are_counted(tmp_path: Path) -> None:
 
 def test_less_memory_means_fewer_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, number in ((2**40, 1400), (3 * 2**30, 3), (2**30, 1), (0, 1)):
-        monkeypatch.setattr(machine, "memory_left", lambda free=free: free)
+        monkeypatch.setattr(resources, "memory_left", lambda free=free: free)
         assert trials_in_memory() >= number if number > 3 else trials_in_memory() == number
 
 
@@ -129,17 +130,17 @@ def test_rays_sockets_lie_where_they_fit(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not place.exists()
 
 
-def test_a_folder_with_a_space_is_unfit_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_a_space_is_unfit(monkeypatch: pytest.MonkeyPatch) -> None:
     with ray_folder() as place:
         spaced = place / "a b"
         spaced.mkdir()
-        monkeypatch.setattr(machine, "BELOW_RAY", 0)
-        assert "space" in machine._unfit_for_ray(spaced)
-        assert not machine._unfit_for_ray(place)
+        monkeypatch.setattr(resources, "BELOW_RAY", 0)
+        assert "space" in unfit_for_ray(spaced)
+        assert not unfit_for_ray(place)
 
 
 def test_no_place_for_sockets_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(machine, "_candidates_for_ray", lambda: [Path("/absent"), Path("/proc")])
+    monkeypatch.setattr(resources, "candidates_for_ray", lambda: [Path("/absent"), Path("/proc")])
     with pytest.raises(UserError, match="no folder for Ray's sockets: /absent is not there; .*set RAY_TMPDIR to"):
         folder_for_ray()
     with pytest.raises(UserError, match="Ray's sockets: no folder takes them; set RAY_TMPDIR to"):
@@ -196,18 +197,20 @@ def test_what_would_stop_a_run_stops_it(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_temporary_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_absent_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", "/absent")
     finding = found(tmp_path)["temporary folder"]
     assert finding.verdict == "mended" and finding.found.startswith("TMPDIR cannot be written: ")
 
 
 def test_few_processes_or_files_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "pids.max").write_text("100\n")
-    monkeypatch.setattr(machine, "_pids_files", lambda: [tmp_path / "pids.max", tmp_path / "absent"])
+    root = control_groups(tmp_path, "0::/a\n", {"a/pids.max": "100\n", "pids.max": "max\n"})
+    assert thread_limit(root) == 100
+    assert thread_limit(control_groups(root, "0::/a\n", {"a/pids.max": "max\n"})) is None
+    monkeypatch.setattr(machine, "thread_limit", lambda: 100)
     finding = found(tmp_path)["processes"]
     assert finding.verdict == "warning" and finding.found == "at most 100 threads are allowed"
-    (tmp_path / "pids.max").write_text("max\n")
+    monkeypatch.setattr(machine, "thread_limit", lambda: None)
     assert found(tmp_path)["open files"].verdict in ("ok", "mended")
 
 

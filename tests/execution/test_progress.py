@@ -36,12 +36,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def make(stream: TextIO, **changes) -> Progress:
-    return Progress(
-        **{"title": "t", "total": 5, "already_done": 1, "arms": ARMS, "workers": 1, "stream": stream, **changes}
-    )
+    return Progress(**{"title": "t", "total": 5, "already_done": 1, "arms": ARMS, "stream": stream, **changes})
 
 
-def test_without_a_terminal_each_trial_is_one_plain_line(clock: Clock) -> None:
+def test_without_terminal_a_trial_is_one_line(clock: Clock) -> None:
     stream = io.StringIO()
     with make(stream) as shown:
         for trial_id, status, fid in (
@@ -61,7 +59,7 @@ def test_without_a_terminal_each_trial_is_one_plain_line(clock: Clock) -> None:
     assert shown.best == {"dc": 40.0} and not shown.running
 
 
-def test_a_lost_worker_is_one_line_and_its_trial_runs_no_longer(clock: Clock) -> None:
+def test_a_lost_worker_is_one_line(clock: Clock) -> None:
     stream = io.StringIO()
     with make(stream) as shown:
         shown.started("c")
@@ -69,7 +67,7 @@ def test_a_lost_worker_is_one_line_and_its_trial_runs_no_longer(clock: Clock) ->
     assert stream.getvalue() == "[1/5] fc, seed 0: its worker died; started again\n" and not shown.running
 
 
-def test_pace_counts_from_the_first_trial_and_not_from_rays_start(clock: Clock) -> None:
+def test_pace_counts_from_the_first_trial(clock: Clock) -> None:
     shown = make(io.StringIO())
     clock.now += 1000
     shown.started("a")

@@ -1,21 +1,23 @@
 """Scores under a further protocol, from stored weights, in other processes."""
 
 import hashlib
-import multiprocessing
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from harness.analysis import results
 from harness.errors import UserError
 from harness.execution.plan import make_plan
-from harness.execution.rescore import choose_protocol, rescore
+from harness.execution.progress import Progress
+from harness.execution.rescore import rescore
 from harness.execution.run_study import run_study, scoring_contexts
-from harness.execution.scoring_pool import _take_gpu
-from harness.execution.trial import TrialContext, run_trial, score_weights
+from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.scoring.extractors import Extractor
 from harness.spec import TrialSpec
 from harness.storage.integrity import check
@@ -61,62 +63,63 @@ def finished(store: Store) -> list[str]:
     return [trial_id for trial_id in store.trial_ids() if store.status(trial_id) == "ok"]
 
 
-def test_several_processes_share_out_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are none here: which one each would take."""
-    taken: list[int] = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    turn = multiprocessing.Value("i")
-    for _ in range(3):
-        _take_gpu(turn)
-    assert taken == [0, 1, 0]
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    _take_gpu(turn)
-    assert taken == [0, 1, 0]
-
-
-def test_stored_weights_give_exactly_the_scores_of_the_trial(store: Store, context: TrialContext) -> None:
+def test_stored_weights_give_the_same_scores(store: Store, context: TrialContext) -> None:
     for trial_id in finished(store):
         ((_, own),) = [v for k, v in store.read_scores(trial_id).items() if k == context.protocol.protocol_id]
-        again = score_weights(store.read_spec(trial_id), store.read_weights(trial_id), context)
-        assert again == own and own["fid"] > 0 and {"fid_at_25", "fid_at_50"} <= own.keys()
+        again = score_stored(store.read_spec(trial_id), store.read_weights(trial_id), context)
+        assert (
+            again.status == "ok" and again.scores == own and own["fid"] > 0 and {"fid_at_25", "fid_at_50"} <= own.keys()
+        )
 
 
-def test_another_protocol_is_added_once_and_nothing_else_changes(store: Store) -> None:
+def in_this_process(
+    specs: Iterable[TrialSpec], contexts: Mapping[str, TrialContext], store: Store, progress: Progress, *_: object
+) -> None:
+    """Stands in for Ray."""
+    for spec in specs:
+        result = score_stored(spec, store.read_weights(spec.trial_id), contexts[spec.data_fingerprint])
+        store.write(result)
+        progress.finished(spec.trial_id, result.status, result.scores["fid"], 0.0)
+
+
+def test_another_protocol_is_added_and_nothing_changes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def content() -> dict[Path, str]:
         files = [p for p in (store.root / "trials").rglob("*") if p.is_file()]
         return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
+    monkeypatch.setattr("harness.execution.ray_backend.run_trials", in_this_process)
     before, lines = content(), []
-    rescore(STUDY, "smoke", store, extractor="classifier", num_generated=60, workers=2, say=lines.append)
+    found = rescore(STUDY, "smoke", store, 2, lines.append, extractor="classifier", num_generated=60)
     assert "2 of 2 finished trials to score, 2 at once" in lines
     after = content()
     new = set(after) - set(before)
     assert len(new) == 2 and {p.parent.name for p in new} == {"scores"}
     assert {p: after[p] for p in before} == before, "weights and scores that were there are as they were"
     (protocol_id,) = {p.stem for p in new}
-    assert store.read_reference(protocol_id)["fid"] > 0, "the floor is there, too"
+    assert found == (protocol_id, True)
+    assert store.read_reference(protocol_id)["fid"] > 0, "the real-vs-real reference is there, too"
     assert list(check(store)) == []
 
     lines.clear()
-    rescore(STUDY, "smoke", store, extractor="classifier", num_generated=60, workers=2, say=lines.append)
+    monkeypatch.setitem(sys.modules, "harness.execution.ray_backend", None)  # which raises where it is imported
+    rescore(STUDY, "smoke", store, 2, lines.append, extractor="classifier", num_generated=60)
     assert "0 of 2 finished trials to score, 2 at once" in lines and content() == after
 
-    own = results.load(store, study="noise", profile="smoke")
-    choose_protocol(STUDY, "smoke", store, protocol_id)
-    chosen = results.load(store, study="noise", profile="smoke")
-    assert set(chosen.protocol_id) == {protocol_id, ""} and len(chosen) == 3
-    assert (chosen.fid.dropna() != own.fid.dropna()).all()
-    with pytest.raises(UserError, match="'classifier' names several: take an id; there: .*60 generated"):
-        choose_protocol(STUDY, "smoke", store, "classifier")
-    with pytest.raises(UserError, match="'clip' has no scores"):
-        choose_protocol(STUDY, "smoke", store, "clip")
+
+def test_samples_that_are_not_finite_have_no_score(store: Store, context: TrialContext) -> None:
+    spec = store.read_spec(finished(store)[0])
+    weights = safetensors.torch.load(store.read_weights(spec.trial_id))
+    broken = {name: value * torch.nan if value.is_floating_point() else value for name, value in weights.items()}
+    result = score_stored(spec, safetensors.torch.save(broken), context)
+    assert result.status == "diverged" and not result.scores and "there is no score" in result.error
+    store.write(result)
+    assert store.status(spec.trial_id) == "ok", "a finished trial stays as it is"
 
 
-def test_an_untrained_generator_is_a_trial_of_no_budget(store: Store, context: TrialContext) -> None:
+def test_an_untrained_generator_has_no_budget(store: Store, context: TrialContext) -> None:
     for trial_id in finished(store):
         ceiling = run_trial(replace(store.read_spec(trial_id), kimg=0.0), context)
-        own = score_weights(store.read_spec(trial_id), store.read_weights(trial_id), context)
+        own = score_stored(store.read_spec(trial_id), store.read_weights(trial_id), context).scores
         assert ceiling.status == "ok" and ceiling.scores.keys() == own.keys() and ceiling.scores["fid"] != own["fid"]
         assert ceiling.scores["fid"] > store.read_reference(context.protocol.protocol_id)["fid"]
         assert ceiling.curves is not None and ceiling.curves.empty and ceiling.samples_png
@@ -131,9 +134,9 @@ def test_an_untrained_generator_is_a_trial_of_no_budget(store: Store, context: T
     ],
 )
 def test_bad_requests_are_refused_before_work(store: Store, options: dict, message: str) -> None:
-    values = {"extractor": "classifier", "num_generated": None, "workers": 1, "say": lambda line: None, **options}
+    values = {"extractor": "classifier", "num_generated": None, "workers": 1, **options}
     with pytest.raises(UserError) as caught:
-        rescore(STUDY, "smoke", store, **values)
+        rescore(STUDY, "smoke", store, say=lambda line: None, **values)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -147,18 +150,34 @@ def test_a_store_without_the_study_says_so(tmp_path: Path) -> None:
     assert isinstance(done.exception, UserError) and "has no finished trial" in str(done.exception)
 
 
-def test_a_run_under_another_protocol_scores_what_is_there_and_trains_nothing_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after an upgrade of a library that computes scores."""
-    trained: list[TrialSpec] = []
-    monkeypatch.setattr("harness.execution.ray_backend.run_trials", lambda specs, *_: trained.extend(specs))
-    study = replace(STUDY, profiles=(replace(STUDY.profiles[0], num_generated=80),))
+OTHER: Study = replace(STUDY, profiles=(replace(STUDY.profiles[0], num_generated=80),))
+"""As after an upgrade of a library that computes scores: under another protocol."""
+
+RUN = """
+import sys
+from harness.execution.run_study import run_study
+from harness.storage.store import Store
+from tests.execution.test_rescore import OTHER
+print(run_study(OTHER, "smoke", 1, Store(sys.argv[1]), 2, print))
+"""
+
+
+def test_a_run_scores_stored_weights_beside_training(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the real Ray, in a process of its own; which a finished study does not import."""
     weights = {trial_id: store.read_weights(trial_id) for trial_id in finished(store)}
-    lines: list[str] = []
-    run_study(study, "smoke", 1, store, 2, lines.append)
-    assert len(weights) == 2 and "2 finished trials have no scores under this protocol" in "".join(lines)
-    assert [spec.kimg for spec in trained] == [0.0] * 3, "the untrained generators are all that is missing"
+    before = set(store.trial_ids())
+    command = [sys.executable, "-c", RUN, str(store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0 and done.stdout.endswith("True\n"), done.stderr
+    assert len(weights) == 2 and "2 finished trials have no scores under this protocol" in done.stdout
+    new = [store.read_spec(trial_id) for trial_id in set(store.trial_ids()) - before]
+    assert [spec.kimg for spec in new] == [0.0] * 3, "the untrained generators are all that was missing"
     for trial_id, content in weights.items():
-        assert 80 in {protocol.num_generated for protocol, _ in store.read_scores(trial_id).values()}
-        assert store.read_weights(trial_id) == content
+        (scores,) = [s for protocol, s in store.read_scores(trial_id).values() if protocol.num_generated == 80]
+        assert scores["fid"] > 0 and store.read_weights(trial_id) == content
+    assert done.stderr.count(": FID ") == 5 and len(done.stderr.splitlines()) == 5
+
+    lines: list[str] = []
+    monkeypatch.setitem(sys.modules, "harness.execution.ray_backend", None)
+    assert run_study(OTHER, "smoke", 1, store, 2, lines.append)
+    assert "nothing to run" in lines[-1]

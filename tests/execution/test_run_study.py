@@ -34,7 +34,7 @@ def weights_of(spec: TrialSpec) -> int:
     return len(safetensors.torch.save(state))
 
 
-def test_a_plan_tells_the_disk_that_its_trials_need(tmp_path) -> None:
+def test_a_plan_tells_the_disk_it_needs(tmp_path) -> None:
     plan = make_plan(NOISE, "smoke", 2, None)
     for arm in ("dc", "fc"):
         spec = next(run.spec for run in plan.runs if run.arm == arm)
@@ -86,7 +86,7 @@ def test_a_plan_without_a_store_downloads_nothing(tmp_path, monkeypatch) -> None
         ({"seeds": "2"}, "seeds='2' is out of range"),
     ],
 )
-def test_a_profile_is_refused_before_any_data_are_prepared(tmp_path, of: dict, message: str) -> None:
+def test_a_profile_is_refused_before_data_preparation(tmp_path, of: dict, message: str) -> None:
     smoke = NOISE.profile("smoke")
     changed = replace(smoke, **{**of, "changes": {**smoke.changes, **of.get("changes", {})}})
     store = Store(tmp_path / "store", create=True)
@@ -96,13 +96,13 @@ def test_a_profile_is_refused_before_any_data_are_prepared(tmp_path, of: dict, m
     assert not (store.cache / "data").exists()
 
 
-def test_a_budget_too_short_for_the_first_seeds_is_refused(tmp_path) -> None:
+def test_a_budget_too_short_is_refused(tmp_path) -> None:
     store = Store(tmp_path / "store", create=True)
     with pytest.raises(UserError, match="budget=1 s is too short for the first 6 seeds, which take about"):
         run_until_answered(NOISE, "smoke", store, 2, print, budget_seconds=1)
 
 
-def test_a_lost_plan_may_have_been_that_of_a_run_until_answered(tmp_path) -> None:
+def test_a_lost_plan_may_have_been_sequential(tmp_path) -> None:
     store = Store(tmp_path / "store", create=True)
     for name in ("noise", "noise-2"):
         for sequential in (True, False):
@@ -117,7 +117,7 @@ def test_a_lost_plan_may_have_been_that_of_a_run_until_answered(tmp_path) -> Non
     assert not is_sequential(store, "noise", "smoke")
 
 
-def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) -> None:
+def test_a_plan_refuses_impossible_batches_and_networks(monkeypatch) -> None:
     with pytest.raises(UserError) as caught:
         make_plan(NOISE, "smoke@mnist-5k@20", 1, None)
     allowed = "batch_size=32 is out of range; allowed: at most 20, the training images of mnist-5k@20"
@@ -139,13 +139,13 @@ def test_a_plan_refuses_what_only_data_or_a_users_network_can_tell(monkeypatch) 
         make_plan(own, "smoke", 1, None)
 
 
-def test_fewer_workers_than_a_trial_has_ranks_are_refused(tmp_path) -> None:
+def test_fewer_workers_than_ranks_are_refused(tmp_path) -> None:
     two = replace(NOISE, baselines={name: {**base, "world_size": 2} for name, base in NOISE.baselines.items()})
     with pytest.raises(UserError, match="workers=1 is out of range; allowed: at least 2, the ranks of one trial"):
         run_study(two, "smoke", 1, Store(tmp_path / "s", create=True), 1, print)
 
 
-def test_an_address_at_which_nothing_listens_is_refused_at_once() -> None:
+def test_an_address_without_listener_is_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         port = taken.getsockname()[1]

@@ -21,7 +21,7 @@ from PIL import Image
 from harness.errors import UserError
 from harness.execution.cluster import snapshot_folder
 from harness.execution.plan import make_plan
-from harness.execution.trial import TrialContext, _online_fid, help_trial, run_trial, sample_latents
+from harness.execution.trial import TrialContext, online_fid, run_trial, sample_latents, train_rank
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
 from harness.storage.store import Store, TrialResult
@@ -88,7 +88,7 @@ def test_a_diverged_trial_is_an_outcome(context: TrialContext) -> None:
     assert result.status == "diverged" and "not finite" in result.error and not result.scores
 
 
-def test_what_came_before_in_the_process_does_not_matter(context: TrialContext) -> None:
+def test_earlier_trials_in_the_process_do_not_matter(context: TrialContext) -> None:
     first = run_trial(spec(), context)
     run_trial(spec(DC, seed=3), context)
     torch.set_num_threads(2)
@@ -137,7 +137,7 @@ def places(request, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         server.wait()
 
 
-def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext, places: tuple[Path, Path]) -> None:
+def test_a_killed_trial_resumes_with_the_same_result(context: TrialContext, places: tuple[Path, Path]) -> None:
     """SIGKILL twice at some snapshot; curves, the online FID in them, weights, scores and picture are the same."""
     s = spec(FC, kimg=2.0)
     undisturbed = run_trial(s, context)
@@ -164,15 +164,15 @@ def test_a_killed_trial_goes_on_and_gives_the_same_result(context: TrialContext,
     assert same(run_trial(s, context, snapshots), undisturbed)
 
 
-def test_where_the_online_fid_is_taken_depends_on_the_point_alone(context: TrialContext) -> None:
+def testonline_fid_depends_on_the_point_alone(context: TrialContext) -> None:
     """So a resumed trial, whose observer is new, takes it where an undisturbed one does."""
     for steps in (20, 64, 100):
         s = spec(FC, kimg=steps * 0.032)
         generator, points = build_networks(s).generator, report_points(s).values()
-        observe = _online_fid(s, context)
+        observe = online_fid(s, context)
         taken = [point for point in points if observe(point, generator)]
         assert len(taken) == 16
-        resumed = _online_fid(s, context)
+        resumed = online_fid(s, context)
         assert [p for p in points if p > 13 and resumed(p, generator)] == [p for p in taken if p > 13]
 
 
@@ -189,7 +189,7 @@ def interrupted(s: TrialSpec, context: TrialContext, snapshots: Path, monkeypatc
         return {}
 
     with monkeypatch.context() as patch:
-        patch.setattr("harness.execution.trial._online_fid", lambda *_: dies)
+        patch.setattr("harness.execution.trial.online_fid", lambda *_: dies)
         patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
         with pytest.raises(Killed):
             run_trial(s, context, snapshots)
@@ -217,7 +217,7 @@ def test_an_unusable_snapshot_is_set_aside(harm: str, context: TrialContext, tmp
     assert [p.name for p in tmp_path.iterdir()] == [f"{path.name}.unusable"]
 
 
-def test_a_trial_can_do_without_snapshots_where_none_can_be_written(context, tmp_path, monkeypatch) -> None:
+def test_a_trial_can_do_without_checkpoints(context, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     (tmp_path / "file").write_text("not a folder")
     result = run_trial(spec(), context, tmp_path / "file" / "snapshots")
@@ -231,20 +231,20 @@ def run_rank(rank: int, s: TrialSpec, context: TrialContext, folder: Path, rende
             result = run_trial(s, context, folder / "snapshots", ranks)
             Store(folder / "store", create=True).write(result)
         else:
-            help_trial(s, context, ranks)
+            train_rank(s, context, ranks)
 
 
-def start_gang(s: TrialSpec, context: TrialContext, folder: Path, attempt: int) -> list[Any]:
+def start_ranks(s: TrialSpec, context: TrialContext, folder: Path, attempt: int) -> list[Any]:
     fork = multiprocessing.get_context("forkserver")
     fork.set_forkserver_preload(["tests.execution.test_trial"])
     rendezvous = f"file://{folder}/rendezvous-{attempt}"
-    gang = [fork.Process(target=run_rank, args=(rank, s, context, folder, rendezvous)) for rank in range(s.world_size)]
-    for process in gang:
+    group = [fork.Process(target=run_rank, args=(rank, s, context, folder, rendezvous)) for rank in range(s.world_size)]
+    for process in group:
         process.start()
-    return gang
+    return group
 
 
-def test_a_trial_of_two_ranks_is_scored_once_and_survives_a_killed_rank(context: TrialContext, tmp_path) -> None:
+def test_two_ranks_survive_a_killed_rank(context: TrialContext, tmp_path) -> None:
     s = spec(DC, kimg=0.64, world_size=2, sync_batch_norm=True)
     stores = {}
     for name, kills in (("undisturbed", False), ("killed", True)):
@@ -252,18 +252,18 @@ def test_a_trial_of_two_ranks_is_scored_once_and_survives_a_killed_rank(context:
         folder.mkdir()
         path = folder / "snapshots" / f"{s.trial_id}.snapshot"
         if kills:
-            gang = start_gang(s, context, folder, attempt=0)
+            group = start_ranks(s, context, folder, attempt=0)
             while not path.exists():
-                assert gang[1].is_alive()
+                assert group[1].is_alive()
                 time.sleep(0.001)
-            gang[1].kill()
-            gang[0].join(60)
-            assert gang[0].exitcode == 1, "rank 0 notices that the other has gone, and ends with an exception"
+            group[1].kill()
+            group[0].join(60)
+            assert group[0].exitcode == 1, "rank 0 notices that the other has gone, and ends with an exception"
             assert path.exists() and not (folder / "store").exists()
-        gang = start_gang(s, context, folder, attempt=1)
-        for process in gang:
+        group = start_ranks(s, context, folder, attempt=1)
+        for process in group:
             process.join(120)
-        assert [process.exitcode for process in gang] == [0, 0] and not path.exists()
+        assert [process.exitcode for process in group] == [0, 0] and not path.exists()
         stores[name] = Store(folder / "store")
     a, b = stores.values()
     assert ("resumed_at_step" in a.read_result(s.trial_id)["provenance"]) is False
@@ -288,7 +288,7 @@ def on_data(dataset: str) -> Study:
     return replace(study, profiles=(replace(profile, changes={**profile.changes, "dataset": dataset}),))
 
 
-def test_a_level_that_cannot_be_is_refused_before_work(tmp_path) -> None:
+def test_an_impossible_level_is_refused_before_work(tmp_path) -> None:
     from harness.execution.run_study import run_study
 
     store = Store(tmp_path / "store", create=True)

@@ -81,7 +81,7 @@ def cut_off(*patterns: str) -> Fault:
 
 FAULTS: dict[str, Fault] = {
     "a trial's process killed": kill("ImplicitFunc"),
-    "another rank killed": kill("_help"),
+    "another rank killed": kill("_run_rank"),
     "the raylet killed": kill("raylet/raylet"),
     "the driver killed": signal_driver(signal.SIGKILL, group=False),
     "Ctrl-C": signal_driver(signal.SIGINT, group=True),

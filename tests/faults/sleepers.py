@@ -98,7 +98,6 @@ def main(store: str, trials: str, seconds: str, workers: str, address: str = "",
         total=len(wanted),
         already_done=len(wanted) - len(pending),
         arms={spec.trial_id: ("sleep", spec.seed) for spec in wanted},
-        workers=int(workers),
     )
     shared = context(place.cache, driver=os.getpid(), seconds=float(seconds), log=f"{store}.log")
     with progress:

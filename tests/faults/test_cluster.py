@@ -82,7 +82,7 @@ def wait_for_nodes(store: Path, process: Program, number: int) -> set[str]:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own log files, in this process
-def test_a_study_spreads_takes_up_a_new_node_and_loses_one(
+def test_a_study_spreads_and_loses_a_node(
     cluster: Any, add_node: Callable[..., Any], tmp_path: Path, launch: Launch
 ) -> None:
     place, trials = tmp_path / "store", 12
@@ -106,7 +106,7 @@ def test_a_study_spreads_takes_up_a_new_node_and_loses_one(
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_ranks_on_two_nodes_go_on_elsewhere_from_their_snapshot_whichever_node_dies(
+def test_ranks_resume_elsewhere_whichever_node_dies(
     cluster: Any, add_node: Callable[..., Any], tmp_path: Path, knowing_store: MakeStore, launch: Launch
 ) -> None:
     """Nodes of one CPU, so that a trial of two ranks needs two: first its other rank's node dies, then its own."""
@@ -116,19 +116,19 @@ def test_ranks_on_two_nodes_go_on_elsewhere_from_their_snapshot_whichever_node_d
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     specs = {trial_id: undisturbed.read_spec(trial_id) for trial_id in whole_trials(undisturbed)}
-    (gang,) = [trial_id for trial_id, spec in specs.items() if spec.world_size == 2]
+    (trial_of_two,) = [trial_id for trial_id, spec in specs.items() if spec.world_size == 2]
 
     nodes, shared = [add_node(num_cpus=1) for _ in range(2)], tmp_path / "snapshots"
     process = launch(*study, killed.root, "--address", cluster.address, "--snapshots", shared)
-    for rank in ("_help", "ImplicitFunc"):
-        new_snapshot(shared / f"{gang}.snapshot", process)
+    for rank in ("_run_rank", "ImplicitFunc"):
+        new_snapshot(shared / f"{trial_of_two}.snapshot", process)
         (node,) = [n for n in nodes if any(rank in " ".join(p.cmdline()) for p in descendants_of(n))]
         lose(cluster, node)
         nodes = [*(n for n in nodes if n is not node), add_node(num_cpus=1)]
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert whole_trials(killed) == specs.keys()
-    assert 0 < killed.read_result(gang)["provenance"]["resumed_at_step"] < specs[gang].num_steps
+    assert 0 < killed.read_result(trial_of_two)["provenance"]["resumed_at_step"] < specs[trial_of_two].num_steps
     assert [outcome(killed, trial_id) for trial_id in specs] == [outcome(undisturbed, trial_id) for trial_id in specs]
     assert not list(shared.glob("*.snapshot")), "a finished trial's snapshot was left"
 

@@ -41,7 +41,7 @@ def test_killed_workers_cost_their_trials_time_only(tmp_path: Path, launch: Laun
     assert started.total() <= 10 and max(started.values()) <= 2, "two workers died, so two trials ran again at most"
 
 
-def test_two_studies_on_one_store_share_its_trials_and_one_survives_the_other(tmp_path: Path, launch: Launch) -> None:
+def test_two_studies_on_one_store_share_trials(tmp_path: Path, launch: Launch) -> None:
     place = tmp_path / "store"
     both = [launch(SLEEPERS, place, 20, 2, 1) for _ in range(2)]
     drivers: set[int] = set()
@@ -64,7 +64,7 @@ def test_two_studies_on_one_store_share_its_trials_and_one_survives_the_other(tm
     assert orphans and not alive, "a dead driver left workers behind"
 
 
-def test_a_killed_raylet_and_damaged_files_cost_the_trials_they_hit(tmp_path: Path, launch: Launch) -> None:
+def test_a_killed_raylet_and_damaged_files(tmp_path: Path, launch: Launch) -> None:
     place = tmp_path / "store"
     first = launch(SLEEPERS, place, 8, 2, 2)
     wait_for_trials(place, 4, first)
@@ -129,7 +129,7 @@ def test_a_disk_too_small_is_refused_before_work(tmp_path: Path) -> None:
         assert not list(disk.iterdir()), "a store made for nothing was left"
 
 
-def test_a_disk_that_fills_in_mid_study_costs_nothing_finished(tmp_path: Path, launch: Launch) -> None:
+def test_a_disk_that_fills_costs_nothing_finished(tmp_path: Path, launch: Launch) -> None:
     with small_disk(tmp_path / "disk", "size=20m") as disk:
         process = launch(SLEEPERS, disk / "store", 8, 1, 2)
         wait_for_trials(disk / "store", 2, process)
@@ -163,7 +163,7 @@ def test_a_read_only_store_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_system_that_tells_time_is_up_interrupts(tmp_path: Path, launch: Launch) -> None:
+def test_a_batch_systems_warning_interrupts(tmp_path: Path, launch: Launch) -> None:
     """Slurm's warning can be SIGUSR1, which Tune takes as a wish to end early."""
     process = launch(SLEEPERS, tmp_path / "store", 6, 2, 2)
     wait_for_trials(tmp_path / "store", 2, process)

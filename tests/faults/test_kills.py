@@ -18,9 +18,7 @@ from tests.faults.conftest import (
 pytestmark = pytest.mark.slow  # real trials, three times Ray's start of a worker
 
 
-def test_a_killed_process_of_a_trial_is_replaced_and_nothing_in_the_result_tells(
-    knowing_store: MakeStore, launch: Launch
-) -> None:
+def test_killed_processes_leave_no_mark(knowing_store: MakeStore, launch: Launch) -> None:
     """Of a trial of one process; and of one of two ranks, first the other rank and then the trial's own process."""
     stores = []
     for name in ("undisturbed", "killed"):
@@ -31,7 +29,7 @@ def test_a_killed_process_of_a_trial_is_replaced_and_nothing_in_the_result_tells
             specs = {i: whole.read_spec(i) for i in whole.trial_ids()}
             kinds = {(s.architecture, s.world_size): trial_id for trial_id, s in specs.items() if s.kimg > 0}
             snapshots = place / "cache" / "snapshots"
-            for kind, victim in ((("dc", 1), "ImplicitFunc"), (("dc", 2), "_help"), (("dc", 2), "ImplicitFunc")):
+            for kind, victim in ((("dc", 1), "ImplicitFunc"), (("dc", 2), "_run_rank"), (("dc", 2), "ImplicitFunc")):
                 new_snapshot(snapshots / f"{kinds[kind]}.snapshot", process)
                 kill(descendants(process, victim))
         _, errors = process.communicate(timeout=PATIENCE)

@@ -83,9 +83,10 @@ def test_ray_starts_on_an_odd_machine(tmp_path: Path) -> None:
 def test_a_death_for_memory_is_called_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", SLEEPERS, str(tmp_path / "store"), "2", "60", "2"]
     environment = {**os.environ, "RAY_memory_usage_threshold": "0.01"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment, cwd=ROOT)
     assert process.stderr is not None
-    lines, deadline = [], time.monotonic() + PATIENCE
+    lines: list[str] = []
+    deadline = time.monotonic() + PATIENCE
     try:
         for line in process.stderr:
             lines.append(line)
@@ -94,8 +95,10 @@ def test_a_death_for_memory_is_called_so(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, lines
         assert any("memory ran short" in line and "from now on 1 at once" in line for line in lines), lines
         assert "tried again alone" in lines[-1], lines
+        assert all("memory ran short" in line for line in lines), "Ray's own paragraphs are not shown"
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=PATIENCE)
+        assert not output, "nor elsewhere"
     finally:
         process.kill()
         process.wait()

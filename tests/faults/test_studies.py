@@ -20,7 +20,7 @@ RUN = ["studies", "run", TINY, "--profile", "smoke", "--workers"]
 TRIALS, UNTRAINED = 8, 2  # 4 arms, 2 seeds; 2 baselines
 
 
-def test_ctrl_c_keeps_finished_trials_and_the_next_run_goes_on(knowing_store: MakeStore, launch: Launch) -> None:
+def test_ctrl_c_keeps_finished_trials(knowing_store: MakeStore, launch: Launch) -> None:
     place = knowing_store("store")
     first = launch(*RUN, "2", "--store", place)
     wait_for_trials(place, 3, first)
@@ -62,7 +62,7 @@ def test_a_reused_process_gives_what_another_gives(knowing_store: MakeStore, lau
         assert outcome(here, spec.trial_id) == outcome(there, spec.trial_id)
 
 
-def test_trials_of_one_and_of_two_ranks_run_side_by_side(knowing_store: MakeStore, launch: Launch) -> None:
+def test_one_and_two_ranks_side_by_side(knowing_store: MakeStore, launch: Launch) -> None:
     place = knowing_store("store")
     process = launch(TRAINERS, place, 1, 3, "small.py")
     _, errors = process.communicate(timeout=PATIENCE)

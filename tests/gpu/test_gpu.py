@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.execution.trial import TrialContext, run_trial, score_weights
+from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.scoring.fidelity import make_protocol, score_generator
 from harness.spec import TrialSpec
 from harness.storage.store import Store
@@ -19,7 +19,7 @@ from harness.training.checkpoint import Snapshot
 from harness.training.distributed import join
 from harness.training.loop import build_networks, train
 from tests.execution.test_trial import spec as small_trial
-from tests.training.test_resume import TRIALS, keep, kept, trial
+from tests.training.test_resume import TRIALS, save, saved, trial
 
 pytestmark = [
     pytest.mark.gpu,
@@ -52,7 +52,7 @@ def test_a_trial_of_a_gpu_is_whole_and_can_be_scored_again(name: str, context: T
     result = run_trial(s, context)
     assert result.status == "ok" and result.provenance["gpu"] and result.cost["peak_memory_bytes"] > 0
     assert result.weights is not None
-    assert score_weights(s, result.weights, context)["fid"] == pytest.approx(result.scores["fid"], rel=1e-5)
+    assert score_stored(s, result.weights, context).scores["fid"] == pytest.approx(result.scores["fid"], rel=1e-5)
 
 
 def test_a_gpu_scores_as_a_cpu_does(context: TrialContext) -> None:
@@ -73,9 +73,9 @@ def test_a_trial_goes_on_from_its_snapshot(name: str, tmp_path: Path, monkeypatc
     s = trial(name, kimg=0.064)
     snapshots: list[Snapshot] = []
     undisturbed = train(s, IMAGES, device="cuda", checkpoint=snapshots.append)
-    keep(tmp_path / "x.snapshot", snapshots[1])
+    save(tmp_path / "x.snapshot", snapshots[1])
     torch.cuda.manual_seed(7)  # another process, with another past
-    resumed = train(s, IMAGES, device="cuda", resume=kept(tmp_path / "x.snapshot"))
+    resumed = train(s, IMAGES, device="cuda", resume=saved(tmp_path / "x.snapshot"))
     assert_near(resumed, undisturbed)
     for stream, state in undisturbed.streams.items():
         assert torch.equal(resumed.streams[stream], state), stream
@@ -107,7 +107,7 @@ def test_training_waits_only_to_report(name: str) -> None:
 def rank_process(rank: int, folder: Path, s: TrialSpec) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = str(rank)  # before CUDA starts in this process
     with join(rank, 2, f"file://{folder}/rendezvous", "cuda") as ranks:
-        keep(folder / str(rank), train(s, IMAGES, device="cuda", ranks=ranks))
+        save(folder / str(rank), train(s, IMAGES, device="cuda", ranks=ranks))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices on this machine")
@@ -123,7 +123,7 @@ def test_two_gpus_are_one(name: str, tmp_path: Path) -> None:
     for process in processes:
         process.join(300)
     assert [process.exitcode for process in processes] == [0, 0]
-    assert_near(kept(tmp_path / "0"), train(one, IMAGES, device="cuda"))
+    assert_near(saved(tmp_path / "0"), train(one, IMAGES, device="cuda"))
 
 
 def test_trials_share_a_gpu(tmp_path: Path) -> None:

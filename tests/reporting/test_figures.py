@@ -85,8 +85,8 @@ def test_numbers_of_panels_do_not_touch(evidence: Evidence) -> None:
         question = evidence.study.question("latent-std-dc")
         shrunk = dataclasses.replace(evidence, store=ShrunkCurves(evidence.store, budget / 25))
         for figure in (
-            figures.fid_over_training(shrunk, question),
-            figures.balance(shrunk, question),
+            figures.fid_over_training(shrunk, question, figures.curves(shrunk, question)),
+            figures.balance(shrunk, question, figures.curves(shrunk, question)),
         ):
             assert figure is not None
             figure.canvas.draw()
@@ -185,8 +185,9 @@ def test_nothing_finished_gives_no_figure(evidence: Evidence, rows: pd.DataFrame
     assert figures.levels(shown, question) is None
     assert figures.samples(shown, question) is None
     assert figures.nearest_images(shown, question, {}) is None
-    assert figures.balance(nothing, question) is None
-    assert figures.fid_over_training(nothing, question) is None
+    curves = figures.curves(nothing, question)
+    assert figures.balance(nothing, question, curves) is None
+    assert figures.fid_over_training(nothing, question, curves) is None
     assert figures.claims([], []) is None
 
 
@@ -209,8 +210,9 @@ def test_a_lost_picture_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
 
 def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = evidence.study.question("latent-std-dc")
-    balance = figures.balance(evidence, question)
-    fid = figures.fid_over_training(evidence, question)
+    curves = figures.curves(evidence, question)
+    balance = figures.balance(evidence, question, curves)
+    fid = figures.fid_over_training(evidence, question, curves)
     assert balance is not None and fid is not None
     for axes in (*balance.axes[:5], *fid.axes):
         assert len([line for line in axes.lines if len(line.get_xdata())]) == 5
@@ -222,12 +224,13 @@ def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> 
 
 
 def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
-    figure = figures.balance(evidence, evidence.study.question("latent-std-dc"))
+    question = evidence.study.question("latent-std-dc")
+    figure = figures.balance(evidence, question, figures.curves(evidence, question))
     assert figure is not None
     curves = np.stack([evidence.store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
     line = next(line for line in figure.axes[0].lines if line.get_label() == "1")
     assert np.allclose(line.get_ydata(), np.median(curves, 0))
-    band = figure.axes[0].collections[2].get_paths()[0].vertices[:, 1]
+    band = figure.axes[0].patches[2].get_xy()[:, 1]
     assert band.min() == pytest.approx(curves.min()) and band.max() == pytest.approx(curves.max())
 
 

@@ -100,7 +100,7 @@ def test_too_few_seeds_and_missing_arms_are_said(store: Store, study: Study, tmp
     kept = [c for c in plan["cells"] if c["seed"] < 2 and not c["arm"].startswith("fc latent_std")]
     few.write_plan(study.name, PROFILE, {**plan, "cells": kept})
     text = shown_by(load_evidence(few, study, PROFILE), "latent-std-dc", "latent-std-fc")
-    assert "Exploratory: 2 seeds an arm" in text and "never planned here: fc latent_std=0.1;" in text
+    assert "Exploratory: 2 seeds an arm" in text and "That is: fc latent_std=0.1;" in text
     assert "No scored trial yet of: `fc latent_std=0.1`, `fc latent_std=0.3`" in text
     assert "latent-std-dc-effects" in text and "latent-std-fc-effects" not in text
     assert "| supported" not in text and "| refuted" not in text and "| unresolved" in text

@@ -317,7 +317,11 @@ def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
           document.querySelector("pre").textContent = JSON.stringify({{
             overflow: root.scrollWidth - root.clientWidth,
             images: images.length, loaded: images.filter(i => i.complete && i.naturalWidth > 300).length,
-            wide: images.filter(i => i.getBoundingClientRect().right > {width}).length,
+            wide: images.filter(i => !i.closest(".scroll") && i.getBoundingClientRect().right > {width}).length,
+            small: images.filter(i => i.width < Math.min(i.naturalWidth, 570)).length,
+            verdicts: page.querySelectorAll(".verdicts td").length,
+            hidden: [...page.querySelectorAll(".verdicts td, .verdicts span")].filter(
+              e => !e.innerText || e.getBoundingClientRect().right > {width}).length,
             facts: page.querySelectorAll(".facts td").length,
             cut: [...page.querySelectorAll(".facts td, nav a, p, li")].filter(
               e => e.getBoundingClientRect().right > {width}).length,
@@ -342,19 +346,24 @@ def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in a browser")
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
-def test_a_browser_shows_everything_without_scrolling_sideways(
-    folder: Path, study: Study, tmp_path: Path, width: int
-) -> None:
+def test_a_browser_shows_everything_at_any_width(folder: Path, study: Study, tmp_path: Path, width: int) -> None:
     found = in_chromium(folder / "noise.html", width, tmp_path)
     assert found["overflow"] == 0 and found["wide"] == 0
     assert found["loaded"] == found["images"] == len(pictures_of(study))
     assert int(str(found["text"])) > 5000
     assert int(str(found["facts"])) > 10 and found["cut"] == 0
+    answers = pd.read_csv(folder / "verdicts.csv")
+    assert int(str(found["verdicts"])) == 8 * len(answers) and found["hidden"] == 0, "effects, intervals"
+    assert found["small"] == 0, "pictures whose text cannot be read"
     assert float(str(found["right"])) > 0.9 * width, "the right of the page is blank"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in a browser")
-def test_the_browser_notices_a_page_that_is_too_wide(folder: Path, tmp_path: Path) -> None:
+def test_the_browser_notices_what_phones_cannot_show(folder: Path, tmp_path: Path) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
-    (tmp_path / "wide.html").write_text(page.replace("overflow-x: auto", ""), encoding="utf-8")
-    assert int(str(in_chromium(tmp_path / "wide.html", 390, tmp_path)["overflow"])) > 0
+    for rule in ("overflow-x: auto", "display: flex; flex-wrap: wrap", "max-width: max(100%, 36rem)"):
+        assert rule in page
+        page = page.replace(rule, "")
+    (tmp_path / "wide.html").write_text(page, encoding="utf-8")
+    found = in_chromium(tmp_path / "wide.html", 390, tmp_path)
+    assert all(int(str(found[name])) > 0 for name in ("overflow", "hidden", "small")), found

@@ -15,6 +15,8 @@ from rich.console import Console, RenderableType
 from scipy import stats
 
 from harness.analysis.evidence import Evidence, load_evidence
+from harness.analysis.sentences import in_brief
+from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, effect, number, p_value, with_interval
 from harness.reporting import provenance
 from harness.reporting.provenance import extractor_proof, warnings
@@ -140,7 +142,9 @@ def test_warnings_tell_all_that_weakens_the_table(evidence: Evidence) -> None:
     assert "11 of 108 planned trials have not been run" in told
     assert "1 trial failed for reasons outside the model" in told
     assert "1 trial diverged" in told
-    assert "few seeds have finished: dc latent_dim=2 (1); dc instance_noise=0.5 (5); no claim" in told
+    assert "Exploratory in part: 2 arms lack seeds, and a claim needs at least 6." in told
+    assert "Finished so far: dc latent_dim=2 (1); dc instance_noise=0.5 (5)." in told
+    assert all(len(re.split(r"(?<=[.!?])\s", line)[0]) <= 110 for line in told.splitlines()), "short at first"
 
 
 def test_every_arm_has_its_cost(evidence: Evidence, rows: pd.DataFrame) -> None:
@@ -247,30 +251,58 @@ def printed(parts: list[RenderableType], width: int = 100) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def ended(evidence: Evidence, width: int = 300, lines: int = 60, *, full: bool = False) -> str:
+    return printed(study_for_terminal(evidence, width=width, lines=lines, full=full), width)
+
+
+def with_answers(evidence: Evidence, answers: list[Answer]) -> Evidence:
+    other = replace(evidence)
+    vars(other)["answers"] = answers
+    return other
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_end_of_a_run_fits(evidence: Evidence, width: int) -> None:
-    answers = [make_answer("supported", 0.5, 0.4, 0.6), make_answer("unresolved", 1.0, 0.4, 2.0)] * 7
-    told = replace(evidence)
-    vars(told)["answers"] = answers
-    text = printed(study_for_terminal(told), width)
-    lines = text.splitlines()
-    assert lines[1] == "14 claims: 7 supported, 0 refuted, 7 unresolved"
-    assert text.count("a claim that is") == 14 and "It is so." not in text, "each claim once"
-    assert "×0.50 [0.40, 0.60]" in text and "nan" not in text
-    assert max(map(cell_len, lines)) <= width and len(lines) <= (44 if width < 80 else 30)
-    assert "11 of 108 planned trials have not been run" in " ".join(text.split())
-    full = printed(study_for_terminal(told, full=True), width)
-    assert full.count("It is so.") == 14 and "FID ↓" in full and max(map(cell_len, full.splitlines())) <= width
+def test_the_end_of_a_run_fits_the_screen(evidence: Evidence, width: int) -> None:
+    found, refuted = evidence.answers, [replace(a, verdict="refuted") for a in evidence.answers]
+    text = ended(
+        with_answers(evidence, [replace(a, verdict="unresolved") for a in found[:-2]] + refuted[-2:]), width, 22
+    )
+    shown = text.splitlines()
+    assert shown[1] == "14 claims: 0 supported, 2 refuted, 12 unresolved"
+    words = " ".join(text.split())
+    assert "11 of 108 planned trials have not been run" in words
+    assert max(map(cell_len, shown)) <= width and len(shown) <= 22 and "nan" not in text
+    listed = re.findall("  (refuted|unresolved)  ", text)
+    assert listed.count("refuted") == min(2, len(listed)) >= 1 and (width < 80 or len(listed) >= 6), "settled first"
+    left = f"{14 - len(listed)} more, {'unresolved' if len(listed) > 1 else '1 of them settled'}"
+    assert f"and {left}: on the page below" in words
+    settled = " ".join(ended(with_answers(evidence, refuted), width, 22).split())
+    assert re.search(r"and (\d+) more, \1 of them settled", settled)
+
+
+def test_each_claim_is_said_once(evidence: Evidence) -> None:
+    answers, question_of = evidence.answers, evidence.study.question
+    text = ended(evidence, width=120, lines=60)
+    assert all(text.count(f"  {in_brief(a.claim, question_of(a.question))}  ") == 1 for a in answers if not a.level)
+    assert text.count("FID is the same at 0.1 as at 1") == 1 and "more, " not in text
+    assert text.count("latent standard deviation σ") == 2 and "\ndc: latent standard deviation σ " in text
+    full = ended(evidence, width=80, lines=22, full=True)
+    assert "FID ↓" in full and max(map(cell_len, full.splitlines())) <= 80
+    assert all(a.sentence in " ".join(full.split()) for a in answers)
+
+
+def test_no_interval_is_explained(evidence: Evidence) -> None:
+    few = replace(evidence, rows=evidence.rows[evidence.rows.seed < 2])
+    assert "[–] stands where seeds are too few" in ended(few)
+    assert "[–]" not in ended(with_answers(evidence, [a for a in evidence.answers if a.n > 2]))
 
 
 def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [f"Number {n} is so: {'a; ' * (200 * (n == 1))}b. Of this much more can be said." for n in range(7)]
+    found = [f"Number {n} is so: b. Of this much more can be said." for n in range(7)]
     monkeypatch.setattr(provenance, "warnings", lambda *_: found)
-    lines = printed(study_for_terminal(evidence), 300).strip().splitlines()[-5:]
+    lines = ended(with_answers(evidence, [])).strip().splitlines()[-5:]
     assert lines[0] == "Number 0 is so: b." and lines[4] == "3 more warnings stand on the page."
-    assert lines[1].endswith("…") and len(lines[1]) <= 240
-    full = printed(study_for_terminal(evidence, full=True), 300)
-    assert full.count("much more can be said") == 7
+    assert ended(with_answers(evidence, []), full=True).count("much more can be said") == 7
 
 
 def test_the_summary_counts_and_lists_claims() -> None:
@@ -287,7 +319,7 @@ def test_nothing_finished_is_said_and_not_a_crash(study: Study, store: Store, tm
     plan = store.read_plan(study.name, PROFILE)
     empty = Store(tmp_path / "empty", create=True)
     empty.write_plan(study.name, PROFILE, plan or {})
-    text = printed(study_for_terminal(load_evidence(empty, study, PROFILE)))
+    text = ended(load_evidence(empty, study, PROFILE))
     assert "No trial has finished: there is nothing to compare." in text
     assert "108 of 108 planned trials have not been run" in text and "nan" not in text
 
@@ -299,21 +331,22 @@ def test_arms_that_were_never_planned_are_named(study: Study, store: Store, tmp_
     cells = [cell for cell in plan["cells"] if cell["arm"] != "fc latent_std=3"]
     older.write_plan(study.name, PROFILE, {**plan, "cells": cells})
     told = "\n".join(warnings(load_evidence(older, study, PROFILE)))
-    assert "never planned here: fc latent_std=3. The same command" in told
+    assert "gained 1 arm never planned here: the next run adds what is missing. That is: fc latent_std=3." in told
 
 
 def test_mode_collapse_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
-    assert not any("Collapsed" in line for line in warnings(evidence))
+    assert not any("Mode collapse" in line for line in warnings(evidence))
     collapsed = rows.copy()
     collapsed.loc[(rows.arm == "dc latent_std=3") & rows.seed.isin([1, 4]), "is_mean"] = 1.04
-    assert any("dc latent_std=3 (2 of 6)" in line for line in warnings(replace(evidence, rows=collapsed)))
+    (told,) = (line for line in warnings(replace(evidence, rows=collapsed)) if "Mode collapse in 2 of 9" in line)
+    assert "dc latent_std=3 (2 of 6)" in told
 
 
 def test_collapse_is_judged_by_real_images(evidence: Evidence, rows: pd.DataFrame) -> None:
     low = rows.assign(is_mean=np.where(rows.fid.notna(), 1.04, np.nan))
     for real, said in ((9.0, True), (1.5, True), (1.3, False), (1.0, False)):
         other = with_reference(replace(evidence, rows=low), is_mean=real)
-        assert any("Collapsed" in line for line in warnings(other)) == said, real
+        assert any("Mode collapse" in line for line in warnings(other)) == said, real
 
 
 def test_the_extractors_accuracy_is_told(evidence: Evidence) -> None:
@@ -321,7 +354,7 @@ def test_the_extractors_accuracy_is_told(evidence: Evidence) -> None:
         proof = {"extractor_accuracy": accuracy, "extractor_chance": 0.1, "extractor_unseen": 2000.0}
         other = with_reference(evidence, **{**evidence.reference, **proof})
         (line,) = extractor_proof(other)
-        assert line in printed(study_for_terminal(other), 300)
+        assert line in ended(other)
         assert line in markdown(provenance.provenance(other))
         return line
 

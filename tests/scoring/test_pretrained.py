@@ -16,7 +16,6 @@ import torch_fidelity
 from torch import nn
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, VisionTransformer
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 import architectures
 from harness.data import PreparedData, prepare
@@ -29,7 +28,8 @@ from harness.scoring.extractors import (
     prepare_extractor,
     prepare_online_extractor,
 )
-from harness.scoring.fidelity import _fitted, _Images, _register, make_protocol, prepare_reference, score_generator
+from harness.scoring.fidelity import feature_network, fitted, make_protocol, prepare_reference, score_generator
+from tests.scoring.test_scoring import Images
 
 
 @pytest.fixture(autouse=True)
@@ -72,15 +72,6 @@ def inception(digits: PreparedData, cache: Path, inception_weights: Path, monkey
     return prepare_extractor("inception-v3", digits, cache)
 
 
-def features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
-    """What torch-fidelity is given for these images by the registered extractor."""
-    _register(extractor)
-    layer = PRETRAINED[extractor.name].layer
-    network = FEATURE_EXTRACTORS_REGISTRY[extractor.registered_name](extractor.registered_name, [layer])
-    with torch.no_grad():
-        return network(images)[0]
-
-
 def test_inception_features_are_the_librarys_own(inception: Extractor, digits, inception_weights: Path) -> None:
     grey = torch.from_numpy(np.array(digits.images("reference")[:3]))
     direct = FeatureExtractorInceptionV3(
@@ -88,8 +79,9 @@ def test_inception_features_are_the_librarys_own(inception: Extractor, digits, i
     )
     with torch.no_grad():
         expected = direct(grey.repeat(1, 3, 1, 1))[0]
-    found = features(inception, grey)
-    assert found.dtype == torch.float64 and torch.equal(found.float(), expected) and expected.std() > 0
+        found, logits = feature_network(inception, "cpu")(grey)
+    assert found.dtype == logits.dtype == torch.float64 and logits.shape == (3, 1008)
+    assert torch.equal(found.float(), expected) and expected.std() > 0
 
 
 def test_a_protocol_says_what_it_is(inception: Extractor, digits, extractor, cache: Path) -> None:
@@ -106,12 +98,12 @@ def test_a_protocol_says_what_it_is(inception: Extractor, digits, extractor, cac
 def test_larger_images_are_shrunk_without_aliasing() -> None:
     """A checkerboard of single pixels becomes grey: the library's own resizing would pick pixels."""
     board = (np.indices((640, 640)).sum(0) % 2 * 255).astype(np.uint8)[None, None]
-    fitted = _fitted(torch.from_numpy(board), 299)
-    assert fitted.shape == (1, 3, 299, 299) and fitted.dtype == torch.uint8
-    inside = fitted[..., 3:-3, 3:-3]
+    shrunk = fitted(torch.from_numpy(board), 299)
+    assert shrunk.shape == (1, 3, 299, 299) and shrunk.dtype == torch.uint8
+    inside = shrunk[..., 3:-3, 3:-3]
     assert inside.min() > 100 and inside.max() < 155
     small = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(_fitted(small, 299), small), "enlarging is the network's own business"
+    assert torch.equal(fitted(small, 299), small), "enlarging is the network's own business"
 
 
 @pytest.mark.slow
@@ -119,13 +111,13 @@ def test_larger_images_are_shrunk_without_aliasing() -> None:
 def test_inception_scores_are_the_librarys_own(inception: Extractor, digits, inception_weights, cache: Path) -> None:
     """End to end at a size that means nothing, against torch-fidelity called directly."""
     protocol = make_protocol(inception, digits, num_generated=20)
-    floor = prepare_reference(protocol, inception, digits, cache)
+    real = prepare_reference(protocol, inception, digits, cache)
     generator = architectures.build("dc", resolution=28, channels=1, latent_dim=8, generator_width=4).generator
     options = {"protocol": protocol, "extractor": inception, "data": digits, "cache": cache}
     scores = score_generator(generator, latent_dim=8, latent_std=1.0, batch_size=10, **options)
 
-    def tiled(part: str) -> _Images:
-        return _Images(np.repeat(digits.images(part)[:20], 3, 1))
+    def tiled(part: str) -> Images:
+        return Images(np.repeat(digits.images(part)[:20], 3, 1))
 
     direct = torch_fidelity.calculate_metrics(
         input1=tiled("train"),
@@ -144,12 +136,12 @@ def test_inception_scores_are_the_librarys_own(inception: Extractor, digits, inc
         cuda=False,
         verbose=False,
     )
-    assert floor["fid"] == pytest.approx(direct["frechet_inception_distance"], rel=1e-3)
-    assert floor["is_mean"] == pytest.approx(direct["inception_score_mean"], rel=1e-6)
+    assert real["fid"] == pytest.approx(direct["frechet_inception_distance"], rel=1e-3)
+    assert real["is_mean"] == pytest.approx(direct["inception_score_mean"], rel=1e-6)
     # Called directly it takes KID in single precision, whose error at kernel values near 1 is as large as this KID.
-    assert floor["kid"] == pytest.approx(direct["kernel_inception_distance_mean"], abs=2e-6)
-    assert (floor["precision"], floor["recall"]) == (direct["precision"], direct["recall"])
-    assert scores["fid"] > floor["fid"]
+    assert real["kid"] == pytest.approx(direct["kernel_inception_distance_mean"], abs=2e-6)
+    assert (real["precision"], real["recall"]) == (direct["precision"], direct["recall"])
+    assert scores["fid"] > real["fid"]
     assert scores.keys() >= {"fid_at_5", "fid_at_10"}
 
 
@@ -178,9 +170,9 @@ def test_clip_is_scored_from_a_local_file(empty_hub: Path, digits, tmp_path: Pat
     clip = prepare_extractor("clip", coloured, tmp_path)
     protocol = make_protocol(clip, coloured, num_generated=40)
     assert protocol.preparation == "bilinear as in TensorFlow 1 to 224"
-    floor = prepare_reference(protocol, clip, coloured, tmp_path)
-    assert "is_mean" not in floor, "CLIP classifies nothing"
-    assert math.isfinite(floor["fid"]) and floor["fid"] > 0 and floor.keys() >= {"kid", "precision", "fid_at_20"}
+    real = prepare_reference(protocol, clip, coloured, tmp_path)
+    assert "is_mean" not in real, "CLIP classifies nothing"
+    assert math.isfinite(real["fid"]) and real["fid"] > 0 and real.keys() >= {"kid", "precision", "fid_at_20"}
 
 
 def test_without_weights_there_is_one_line_at_once(digits, empty_hub: Path, tmp_path: Path) -> None:
@@ -224,7 +216,7 @@ def test_bad_weights_are_refused_before_anything_starts(
         prepare_extractor("dinov2", digits, tmp_path / "cache")
 
 
-def test_a_file_that_is_named_goes_before_the_variable(
+def test_a_named_file_precedes_the_variable(
     digits, inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "absent.pth"))

@@ -17,7 +17,7 @@ from harness.training.distributed import ALONE, Ranks, SynchronisedBatchNorm, jo
 from harness.training.loop import Diverged, train
 from harness.training.random import Draws
 from tests.training.test_loop import spec
-from tests.training.test_resume import TRIALS, differences, keep, kept
+from tests.training.test_resume import TRIALS, differences, save, saved
 
 
 def rank_process(work: Callable[..., None], rank: int, folder: Path, arguments: tuple[Any, ...]) -> None:
@@ -26,7 +26,7 @@ def rank_process(work: Callable[..., None], rank: int, folder: Path, arguments: 
         work(ranks, folder, *arguments)
 
 
-def gang(work: Callable[..., None], folder: Path, *arguments: Any) -> None:
+def process_group(work: Callable[..., None], folder: Path, *arguments: Any) -> None:
     """Run `work(ranks, folder, *arguments)` in two processes; all must succeed."""
     folder.mkdir()
     context = multiprocessing.get_context("forkserver")
@@ -39,22 +39,22 @@ def gang(work: Callable[..., None], folder: Path, *arguments: Any) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
 
 
-def train_and_keep(ranks: Ranks, folder: Path, s: TrialSpec, images: torch.Tensor, resume: Path | None) -> None:
-    """Each rank's last snapshot is in `0` and `1`; rank 0 keeps one a step, too."""
+def train_and_save(ranks: Ranks, folder: Path, s: TrialSpec, images: torch.Tensor, resume: Path | None) -> None:
+    """Each rank's last snapshot is in `0` and `1`; rank 0 saves one a step, too."""
     loop.CHECKPOINT_SECONDS = 0.0
     done = train(
         s,
         images,
         ranks=ranks,
-        resume=kept(resume) if resume else None,
-        checkpoint=(lambda snapshot: keep(folder / f"step {snapshot.step}", snapshot)) if ranks.rank == 0 else None,
+        resume=saved(resume) if resume else None,
+        checkpoint=(lambda snapshot: save(folder / f"step {snapshot.step}", snapshot)) if ranks.rank == 0 else None,
     )
-    keep(folder / str(ranks.rank), done)
+    save(folder / str(ranks.rank), done)
 
 
 def on_two_ranks(s: TrialSpec, images: torch.Tensor, folder: Path, resume: Path | None = None) -> Snapshot:
-    gang(train_and_keep, folder, s, images, resume)
-    first, second = kept(folder / "0"), kept(folder / "1")
+    process_group(train_and_save, folder, s, images, resume)
+    first, second = saved(folder / "0"), saved(folder / "1")
     statistics = () if s.sync_batch_norm else ("running_mean", "running_var")
     differ = [name for name in differences(first, second) if not name.endswith(statistics or "?")]
     assert not differ, "the ranks have come apart"
@@ -124,7 +124,7 @@ def diverge(ranks: Ranks, folder: Path, s: TrialSpec, images: torch.Tensor) -> N
 
 
 def test_divergence_ends_all_ranks(images, tmp_path: Path) -> None:
-    gang(diverge, tmp_path / "x", spec(generator_lr=1e30, discriminator_lr=1e30, world_size=2), images)
+    process_group(diverge, tmp_path / "x", spec(generator_lr=1e30, discriminator_lr=1e30, world_size=2), images)
 
 
 def test_the_number_of_ranks_is_the_specs(images) -> None:
@@ -171,7 +171,7 @@ def share_and_normalise(ranks: Ranks, folder: Path) -> None:
 
 
 def test_messages_and_batch_norm(tmp_path: Path) -> None:
-    gang(share_and_normalise, tmp_path / "x")
+    process_group(share_and_normalise, tmp_path / "x")
 
 
 def test_parts_make_the_whole() -> None:

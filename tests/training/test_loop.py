@@ -64,7 +64,7 @@ def test_the_networks_are_the_specs(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["fc", "dc"])
-def test_one_step_is_two_plain_updates_at_the_same_weights(architecture: str, images: torch.Tensor) -> None:
+def test_one_step_is_two_plain_updates(architecture: str, images: torch.Tensor) -> None:
     """The shared pass gives what two separate backward passes through fresh graphs give."""
     s = spec(architecture, kimg=0.008, discriminator_dropout=0.0)
     assert s.num_steps == 1

@@ -53,11 +53,11 @@ def trial(name: str, **changes) -> TrialSpec:
     return spec(**TRIALS[name], **changes)
 
 
-def keep(path: Path, snapshot: Snapshot) -> None:
+def save(path: Path, snapshot: Snapshot) -> None:
     write_checkpoint(path, encode_checkpoint(snapshot, MADE_FOR, {}))
 
 
-def kept(path: Path) -> Snapshot:
+def saved(path: Path) -> Snapshot:
     return decode_checkpoint(path.read_bytes(), MADE_FOR)[0]
 
 
@@ -79,7 +79,7 @@ def every_point(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("name", TRIALS)
-def test_resumed_from_any_snapshot(name: str, images, tmp_path: Path, every_point) -> None:
+def test_resumed_from_any_checkpoint(name: str, images, tmp_path: Path, every_point) -> None:
     images = images[:60]  # an epoch leaves an incomplete batch out
     s = trial(name)
     snapshots: list[Snapshot] = []
@@ -88,14 +88,14 @@ def test_resumed_from_any_snapshot(name: str, images, tmp_path: Path, every_poin
     assert [x.step for x in snapshots] == list(range(1, s.num_steps + 1))
     assert differences(snapshots[-2], undisturbed)
     for snapshot in (snapshots[0], *random.Random(name).sample(snapshots[1:-1], 3), snapshots[-1]):
-        keep(tmp_path / "x.snapshot", snapshot)
-        back = kept(tmp_path / "x.snapshot")
+        save(tmp_path / "x.snapshot", snapshot)
+        back = saved(tmp_path / "x.snapshot")
         assert not differences(back, snapshot)
         torch.manual_seed(snapshot.step)  # another process, with another past
         assert not differences(train(s, images, resume=back), undisturbed), f"resumed at step {snapshot.step}"
 
 
-def test_an_observer_goes_on_too(images, every_point) -> None:
+def test_an_observer_resumes_too(images, every_point) -> None:
     def observe(point: int, generator: torch.nn.Module) -> dict[str, float]:
         loop.recalibrate_batch_norm(generator, s)
         return {"fid_online": float(point)} if point % 2 == 0 else {}
@@ -107,7 +107,7 @@ def test_an_observer_goes_on_too(images, every_point) -> None:
     assert not differences(train(s, images, observe, resume=snapshots[8]), undisturbed)
 
 
-def test_snapshots_keep_their_distance(images, monkeypatch) -> None:
+def test_checkpoints_are_apart_in_time(images, monkeypatch) -> None:
     """No two closer than CHECKPOINT_SECONDS, and none in a trial shorter than that; what they take is not training."""
     times: list[float] = []
 
@@ -127,7 +127,7 @@ def test_snapshots_keep_their_distance(images, monkeypatch) -> None:
 
 @dataclasses.dataclass
 class Attempt:
-    """What a process does that may be killed: goes on from the snapshot there is, and keeps others."""
+    """What a process does that may be killed: resumes from the checkpoint there is, and writes others."""
 
     spec: TrialSpec
     images: torch.Tensor
@@ -136,14 +136,14 @@ class Attempt:
     def __call__(self) -> None:
         torch.set_num_threads(1)
         loop.CHECKPOINT_SECONDS = 0.0
-        resume = kept(self.path) if self.path.exists() else None
+        resume = saved(self.path) if self.path.exists() else None
         done = train(
             self.spec,
             self.images,
             resume=resume,
-            checkpoint=lambda snapshot: keep(self.path, snapshot),
+            checkpoint=lambda snapshot: save(self.path, snapshot),
         )
-        keep(self.path.with_name("done"), done)
+        save(self.path.with_name("done"), done)
 
 
 @pytest.mark.parametrize("name", ["fc, tricks", "dc, tricks, batch norm"])
@@ -167,9 +167,9 @@ def test_killed_again_and_again(name: str, images, tmp_path: Path) -> None:
             process.kill()
         process.join(60)
         assert process.exitcode == (-9 if kill else 0)
-        steps.append(kept(path).step)
+        steps.append(saved(path).step)
     assert steps == sorted(set(steps)) and steps[-2] < s.num_steps, "each attempt got on, and each kill was in time"
-    done = kept(tmp_path / "done")
+    done = saved(tmp_path / "done")
     assert not differences(done, train(s, images))
     remove_checkpoint(path)
     assert {p.name for p in tmp_path.iterdir()} == {"done"}
@@ -194,14 +194,14 @@ def write_until_half(path: Path, content: bytes) -> None:
 def test_killed_in_mid_write(snapshot: Snapshot, tmp_path: Path) -> None:
     """The kernel kills the writer at half of the file: the last snapshot is whole, and what is left is swept up."""
     path = tmp_path / "x.snapshot"
-    keep(path, snapshot)
+    save(path, snapshot)
     context = multiprocessing.get_context("forkserver")
     content = encode_checkpoint(dataclasses.replace(snapshot, step=99), MADE_FOR, {})
     process = context.Process(target=write_until_half, args=(path, content))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGXFSZ
-    assert not differences(kept(path), snapshot)
+    assert not differences(saved(path), snapshot)
     assert len(list(tmp_path.iterdir())) == 2
     remove_checkpoint(path)
     assert not list(tmp_path.iterdir())
@@ -224,13 +224,13 @@ def test_every_damage_is_noticed(snapshot: Snapshot) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"[]", b"{}\n", b'{"format": 1}\n', b'{"format": 1, "made_for": 3}\n', b"[" * 10**5]
 )
-def test_a_snapshot_of_something_else_is_unusable_though_its_checksum_is_right(body: bytes) -> None:
+def test_other_content_is_unusable_despite_its_checksum(body: bytes) -> None:
     with pytest.raises(UnusableCheckpoint):
         decode_checkpoint(hashlib.sha256(body).hexdigest().encode() + b"\n" + body, MADE_FOR)
 
 
 @pytest.mark.parametrize("other", [{"trial_id": "1" * 16}, {"torch": "1.13"}, {"device": "cuda"}])
-def test_a_snapshot_of_something_else_is_refused(other: dict, snapshot: Snapshot) -> None:
+def test_a_checkpoint_of_something_else_is_refused(other: dict, snapshot: Snapshot) -> None:
     content = encode_checkpoint(snapshot, {**MADE_FOR, **other}, {})
     (name,) = other
     with pytest.raises(UnusableCheckpoint, match=f"made for {name}='{other[name]}', not "):
@@ -240,12 +240,12 @@ def test_a_snapshot_of_something_else_is_refused(other: dict, snapshot: Snapshot
 def test_an_infinite_value_in_the_curves_survives(snapshot: Snapshot, tmp_path: Path) -> None:
     """The online FID of images that are not finite."""
     snapshot.curves[0]["fid_online"] = float("inf")
-    keep(tmp_path / "x.snapshot", snapshot)
-    assert kept(tmp_path / "x.snapshot").curves == snapshot.curves
+    save(tmp_path / "x.snapshot", snapshot)
+    assert saved(tmp_path / "x.snapshot").curves == snapshot.curves
 
 
 def test_what_a_snapshot_holds(snapshot: Snapshot) -> None:
-    """Other contents than these are another format: raise FORMAT, so that older snapshots are set aside."""
+    """Other contents than these are another format: raise FORMAT, so that older checkpoints are not used."""
     assert FORMAT == 1
     assert snapshot.streams.keys() == {
         "data", "latents", "dropout", "instance noise", "labels", "augmentation", "gradient penalty",

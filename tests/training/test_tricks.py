@@ -131,14 +131,14 @@ def test_smoothed_labels_are_drawn_from_their_ranges() -> None:
     assert (real == 0.9).all() and (fake == 0).all()
 
 
-def test_flipped_labels_are_the_other_sides_at_their_rate() -> None:
+def test_labels_are_flipped_at_their_rate() -> None:
     real, fake = targets(label_flip_rate=0.1)
     for flipped in ((real == 0), (fake == 1)):
         assert flipped.float().mean().item() == pytest.approx(0.1, abs=0.01)
     assert ((real == 0) & (fake == 1)).float().mean().item() == pytest.approx(0.01, abs=0.005), "each side on its own"
 
 
-def test_a_flipped_label_is_as_soft_as_the_other_sides() -> None:
+def test_flipped_labels_are_as_soft() -> None:
     real, fake = targets(
         label_flip_rate=0.1, real_label_low=0.9, real_label_high=0.9, fake_label_low=0.2, fake_label_high=0.2
     )
@@ -185,7 +185,7 @@ def test_penalties_by_hand() -> None:
     assert Tricks(spec(), "cpu").penalty(d, real, fake) == 0.0
 
 
-def test_a_flat_discriminator_has_a_penalty_and_no_nan() -> None:
+def test_a_flat_discriminator_has_no_nan() -> None:
     d = Linear(16)
     with torch.no_grad():
         d.weight.zero_()
@@ -222,7 +222,7 @@ def test_gradient_penalty_is_taken_between_real_and_fake() -> None:
     assert shares.min() >= 0 and shares.max() <= 1 and shares.std() > 0.25
 
 
-def test_spectral_norm_holds_the_largest_singular_value_at_one() -> None:
+def test_spectral_norm_is_one() -> None:
     for architecture in ("fc", "dc"):
         d = build_networks(spec(architecture, discriminator_norm="spectral")).discriminator.train()
         for _ in range(100):
@@ -274,9 +274,9 @@ def test_all_that_the_discriminator_sees_is_augmented(mixed: bool, passes: int, 
     assert len(set(made)) == len(made) == 2 * 3
 
 
-def test_every_purpose_has_a_random_stream_of_its_own(images: torch.Tensor) -> None:
+def test_every_purpose_has_its_random_stream(images: torch.Tensor) -> None:
     state = State(spec(), build_networks(spec()), images, "cpu", ALONE)
-    generators = [state.batches.order, *(draws.generator for draws in state._streams.values())]
+    generators = [state.batches.order, *(draws.generator for draws in state.streams.values())]
     assert len({bytes(generator.get_state().numpy()) for generator in generators}) == len(generators) == 6
 
 

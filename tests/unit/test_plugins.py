@@ -85,7 +85,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_network_beside_the_study_is_found_and_read(folder: Path) -> None:
+def test_a_network_beside_the_study_is_read(folder: Path) -> None:
     code = read_user_code(folder / "mystudy.py")
     assert [m.name for m in code.modules] == ["nets", "parts", "parts.layers"]
     assert code.load().build.__module__ == "nets"
@@ -162,7 +162,7 @@ def test_what_acts_from_afar_is_seen(folder: Path, file: str, old: str, new: str
     assert hashed() != before
 
 
-def test_what_a_file_does_on_the_way_names_every_trial(folder: Path) -> None:
+def test_what_a_file_does_names_every_trial(folder: Path) -> None:
     """A patch of a shipped network would else be stored under the name of trials without it."""
 
     def code() -> set[str]:
@@ -194,7 +194,7 @@ def test_identity_is_golden_and_knows_no_path(folder: Path, tmp_path_factory: py
     assert hashes(elsewhere)["fc-mine"] == "298bd88156f94cd6"
 
 
-def test_an_entry_made_in_a_loop_is_of_everything(folder: Path) -> None:
+def test_an_entry_from_a_loop_takes_everything(folder: Path) -> None:
     """No line registers it in so many words, so all that there is belongs to it."""
     edit(
         folder / "mystudy.py",

@@ -101,7 +101,7 @@ def test_every_field_is_part_of_the_identity() -> None:
         assert TrialSpec(**{**needed, name: value}).trial_id != TrialSpec(**needed).trial_id, name
 
 
-def test_a_trick_that_is_off_does_not_rename_a_trial() -> None:
+def test_a_trick_off_renames_no_trial() -> None:
     """And only tricks may be left out: each of their defaults means that the code is not reached."""
     off = {f.name: f.metadata["off"] for f in dataclasses.fields(TrialSpec) if "off" in f.metadata}
     assert off == OFF, "an off value may never change"
@@ -202,7 +202,7 @@ def test_identity_is_golden() -> None:
     assert TrialSpec(**VALUES).trial_id == "0fb59406ccce891e"
 
 
-def test_a_revised_trick_renames_the_trials_that_use_it() -> None:
+def test_a_revised_trick_renames_its_trials() -> None:
     """Of convolutions under a penalty the first results were wrong: the optimizer took the gradients' memory amiss."""
     penalised = TrialSpec(**{**VALUES, "discriminator_norm": "none", "r1_gamma": 1.0})
     assert penalised.trial_id == "bb726e77a5980b7e" != penalised.former_id
@@ -221,7 +221,7 @@ def test_pixels_name_data_and_paths_do_not() -> None:
     assert ScoreProtocol(**PROTOCOL).path_id == ScoreProtocol(**PROTOCOL).protocol_id
 
 
-def test_another_seed_is_another_trial_and_all_else_is_the_same() -> None:
+def test_another_seed_changes_nothing_else() -> None:
     spec = TrialSpec(**VALUES)
     assert spec.trial_id and spec.at_seed(7) == TrialSpec(**{**VALUES, "seed": 7})
     assert spec.at_seed(7).trial_id == TrialSpec(**{**VALUES, "seed": 7}).trial_id != spec.trial_id
@@ -229,7 +229,7 @@ def test_another_seed_is_another_trial_and_all_else_is_the_same() -> None:
         spec.at_seed(-1)
 
 
-def test_identity_does_not_depend_on_how_a_number_is_written() -> None:
+def test_spelling_of_numbers_renames_nothing() -> None:
     assert TrialSpec(**{**VALUES, "kimg": 50}).trial_id == TrialSpec(**VALUES).trial_id
     assert TrialSpec(**{**VALUES, "instance_noise": -0.0}).trial_id == TrialSpec(**VALUES).trial_id
 
@@ -314,7 +314,7 @@ def test_protocol_identity_and_round_trip() -> None:
     assert len({ScoreProtocol(**{**PROTOCOL, **c}).protocol_id for c in changed} | {protocol.protocol_id}) == 5
 
 
-def test_what_only_pretrained_extractors_have_renames_no_other_protocol() -> None:
+def test_pretrained_fields_rename_no_other_protocol() -> None:
     plain = ScoreProtocol(**PROTOCOL)
     assert plain.protocol_id == "ee2897f36bf3", "every stored score would be of another protocol"
     layered = ScoreProtocol(**PROTOCOL, feature_layer="2048")

@@ -10,10 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 MATRIX_PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.addmm)
-KEEP_SHAPE = (
-    *(torch.ops.aten.batch_norm, torch.ops.aten.tanh, torch.ops.aten.relu, torch.ops.aten.relu_),
-    *(torch.ops.aten.leaky_relu, torch.ops.aten.leaky_relu_),
-)
+ACTIVATIONS = (torch.ops.aten.tanh, torch.ops.aten.relu_, torch.ops.aten.leaky_relu_)
 
 LEAKY_SLOPE = 0.2
 """Slope of LeakyReLU below zero (Radford et al. 2015); the founding document does not give one."""
@@ -98,8 +95,10 @@ class _FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, operation = kwargs or {}, func.overloadpacket
-        if operation in KEEP_SHAPE and args[0].is_meta:
+        if operation in ACTIVATIONS and args[0].is_meta:
             return args[0]
+        if operation is torch.ops.aten.native_batch_norm and args[0].is_meta:
+            return args[0], args[0].new_empty(0), args[0].new_empty(0)
         with self:
             parts = func.decompose(*args, **kwargs)
         if parts is not NotImplemented:

@@ -166,7 +166,7 @@ def first_verdicts(question: Question, case: Case, scores: np.ndarray) -> tuple[
 
 
 def coverage(case: Case, scores: np.ndarray, anytime: bool) -> float:
-    """Share of 95% intervals of last level against baseline that hold the truth; of interim analyses, at all of them."""
+    """Share of 95% intervals of last level against baseline that hold the truth; at all interim analyses, if any."""
     truth = case.means[-1] - case.means[case.baseline]
     differences = paired_differences(scores[:NUM_INTERVALS, -1], scores[:NUM_INTERVALS, case.baseline])
     found = [location(x, anytime=anytime) for x in differences]

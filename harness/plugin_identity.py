@@ -26,7 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import UserError
-from harness.plugins import OwnModule, UserCode, imported_from, package_of
+from harness.plugins import UserCode, imported_from, package_of
 from harness.spec import content_hash
 
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
@@ -65,7 +65,8 @@ def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
     Raises:
         UserError: they depend on what cannot be followed: code made from text, a file, the environment.
     """
-    modules = {"": _Module("", code.file, code.source, "")} | {m.name: _module(m) for m in code.modules}
+    own = {m.name: _Module(m.name, m.file, m.source, package_of(m)) for m in code.modules}
+    modules = {"": _Module("", code.file, code.source, "")} | own
     names = sorted(set(names))
     parts = _Parts(modules, refuses=bool(names))
     for field_name, name in names:
@@ -207,10 +208,6 @@ class _Parts:
             for name in sorted(self.taken)
             if self.taken[name]
         ]
-
-
-def _module(module: OwnModule) -> _Module:
-    return _Module(module.name, module.file, module.source, package_of(module))
 
 
 def _says_nothing(statement: ast.stmt) -> bool:

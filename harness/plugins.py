@@ -214,14 +214,10 @@ def _execute(file: str, source: str) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses and pickles look their module up
     try:
         exec(compile(source, file, "exec"), module.__dict__)
-    except UserError:
-        del sys.modules[module.__name__]
-        raise
-    except KeyboardInterrupt:
-        del sys.modules[module.__name__]
-        raise
     except BaseException as error:  # whatever the user's file raises is theirs to know
         del sys.modules[module.__name__]
+        if isinstance(error, UserError | KeyboardInterrupt):
+            raise
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" (line {at.lineno} of {at.filename})"
         raise UserError(f"{file} failed: {type(error).__name__}: {error}{where}") from error

@@ -42,18 +42,7 @@ def run_until_answered(
     analysis; verdicts are those that stay valid over all of them (harness/analysis/answers.py). A batch that would not
     end in time is not started.
 
-    Args:
-        study: Which study.
-        profile_name: At which of its profiles.
-        store: Where results go.
-        workers: Trials at once.
-        say: Told what is settled and why it stops.
-        cluster: Where trials run.
-        budget_seconds: Wall-clock time to spend.
-        extractor_weights: As for `run_study`.
-
-    Returns:
-        Whether no trial failed.
+    Args: as for `run_study`, and `budget_seconds` of wall-clock time to spend. True if no trial failed.
 
     Raises:
         UserError: budget_seconds not above 0, or what `run_study` raises.
@@ -99,11 +88,8 @@ def run_until_answered(
         if all(seeds[arm] >= MOST for arm in wanted):
             say(f"stopped: what is left is out of reach with {MOST} seeds an arm")
             return True
-        for arm in wanted:
-            seeds[arm] = min(seeds[arm] + BATCH, MOST)
-        # Pairs need both arms at each seed: the longest of a claim's arms sets the number for the others.
-        most = max(seeds[arm] for arm in wanted)
-        seeds |= dict.fromkeys(wanted, most)
+        # Pairs need both arms at each seed: the arm with most seeds sets the number for the others.
+        seeds |= dict.fromkeys(wanted, min(max(seeds[arm] for arm in wanted) + BATCH, MOST))
 
 
 def _seeds_so_far(design: Design, store: Store) -> dict[str, int]:

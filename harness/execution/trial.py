@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import architectures
 from harness.data import PreparedData
+from harness.execution.attempt import Attempt
 from harness.execution.provenance import cpu_name
 from harness.plugins import UserCode
 from harness.scoring.extractors import Extractor
@@ -26,16 +27,7 @@ from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.layout import checkpoint_path
 from harness.storage.samples import GRID, to_png
 from harness.storage.store import TrialResult
-from harness.training.checkpoint import (
-    Snapshot,
-    UnusableCheckpoint,
-    decode_checkpoint,
-    encode_checkpoint,
-    quarantine_checkpoint,
-    read_checkpoint,
-    remove_checkpoint,
-    write_checkpoint,
-)
+from harness.training.checkpoint import Snapshot, decode_checkpoint
 from harness.training.distributed import ALONE, Ranks
 from harness.training.loop import (
     REPORT_POINTS,
@@ -64,9 +56,19 @@ class TrialContext:
     user_code: UserCode | None = None  # what a user's own file adds to the registries
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
+    def made_for(self, spec: TrialSpec, device: str) -> dict[str, str]:
+        """What an attempt must share with a checkpoint to resume from it; an extractor made a column of its curves."""
+        return {
+            "trial_id": spec.trial_id,
+            "torch": torch.__version__,
+            "device": device,
+            "extractor": self.protocol.extractor_hash,
+            "online": self.online.weights_hash if self.online else "",
+        }
+
 
 def run_trial(
-    spec: TrialSpec, context: TrialContext, snapshots: Path | None = None, ranks: Ranks = ALONE
+    spec: TrialSpec, context: TrialContext, checkpoints: Path | None = None, ranks: Ranks = ALONE
 ) -> TrialResult:
     """Train and score one GAN.
 
@@ -76,7 +78,7 @@ def run_trial(
     Args:
         spec: What to train.
         context: What all trials of the study share.
-        snapshots: A folder for checkpoints, one file a trial, made if it is missing; a `UPath` for one elsewhere. A
+        checkpoints: A folder for them, one file a trial, made if it is missing; a `UPath` for one elsewhere. A
             trial that was killed and is called again with the same folder, on any node that sees it, resumes from its
             checkpoint, with the result of an undisturbed run. Its cost counts what led to the result, not what the
             kill lost. The file is removed when the trial is done, and stays when an exception is raised. A checkpoint
@@ -85,7 +87,7 @@ def run_trial(
         ranks: The process group, in a trial of several ranks; this is rank 0, and the others call `train_rank`.
             harness/training/distributed.py says how to start them.
     """
-    attempt = _Attempt()
+    attempt = Attempt()
     device = _ready(context)
     cost: dict[str, float] = {
         "kimg": spec.kimg,
@@ -100,8 +102,8 @@ def run_trial(
         "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
         "threads": torch.get_num_threads(),
     }
-    if snapshots is not None:
-        attempt.go_on_from(checkpoint_path(snapshots, spec.trial_id), _made_for(spec, context, device))
+    if checkpoints is not None:
+        attempt.resume_from(checkpoint_path(checkpoints, spec.trial_id), context.made_for(spec, device))
     ranks.share(attempt.found)
     outcome: dict[str, Any] = {"status": "ok"}
     try:
@@ -113,7 +115,7 @@ def run_trial(
             device=device,
             ranks=ranks,
             resume=attempt.resume,
-            checkpoint=attempt.keep if snapshots is not None else None,
+            checkpoint=attempt.write if checkpoints is not None else None,
         )
         outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
@@ -139,70 +141,9 @@ def train_rank(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
     """The part of every rank but 0 in a trial: train with rank 0, from the checkpoint that it found."""
     device = _ready(context)
     found = ranks.share(b"")
-    resume = decode_checkpoint(found, _made_for(spec, context, device))[0] if found else None
+    resume = decode_checkpoint(found, context.made_for(spec, device))[0] if found else None
     with contextlib.suppress(Diverged):  # rank 0's to tell
         train(spec, _shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
-
-
-class _Attempt:
-    """One go at a trial: what it goes on from, what it keeps for the next, and what they have cost together."""
-
-    def __init__(self) -> None:
-        self.started, self.cpu_started = time.perf_counter(), time.process_time()
-        self.before = {"seconds": 0.0, "cpu_seconds": 0.0}  # the cost of what is gone on from
-        self.resume: Snapshot | None = None
-        self.found = b""  # the file that this is in
-        self.path: Path | None = None
-        self.made_for: dict[str, str] = {}
-        self.notes: dict[str, Any] = {}  # for the provenance
-
-    def go_on_from(self, path: Path, made_for: dict[str, str]) -> None:
-        """Go on from the snapshot in this file, if there is one of just this trial, and keep others there."""
-        self.path, self.made_for = path, made_for
-        try:
-            found = read_checkpoint(path)
-            self.resume, self.before = decode_checkpoint(found, made_for)
-            self.found = found
-            self.notes["resumed_at_step"] = self.resume.step
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            self.notes["snapshot_not_read"] = str(error)
-        except UnusableCheckpoint as error:
-            self.notes["snapshot_set_aside"] = (
-                f"{error}; it is now {quarantine_checkpoint(path).name}"  # a URL may hold a password
-            )
-
-    def keep(self, snapshot: Snapshot) -> None:
-        """Put the snapshot in the place of the last one; a trial can do without, on a full disk for example."""
-        assert self.path is not None
-        try:
-            write_checkpoint(self.path, encode_checkpoint(snapshot, self.made_for, self.spent()))
-        except OSError as error:
-            self.notes["snapshot_not_written"] = str(error)
-
-    def spent(self) -> dict[str, float]:
-        """Seconds, and CPU seconds, which busy neighbours do not lengthen."""
-        return {
-            "seconds": self.before["seconds"] + time.perf_counter() - self.started,
-            "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu_started,
-        }
-
-    def remove_checkpoint(self) -> None:
-        """Nothing is left to go on with."""
-        if self.path is not None:
-            remove_checkpoint(self.path)
-
-
-def _made_for(spec: TrialSpec, context: TrialContext, device: str) -> dict[str, str]:
-    """What an attempt must share with a snapshot to go on from it; the extractor made its column of the curves."""
-    return {
-        "trial_id": spec.trial_id,
-        "torch": torch.__version__,
-        "device": device,
-        "extractor": context.protocol.extractor_hash,
-        "online": context.online.weights_hash if context.online else "",
-    }
 
 
 def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> TrialResult:

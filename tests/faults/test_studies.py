@@ -2,7 +2,10 @@
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -12,7 +15,18 @@ from harness.execution.run_study import scoring_contexts
 from harness.execution.trial import run_trial
 from harness.storage.store import Store
 from studies.catalog import find
-from tests.faults.conftest import PATIENCE, TRAINERS, Launch, MakeStore, outcome, wait_for_trials, whole_trials
+from tests.faults.conftest import (
+    PATIENCE,
+    TRAINERS,
+    Launch,
+    MakeStore,
+    Program,
+    descendants,
+    kill,
+    outcome,
+    wait_for_trials,
+    whole_trials,
+)
 from tests.storage.test_store import everything
 
 TINY = Path(__file__).with_name("tiny.py")
@@ -44,6 +58,36 @@ def test_ctrl_c_keeps_finished_trials(knowing_store: MakeStore, launch: Launch) 
     assert all(after[name] == content for name, content in before.items()), "a finished trial was run again"
     assert not list((place / "trials").glob(".*"))
     assert (place / "reports" / "tiny-smoke" / "tiny.html").exists() and "FID" in output
+
+    score = ["studies", "score", TINY, "--profile", "smoke", "--num-generated", "40", "--workers", "1", "--store"]
+    third = launch(*score, place)
+    wait_until(lambda: number_of_scores(place) > 1, third)
+    kill(wait_until(lambda: descendants(third, "ray::_score"), third))
+    wait_until(lambda: number_of_scores(place) > 3, third)
+    os.killpg(third.pid, signal.SIGINT)
+    _, errors = third.communicate(timeout=PATIENCE)
+    assert third.returncode == 130 and "interrupted: scores so far are kept" in errors
+    assert "its worker died; started again" in errors and "Traceback" not in errors and "(raylet)" not in errors
+    kept = number_of_scores(place)
+    assert 4 <= kept < TRIALS + UNTRAINED
+    fourth = launch(*score, place)
+    _, errors = fourth.communicate(timeout=PATIENCE)
+    assert fourth.returncode == 0, errors
+    assert f"{TRIALS + UNTRAINED - kept} of {TRIALS + UNTRAINED} finished trials to score" in errors
+    assert number_of_scores(place) == TRIALS + UNTRAINED and whole_trials(Store(place))
+
+
+def number_of_scores(place: Path) -> int:
+    """How many trials have scores under a second protocol."""
+    return sum(len(list(folder.glob("[!.]*.json"))) == 2 for folder in place.glob("trials/[!.]*/scores"))
+
+
+def wait_until(met: Callable[[], Any], process: Program) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := met()):
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return found
 
 
 def test_a_reused_process_gives_what_another_gives(knowing_store: MakeStore, launch: Launch) -> None:

@@ -13,12 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from harness.analysis import evidence as evidence_module
+from harness.analysis import results
 from harness.analysis.compare import compare
 from harness.analysis.evidence import Evidence, load_evidence
+from harness.analysis.sentences import in_brief
 from harness.analysis.statistics import Estimate, location
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect
+from harness.cli import app
 from harness.reporting import figures
 from harness.reporting.report import write
 from harness.reporting.study_page import study_page
@@ -26,6 +31,7 @@ from harness.reporting.tables import latex
 from harness.reporting.terminal import study_for_terminal
 from harness.storage.store import Store
 from studies import STUDIES
+from studies.catalog import CATALOG
 from tests.published import PROFILE, diverge, published_store
 
 STUDY, TREATED = STUDIES["noise"], "dc latent_std=10"
@@ -117,10 +123,11 @@ def test_latex_shows_the_verdicts_effect(report: Report) -> None:
 
 def test_the_terminal_shows_the_verdicts_effect(report: Report) -> None:
     console = Console(file=io.StringIO(), width=300, markup=False, highlight=False)
-    console.print(*study_for_terminal(report.evidence), sep="\n")
+    console.print(*study_for_terminal(report.evidence, width=300, lines=100), sep="\n")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     for answer in report.answers:
-        assert any(answer.claim in line and words(answer) in line for line in lines)
+        claim = in_brief(answer.claim, report.evidence.study.question(answer.question))
+        assert any(claim in line and words(answer) in line for line in lines)
 
 
 @pytest.mark.parametrize("key", QUESTIONS)
@@ -170,3 +177,16 @@ def test_compare_shows_the_verdicts_effect(report: Report, tmp_path: Path) -> No
     answer = next(a for a in report.answers if a.level == "10" and a.question == "latent-std-dc")
     assert (row.ratio, row.low, row.high, row.n) == (*ends(answer), answer.n)
     assert words(answer) in row.sentence
+
+
+def test_a_report_loads_and_answers_once(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, which writes the page and prints its answers."""
+    called: list[str] = []
+    for module, name in ((results, "of_plan"), (evidence_module, "answer_study")):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, f=function, **k: called.append(f.__name__) or f(*a, **k))
+    place = report.folder.parent
+    done = CliRunner().invoke(
+        app, ["report", "noise", "--profile", PROFILE, "--store", str(place / "store")], obj=CATALOG
+    )
+    assert done.exit_code == 0 and sorted(called) == ["answer_study", "of_plan"]

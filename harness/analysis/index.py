@@ -23,8 +23,8 @@ Record: TypeAlias = dict[str, Any]
 """Of one trial: plain JSON values, NaN and infinity among them."""
 
 SOURCES = (
-    "architectures/contract.py",
-    *(f"harness/{name}.py" for name in ("analysis/index", "analysis/results", "files", "metrics", "spec")),
+    *("architectures/contract.py", "harness/files.py", "harness/metrics.py", "harness/spec.py"),
+    *(f"harness/analysis/{name}.py" for name in ("index", "results")),
     *(f"harness/storage/{name}.py" for name in ("integrity", "layout", "locks", "records", "store")),
 )
 """What a record depends on beside the trial's files."""

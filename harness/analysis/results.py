@@ -67,7 +67,7 @@ def load(
     seeds = {c["trial_id"]: c["seed"] for p in plans for c in p["cells"]} if study is not None else {}
     left_out = {i for plan in plans for i in plan.get("ceilings", {}).values()} - places.keys()
     found = index.records(
-        store, [i for i in store.trial_ids() if i in places or (study is None and i not in left_out)], trial_record
+        store, [i for i in store.trial_ids() if i in places or (study is None and i not in left_out)], record_of
     )
     scored = {protocol for record in found.values() for protocol in record["scores"]}
     known = scored | {c.get("protocol_id", p["protocol_id"]) for p in plans for c in p["cells"]}
@@ -88,7 +88,7 @@ def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -
     protocols = dict.fromkeys(plan.get("ceilings", {}).values(), plan["protocol_id"])
     protocols |= {c["trial_id"]: c.get("protocol_id", plan["protocol_id"]) for c in plan["cells"]}
     seeds = {c["trial_id"]: c["seed"] for c in plan["cells"]}
-    found = index.records(store, [i for i in store.trial_ids() if i in places], trial_record)
+    found = index.records(store, [i for i in store.trial_ids() if i in places], record_of)
     return _table(found, places, seeds, protocols)
 
 
@@ -158,7 +158,7 @@ def untrained_arm(baseline: str) -> str:
     return f"{baseline}, untrained"
 
 
-def trial_record(store: Store, trial_id: str) -> dict[str, Any]:
+def record_of(store: Store, trial_id: str) -> dict[str, Any]:
     """All that a row is made from, whatever the study and protocol; each file is checked as it is read."""
     result, spec = store.read_result(trial_id), store.read_spec(trial_id)
     return {

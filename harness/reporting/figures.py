@@ -404,9 +404,8 @@ def _said(effect: Effect) -> str:
         return "no pair of seeds"
     said = effect_in_words(effect.mean, effect.low, effect.high, effect.scale)
     beyond = _endless(effect)
-    if beyond and beyond != effect.failures:  # else the line of those that diverged says it
-        return "\n".join([said] * (said != "–") + [f"{beyond} beyond the axis"])
-    return said
+    apart = bool(beyond) and beyond != effect.failures  # else the line of those that diverged says it
+    return "\n".join([said] * (said != "–" or not apart) + [f"{beyond} beyond the axis"] * apart)
 
 
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:

@@ -48,9 +48,9 @@ def index_file(store: Store) -> Path:
 
 def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> tuple[pd.DataFrame, list[str]]:
     """The table, and whose files were read for it."""
-    read, record = [], results._record
+    read, record = [], results.record_of
     with monkeypatch.context() as patch:
-        patch.setattr(results, "_record", lambda store, trial_id: read.append(trial_id) or record(store, trial_id))
+        patch.setattr(results, "record_of", lambda store, trial_id: read.append(trial_id) or record(store, trial_id))
         rows = load(store) if (store.root / "plans").exists() else load(store, protocol_id=FIRST.protocol_id)
         return rows, read
 

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.analysis.answers import answer_study
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import load_evidence
 from harness.analysis.results import load
@@ -120,7 +119,7 @@ def test_contents_and_claims_lead_to_their_sections(folder: Path, store: Store, 
     contents = page[page.index("<nav") : page.index("</nav>")]
     assert re.findall(r'href="#([^"]+)"', contents) == names
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
-    for claim in answer_study(study.at(PROFILE), load(store, study=study.name, profile=PROFILE)):
+    for claim in load_evidence(store, study, PROFILE).answers:
         assert f'<a href="#{claim.question}">{html.escape(claim.claim, quote=False)}</a>' in page
     assert page.count('<a href="#answers">↑ all answers</a>') == len(study.questions)
     text = (folder / "noise.md").read_text(encoding="utf-8")
@@ -144,7 +143,7 @@ def test_html_names_its_weaknesses_and_its_origin(folder: Path, study: Study) ->
 
 def test_every_claim_has_its_verdict_on_top(folder: Path, store: Store, study: Study) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
-    answers = answer_study(study.at(PROFILE), load(store, study=study.name, profile=PROFILE))
+    answers = load_evidence(store, study, PROFILE).answers
     assert len(answers) > len(study.questions)
     for verdict in ("supported", "refuted", "unresolved"):
         assert page.count(f'<span class="{verdict}">') == sum(a.verdict == verdict for a in answers) > 0

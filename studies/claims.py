@@ -11,7 +11,10 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "... so that D no longer outruns it": ("depth/balance-dc", "depth/balance-fc"),
     "... but its image quality falls": ("depth/quality-dc", "depth/quality-fc"),
     "D converging faster than G is the common failure": ("stabilization/faster-d-dc", "stabilization/faster-d-fc"),
-    "... or of a D faster than the balanced one, at new seeds": ("stabilization/outrun-dc", "stabilization/outrun-fc"),
+    "... or of a D faster than the balanced one, in a confirmatory replication": (
+        "stabilization/outrun-dc",
+        "stabilization/outrun-fc",
+    ),
     "(a) Several G updates per D update help": (
         "stabilization/remedies-dc/2 G steps a D step",
         "stabilization/remedies-fc/2 G steps a D step",

@@ -59,20 +59,24 @@ def write(page: Page, out: Path, made_from: str = "") -> list[Path]:
     """
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / f"{page.name}.html").exists())):
         raise UserError(f"{out} holds something other than a report of {page.name}; name an empty or new folder")
-    with staged_folder(out, replace=True) as folder:
-        (folder / "pictures").mkdir()
-        text = []
-        for part in flat([page.head, *page.sections]):
-            if isinstance(part, Picture):
-                (folder / "pictures" / f"{part.name}.png").write_bytes(part.png)
-                part = f"![{part.alt}](pictures/{part.name}.png)"
-            text.append(part.strip())
-        (folder / f"{page.name}.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
-        (folder / f"{page.name}.html").write_text(to_html(page), encoding="utf-8")
-        (folder / f"{page.name}.ipynb").write_text(nbformat.writes(to_notebook(page)) + "\n", encoding="utf-8")
-        write_tables(page.tables, folder)
-        if made_from:
-            (folder / MADE_FROM).write_text(made_from)
+    try:
+        with staged_folder(out, replace=True) as folder:
+            (folder / "pictures").mkdir()
+            text = []
+            for part in flat([page.head, *page.sections]):
+                if isinstance(part, Picture):
+                    (folder / "pictures" / f"{part.name}.png").write_bytes(part.png)
+                    part = f"![{part.alt}](pictures/{part.name}.png)"
+                text.append(part.strip())
+            (folder / f"{page.name}.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+            (folder / f"{page.name}.html").write_text(to_html(page), encoding="utf-8")
+            (folder / f"{page.name}.ipynb").write_text(nbformat.writes(to_notebook(page)) + "\n", encoding="utf-8")
+            write_tables(page.tables, folder)
+            if made_from:
+                (folder / MADE_FROM).write_text(made_from)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write a report to {out.parent}: {reason}; name another folder") from None
     return _files(out, page.name)
 
 

@@ -124,8 +124,8 @@ class Extractor:
         }
 
     @property
-    def registered_name(self) -> str:
-        """Its name for torch-fidelity, which caches by name: so the weights are in it."""
+    def hashed_name(self) -> str:
+        """Its name and its weights, for files that depend on both."""
         return f"{self.name}-{self.weights_hash}"
 
     def load(self) -> "Classifier":
@@ -230,7 +230,7 @@ def require_labels(name: str, data: PreparedData) -> None:
 
 
 def train_extractor(data: PreparedData, cache: Path) -> Extractor:
-    """The classifier for labelled data, whatever it has learned; trained once for the data's content and kept."""
+    """The classifier for labelled data, whatever it has learned; trained once for the data's content."""
     name = "classifier"
     stem = _stem(name, data, cache)
     stem.parent.mkdir(parents=True, exist_ok=True)

@@ -206,7 +206,7 @@ def _reference(
     batch_size: int,
 ) -> tuple[Tensor, dict[str, np.ndarray]]:
     """Features of the reference, (N, D), and their FID statistics; made once for its content."""
-    name = f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.registered_name}"
+    name = f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.hashed_name}"
     folder, layer = cache_folder(cache, "features"), extractor.pretrained.layer if extractor.pretrained else "pool"
     images = data.images("reference")[: protocol.num_reference]
     batches = _batches(images, batch_size, device)

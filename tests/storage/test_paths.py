@@ -18,7 +18,7 @@ NAMES |= {layout.SPEC, layout.RESULT, layout.CURVES, layout.SAMPLES, layout.WEIG
 MAKERS = {"Path", "UPath", "PurePath", "PurePosixPath", "join", "joinpath", "with_name", "glob", "rglob"}
 ANCHORS = {"cache", "root", "layout", "trial_folder", "report_folder", *vars(Layout(Path("root")))}
 KNOWN = {
-    "harness/reporting/page.py: Path(__file__).parents[2] / 'reports'": "the notebooks in the repository",
+    "harness/reporting/report.py: ROOT / 'reports'": "the notebooks in the repository",
     "harness/execution/assets.py: cache / path.resolve().relative_to(there)": "the same place in another cache",
 }
 """What looks like such a path and is none, or may be one."""

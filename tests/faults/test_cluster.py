@@ -132,6 +132,12 @@ def test_ranks_resume_elsewhere_whichever_node_dies(
     assert [outcome(killed, trial_id) for trial_id in specs] == [outcome(undisturbed, trial_id) for trial_id in specs]
     assert not list(shared.glob("*.snapshot")), "a finished trial's snapshot was left"
 
+    score = ("studies", "score", Path(__file__).with_name("small.py"), "--profile", "smoke", "--num-generated", 40)
+    process = launch(*score, "--store", killed.root, "--address", cluster.address)  # whose head has no room for it
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert all(len(killed.read_scores(trial_id)) == 2 for trial_id in specs)
+
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_small_trials_share_a_gpu(add_node: Callable[..., Any], cluster: Any, tmp_path: Path, launch: Launch) -> None:

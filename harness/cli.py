@@ -1,7 +1,6 @@
 """The program, `python -m studies`: list, inspect, plan, run, report, score, check, summary, compare, export, prune."""
 
 import contextlib
-import errno
 import re
 import sys
 import tempfile
@@ -13,12 +12,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
 from harness import interrupts, terminal
 from harness.analysis.wording import count
 from harness.catalog import Catalog
 from harness.errors import UserError, require_utf8
+from harness.options import (
+    Address,
+    ExtractorWeights,
+    Full,
+    GpusPerTrial,
+    Name,
+    ProfileName,
+    Seeds,
+    Snapshots,
+    StorePath,
+    Workers,
+)
 from harness.storage import integrity
 from harness.storage.layout import Layout, cache_folder
 from harness.storage.store import Store
@@ -27,8 +37,6 @@ from harness.study import Study
 DEFAULT_STORE = Path("runs")
 DEFAULT_PROFILE = "laptop"
 DEFAULT_BUDGET = "1h"
-GUESS = "a guess; the first trials will tell"
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 app = typer.Typer(
     add_completion=False,
@@ -36,30 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Declare a question about GANs as a table; get back an answer that would survive a reviewer.",
 )
-
-Name = Annotated[
-    str, typer.Argument(help="The study: a name that `list` shows, or a Python file of your own.", show_default=False)
-]
-ProfileName = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        help="What to spend: smoke, laptop, paper; paper@DATASET on other data. Default: laptop, else the first.",
-        show_default=False,
-    ),
-]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
-StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
-Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
-GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
-Snapshots = Annotated[
-    str | None, typer.Option("--snapshots", help="Where unfinished trials keep their state: a shared folder, or a URL.")
-]
-ExtractorWeights = Annotated[
-    Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
-]
-Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and sentences, too.")]
 
 
 @app.command("list")
@@ -121,42 +105,15 @@ def plan(
     workers: Workers = None,
 ) -> None:
     """Say what `run` would do, and run nothing."""
-    from harness.execution.plan import default_workers, left_behind_line, make_plan
-    from harness.execution.progress import duration
-    from harness.sources import is_downloaded
+    from harness.execution.plan import default_workers, describe, make_plan
 
     study = _catalog(context).find(name)
     profile = _profile(study, profile)
     _at_least_one("workers", workers)
     workers = workers or default_workers() or 1
     made = make_plan(study, profile, seeds, _existing(store))
-    num_seeds = len({run.seed for run in made.runs})
-    images = sum(run.spec.kimg for run in made.pending())
-    typer.echo(f"{study.name} ({profile}): {study.title}")
-    done = len(made.trained) - len(made.pending())
-    sizes = f"{count(len(made.arms), 'arm')} × {count(num_seeds, 'seed')} = {count(len(made.trained), 'trial')}"
-    typer.echo(f"  {sizes}, {done} of them done")
-    if made.left_behind:
-        typer.echo(f"  {left_behind_line(made.left_behind)}")
-    if made.pending():
-        kimg = f"{images:,.1f}".removesuffix(".0")
-        typer.echo(f"  {kimg} kimg to train on, {count(made.design.profile.num_generated, 'image')} scored a trial")
-        measured = made.core_seconds.measured
-        source = f"as like trials of {measured} of {count(len(made.arms), 'arm')} took here" if measured else GUESS
-        typer.echo(f"  about {duration(made.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})")
-        typer.echo(f"  about {made.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features")
-    else:
-        typer.echo("  nothing to run")
-    for line in made.data_lines:
-        typer.echo(f"  {line}")
-    for dataset in sorted({run.spec.dataset for run in made.runs if is_downloaded(run.spec.dataset)}):
-        typer.echo(f"  {dataset} is downloaded once, into {cache_folder(Layout(store).cache, 'downloads')}")
-    width = max(map(len, made.arms))
-    for arm in made.arms:
-        runs = [run for run in made.runs if run.arm == arm]
-        finished = sum(run.spec.trial_id in made.done for run in runs)
-        takes = duration(made.core_seconds.seconds[arm])
-        typer.echo(f"  {arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
+    for line in describe(made, workers, cache_folder(Layout(store).cache, "downloads")):
+        typer.echo(line)
 
 
 @app.command()
@@ -175,10 +132,7 @@ def run(
         bool, typer.Option("--until-answered", help="Add seeds to what is unresolved, until all is settled.")
     ] = False,
     budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget", help=f"Time to spend with --until-answered: 90s, 30m, 2h; {DEFAULT_BUDGET} if left out."
-        ),
+        str | None, typer.Option("--budget", help="Time for --until-answered: 90s, 30m, 2h; 1h if left out.")
     ] = None,
     full: Full = False,
 ) -> None:
@@ -216,28 +170,14 @@ def run(
             require_fit(opened.root, terminal.say)
             with opened.locks.at_work():
                 workers = default_workers(cluster) if workers is None else workers
+                common = (opened, workers, terminal.say, cluster)
+                weights = extractor_weights
                 if until_answered:
                     complete = run_until_answered(
-                        study,
-                        profile,
-                        opened,
-                        workers,
-                        terminal.say,
-                        cluster,
-                        budget_seconds=budget_seconds,
-                        extractor_weights=extractor_weights,
+                        study, profile, *common, budget_seconds=budget_seconds, extractor_weights=weights
                     )
                 else:
-                    complete = run_study(
-                        study,
-                        profile,
-                        seeds,
-                        opened,
-                        workers,
-                        terminal.say,
-                        cluster,
-                        extractor_weights=extractor_weights,
-                    )
+                    complete = run_study(study, profile, seeds, *common, extractor_weights=weights)
                 _report(study, profile, opened, full=full, unless_unchanged=True)
         except UserError:
             if not was_there:
@@ -441,13 +381,15 @@ def _report(
     from harness.reporting.study_page import study_page
     from harness.reporting.terminal import study_for_terminal
 
-    made_from = report.digest(study, profile, store, protocol)  # before the results are read, which may yet grow
+    made_from = report.sources_checksum(
+        study, profile, store, protocol
+    )  # before the results are read, which may yet grow
     evidence = load_evidence(store, study, profile, protocol)
     out = store.layout.report_folder(study.name, profile)
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = report.write(study_page(evidence, protocol=protocol, made_from=made_from), out)
+        paths = report.write(study_page(evidence, protocol), out, made_from)
     width = terminal.width(sys.stdout)
     below = -(-len(str(_short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
     lines = terminal.height(sys.stdout) - below
@@ -503,35 +445,3 @@ def _kept(what: str, store: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         terminal.say(f"interrupted: {what} are kept in {store}; the same command goes on from there")
         raise typer.Exit(interrupts.status()) from None
-
-
-def main(catalog: Catalog) -> None:
-    """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
-    warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
-    terminal.outlive_readers()
-    with interrupts.interruptible():
-        sys.exit(_status(catalog))
-
-
-def _status(catalog: Catalog) -> int:
-    try:
-        for argument in sys.argv:  # Ray, for one, takes the whole command line with it
-            require_utf8("argument", argument)
-        status = app(obj=catalog, standalone_mode=False, prog_name="python -m studies") or 0
-        return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
-    except KeyboardInterrupt:
-        return interrupts.status()
-    except TyperException as error:  # a command, an option or a value that typer does not know
-        if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "python -m studies"
-            terminal.say(f"error: {wrong}; `{command} --help` lists what is allowed")
-    except UserError as error:
-        terminal.say(f"error: {error}")
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        terminal.say(
-            f"error: cannot write {error.filename or 'the output'}: {error.strerror}; finished trials are intact"
-        )
-    return 2

@@ -8,7 +8,7 @@ def main() -> None:
     """Run the program. Signals are taken over first, as the program's imports take a second."""
     interrupts.take_over()
     sanitise()  # before anything is imported that looks at the environment
-    from harness.cli import main as program
+    from harness.program import main as program
     from studies.catalog import CATALOG
 
     program(CATALOG)

@@ -17,6 +17,7 @@ from harness.design import Design, Run, Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
+from harness.execution.progress import duration
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
 from harness.scoring.extractors import require_labels
@@ -31,6 +32,8 @@ from harness.training.loop import build_networks
 FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
+
+GUESS = "a guess; the first trials will tell"
 
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
@@ -182,6 +185,40 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
+
+
+def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
+    """The plan for people, line by line.
+
+    Args:
+        plan: What a run would do.
+        workers: Trials at once.
+        downloads: Where data sets that are downloaded go.
+    """
+    arms, seeds, pending = plan.arms, {run.seed for run in plan.runs}, plan.pending()
+    sizes = f"{count(len(arms), 'arm')} × {count(len(seeds), 'seed')} = {count(len(plan.trained), 'trial')}"
+    lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done"]
+    lines += [left_behind_line(plan.left_behind)] * bool(plan.left_behind)
+    if pending:
+        kimg = f"{sum(run.spec.kimg for run in pending):,.1f}".removesuffix(".0")
+        measured = plan.core_seconds.measured
+        source = f"as like trials of {measured} of {count(len(arms), 'arm')} took here" if measured else GUESS
+        lines += [
+            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored a trial",
+            f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
+            f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
+        ]
+    else:
+        lines.append("nothing to run")
+    downloaded = sorted({run.spec.dataset for run in plan.runs if is_downloaded(run.spec.dataset)})
+    lines += [*plan.data_lines, *(f"{dataset} is downloaded once, into {downloads}" for dataset in downloaded)]
+    width = max(map(len, arms))
+    for arm in arms:
+        runs = [run for run in plan.runs if run.arm == arm]
+        finished = sum(run.spec.trial_id in plan.done for run in runs)
+        takes = duration(plan.core_seconds.seconds[arm])
+        lines.append(f"{arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
+    return [f"{plan.design.name} ({plan.design.profile.name}): {plan.design.title}", *(f"  {line}" for line in lines)]
 
 
 def left_behind_line(number: int) -> str:

@@ -1,10 +1,10 @@
-"""What a page is made of: blocks of text, tables and pictures, and their outputs as Markdown and in a notebook."""
+"""What a page is made of: blocks of text, tables and pictures, and what they are in Markdown and in a notebook."""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,26 +13,9 @@ from harness.reporting import figures, tables
 
 
 @dataclass(frozen=True)
-class Text:
-    """Paragraphs of Markdown."""
-
-    kind: ClassVar = "text"
-    markdown: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for people; its cells are words in Markdown, of several lines where they hold line ends."""
-
-    kind: ClassVar = "table"
-    cells: pd.DataFrame
-
-
-@dataclass(frozen=True)
 class Picture:
     """A figure, drawn when its bytes are first asked for."""
 
-    kind: ClassVar = "picture"
     name: str  # of its file, without the ending
     alt: str  # what it shows, for those who cannot see it
     figure: Figure
@@ -48,17 +31,14 @@ class Picture:
         return base64.b64encode(self.png).decode()
 
 
-@dataclass(frozen=True)
-class Fold:
+class Fold(NamedTuple):
     """Blocks that a reader of the HTML page unfolds by their title."""
 
-    kind: ClassVar = "fold"
     title: str
     blocks: "Sequence[Block]"
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of the page that the contents and links name."""
 
     name: str
@@ -66,7 +46,8 @@ class Section:
     blocks: "Sequence[Block]"
 
 
-Block: TypeAlias = Text | Table | Picture | Fold
+Block: TypeAlias = str | pd.DataFrame | Picture | Fold
+"""Paragraphs of Markdown, a table whose cells are Markdown in one or several lines, a picture, or some of these."""
 
 
 class Written(NamedTuple):
@@ -87,12 +68,11 @@ class Page:
     tables: Mapping[str, Written]
     notebook: str  # in reports/, which makes the same page
     parameters: Mapping[str, str | None]  # of that notebook
-    made_from: str = field(default="", repr=False)  # see `harness.reporting.report.digest`; "" remembers none
 
     @property
-    def head(self) -> Text:
+    def head(self) -> str:
         """The title and what stands below it."""
-        return Text(f"# {self.title}\n\n{self.lead}")
+        return f"# {self.title}\n\n{self.lead}"
 
     def show(self, name: str | None = None) -> None:
         """Display the section of that name in a notebook; the whole page if left out."""
@@ -106,19 +86,14 @@ class Page:
 def flat(blocks: Iterable[Block | Section]) -> Iterator[str | Picture]:
     """All blocks in their order, in Markdown but for the pictures."""
     for block in blocks:
-        match block:
-            case Text():
-                yield block.markdown
-            case Table():
-                yield tables.markdown(block.cells)
-            case Picture():
-                yield block
-            case Fold():
-                yield f"#### {block.title}"
-                yield from flat(block.blocks)
-            case Section():  # the anchor works wherever Markdown is shown
-                yield f'<a id="{block.name}"></a>\n\n## {block.title}'
-                yield from flat(block.blocks)
+        if isinstance(block, Section):  # the anchor works wherever Markdown is shown
+            yield f'<a id="{block.name}"></a>\n\n## {block.title}'
+            yield from flat(block.blocks)
+        elif isinstance(block, Fold):
+            yield f"#### {block.title}"
+            yield from flat(block.blocks)
+        else:
+            yield tables.markdown(block) if isinstance(block, pd.DataFrame) else block
 
 
 def outputs(blocks: Iterable[Block | Section]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:

@@ -1,10 +1,7 @@
 """From a page to the files of a report: HTML, Markdown, a notebook, pictures, and tables as CSV and LaTeX."""
 
 import hashlib
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from markupsafe import Markup
 from nbformat import v4
 
 from harness.errors import UserError
+from harness.files import staged_folder
 from harness.reporting import tables
 from harness.reporting.blocks import Page, Picture, Written, flat, outputs
 from harness.reporting.figures import VERDICTS
@@ -25,12 +23,12 @@ from harness.study import Study
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "reports"
 MADE_FROM = ".made-from"
-"""Beside a report: the digest of what it was made from, so that an unchanged one need not be made again."""
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+"""Beside a report: the checksum of what it was made from, so that an unchanged one need not be made again."""
+_MARKDOWN = MarkdownIt("commonmark", {"html": False})
 
 
-def digest(study: Study, profile: str, store: Store, protocol: str | None = None) -> str:
-    """A digest of all that a report is made from: the study's results in the store, by whose scores, and the code."""
+def sources_checksum(study: Study, profile: str, store: Store, protocol: str | None = None) -> str:
+    """Of all that a report is made from: the study's results in the store, by whose scores, and the code."""
     code = [path for package in ("architectures", "harness", "studies") for path in ROOT.glob(f"{package}/**/*.py")]
     found = hashlib.sha256(results_checksum(store, study.name, profile).encode())
     for path in (*sorted(code), *Path(__file__).parent.glob("*.j2"), NOTEBOOKS / "study.ipynb"):
@@ -40,57 +38,42 @@ def digest(study: Study, profile: str, store: Store, protocol: str | None = None
 
 
 def last(out: Path, name: str, made_from: str) -> list[Path]:
-    """The report in a folder, as `write` returns it; empty where there is none that was made from this digest."""
+    """The report in a folder, as `write` returns it; empty where there is none that was made from this checksum."""
     stamp = out / MADE_FROM
     return _files(out, name) if stamp.is_file() and stamp.read_text() == made_from else []
 
 
-def write(page: Page, out: Path) -> list[Path]:
-    """Write all files of a report in a folder aside, then put it in place whole.
+def write(page: Page, out: Path, made_from: str = "") -> list[Path]:
+    """Write all files of a report, whole or not at all.
 
     Args:
         page: What to write.
         out: The folder. An earlier report there is replaced as a whole.
+        made_from: The checksum that `last` is asked for; "" for a report that is made again whenever it is wanted.
 
     Returns:
         What was written: HTML first.
 
     Raises:
-        UserError: `out` holds something else or cannot be written.
+        UserError: `out` holds something else.
     """
-    out = out.resolve()
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / f"{page.name}.html").exists())):
         raise UserError(f"{out} holds something other than a report of {page.name}; name an empty or new folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"cannot write a report to {out.parent}: {error.strerror}; name another folder") from None
-    try:
-        staging.chmod(0o777 & ~_umask())
-        _write_files(page, staging)
-        if out.exists():
-            shutil.rmtree(out)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with staged_folder(out, replace=True) as folder:
+        (folder / "pictures").mkdir()
+        text = []
+        for part in flat([page.head, *page.sections]):
+            if isinstance(part, Picture):
+                (folder / "pictures" / f"{part.name}.png").write_bytes(part.png)
+                part = f"![{part.alt}](pictures/{part.name}.png)"
+            text.append(part.strip())
+        (folder / f"{page.name}.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+        (folder / f"{page.name}.html").write_text(to_html(page), encoding="utf-8")
+        (folder / f"{page.name}.ipynb").write_text(nbformat.writes(to_notebook(page)) + "\n", encoding="utf-8")
+        write_tables(page.tables, folder)
+        if made_from:
+            (folder / MADE_FROM).write_text(made_from)
     return _files(out, page.name)
-
-
-def _write_files(page: Page, folder: Path) -> None:
-    (folder / "pictures").mkdir()
-    text = []
-    for part in flat([page.head, *page.sections]):
-        if isinstance(part, Picture):
-            (folder / "pictures" / f"{part.name}.png").write_bytes(part.png)
-            part = f"![{part.alt}](pictures/{part.name}.png)"
-        text.append(part.strip())
-    (folder / f"{page.name}.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
-    (folder / f"{page.name}.html").write_text(to_html(page), encoding="utf-8")
-    (folder / f"{page.name}.ipynb").write_text(nbformat.writes(to_notebook(page)) + "\n", encoding="utf-8")
-    write_tables(page.tables, folder)
-    if page.made_from:
-        (folder / MADE_FROM).write_text(page.made_from)
 
 
 def write_tables(written: Mapping[str, Written], folder: Path) -> None:
@@ -103,13 +86,8 @@ def write_tables(written: Mapping[str, Written], folder: Path) -> None:
 
 def to_html(page: Page) -> str:
     """The page as one HTML file that stands alone."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"markdown": lambda text: Markup(_MARKDOWN.render(text)), "cell": _cell}
     return environment.get_template("page.html.j2").render(page=page, WORDS=tables.WORDS)
 
@@ -129,28 +107,17 @@ def to_notebook(page: Page) -> nbformat.NotebookNode:
     notebook = nbformat.read(NOTEBOOKS / page.notebook, as_version=4)
     parameters, load, _ = notebook.cells
     parameters.source = "\n".join(f"{name} = {value!r}" for name, value in page.parameters.items())
-    shown = [
-        v4.new_code_cell(
-            f"page.show({section.name!r})",
-            id=f"section-{i}",
-            outputs=[v4.new_output("display_data", data, metadata=more) for data, more in outputs([section])],
-        )
-        for i, section in enumerate(page.sections, start=1)
-    ]
-    notebook.cells = [v4.new_markdown_cell(page.head.markdown, id="head"), parameters, load, *shown]
-    for count, cell in enumerate(notebook.cells[1:], start=1):
+    code = [parameters, load]
+    for i, section in enumerate(page.sections):
+        shown = [v4.new_output("display_data", data, metadata=more) for data, more in outputs([section])]
+        code.append(v4.new_code_cell(f"page.show({section.name!r})", id=f"section-{i}", outputs=shown))
+    for count, cell in enumerate(code, start=1):
         cell.execution_count = count
+    notebook.cells = [v4.new_markdown_cell(page.head, id="head"), *code]
     return notebook
 
 
 def _files(out: Path, name: str) -> list[Path]:
     """The files of a report, HTML first."""
-    return [out / f"{name}{end}" for end in (".html", ".md", ".ipynb")] + sorted(
-        [*out.glob("*.csv"), *out.glob("*.tex")]
-    )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    tables = sorted([*out.glob("*.csv"), *out.glob("*.tex")])
+    return [*(out / f"{name}{end}" for end in (".html", ".md", ".ipynb")), *tables]

@@ -14,21 +14,15 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
 from harness.reporting import figures, provenance, tables
-from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Table, Text, Written
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
 from harness.study import Design, Profile, Question
 
 
-def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: str = "") -> Page:
-    """The page of a study.
-
-    Args:
-        evidence: What is shown.
-        protocol: By whose scores, as it was asked for where the evidence was loaded; the notebook asks for the same.
-        made_from: As in `Page`.
-    """
+def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
+    """The page of a study; `protocol` is what the evidence was loaded by, which its notebook asks for again."""
     study, answers, written = evidence.study, evidence.answers, study_tables(evidence)
     named = f"Study **{study.name}**, profile **{evidence.profile.name}**"
-    said = [Text(tally(answers)), *verdicts(study, answers, linked=True), *warnings(evidence), HOW_TO_READ]
+    said = [tally(answers), *verdicts(study, answers, linked=True), *warnings(evidence), HOW_TO_READ]
     return Page(
         name=study.name,
         title=study.title,
@@ -37,7 +31,7 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
             Section("answers", "Answers", said),
             *(_question(evidence, question, written[question.key]) for question in study.questions),
             Section("arms", "Every arm", _arms(evidence, written)),
-            Section("provenance", "How these numbers were made", [Table(provenance.provenance(evidence))]),
+            Section("provenance", "How these numbers were made", [provenance.provenance(evidence)]),
         ],
         tables=written,
         notebook="study.ipynb",
@@ -47,7 +41,6 @@ def study_page(evidence: Evidence, *, protocol: str | None = None, made_from: st
             "store": str(evidence.store.root),
             "protocol": protocol,
         },
-        made_from=made_from,
     )
 
 
@@ -79,16 +72,16 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
         figures.effects(evidence, question), "effects", "Effect of each level against the baseline, every seed"
     )
     blocks: list[Block] = [
-        Text(f"**Expected:** {question.hypothesis}"),
-        Text("\n".join(f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key)),
-        *[Text(f"No scored trial yet of: {', '.join(lacking)}.")] * bool(lacking),
-        Text("[↑ all answers](#answers)"),
+        f"**Expected:** {question.hypothesis}",
+        "\n".join(f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key),
+        *[f"No scored trial yet of: {', '.join(lacking)}."] * bool(lacking),
+        "[↑ all answers](#answers)",
         *(effects or [_no_effect(question, pd.concat(found.values()))]),
     ]
     if first is question:
         blocks += picture(figures.samples(evidence, question), "samples", "Generated samples at each level")
     else:
-        blocks.append(Text(f"*Samples and curves of these arms stand under “{first.text}”*"))
+        blocks.append(f"*Samples and curves of these arms stand under “{first.text}”*")
     scores = [*with_note(table.shown), *_pairing(table.numbers)]
     scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
     blocks.append(Fold("Scores at each level", scores))
@@ -106,17 +99,17 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
         figure = figures.nearest_images(evidence, question, kept)
         nearest = picture(figure, "neighbours", "Samples above their nearest training images")
         title = "Memorization: the training images nearest to samples"
-        blocks.append(Fold(title, [Text(NEAREST if nearest else NO_TRAINING_IMAGES), *nearest]))
+        blocks.append(Fold(title, [NEAREST if nearest else NO_TRAINING_IMAGES, *nearest]))
     return Section(question.key, question.text, blocks)
 
 
-def _no_effect(question: Question, reached: pd.Series) -> Text:
+def _no_effect(question: Question, reached: pd.Series) -> str:
     metric = METRICS[question.metric]
     if len(reached) and reached.eq(math.inf).all():
-        return Text("*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*")
+        return "*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*"
     if metric.scale == "ratio" and reached.le(0).any():
-        return Text(f"*Where {metric.label} is 0 there is no ratio, and so there is no effect to draw.*")
-    return Text("*No two arms of this question share a scored seed yet, so there is no effect to draw.*")
+        return f"*Where {metric.label} is 0 there is no ratio, and so there is no effect to draw.*"
+    return "*No two arms of this question share a scored seed yet, so there is no effect to draw.*"
 
 
 def _pairing(table: pd.DataFrame) -> list[Block]:
@@ -125,11 +118,8 @@ def _pairing(table: pd.DataFrame) -> list[Block]:
     known = table.dropna(subset="seed_correlation")
     shown = [f"{r.level}: {r.seed_correlation:+.2f}".replace(": -", ": −") for r in known.itertuples()]
     return [
-        Text(
-            f"*Correlation over seeds with the baseline: {', '.join(shown)}. Above "
-            f"+{table.pairing_pays_above.max():.2f}, pairing by seed made the interval narrower than it would be "
-            "unpaired.*"
-        )
+        f"*Correlation over seeds with the baseline: {', '.join(shown)}. Above +{table.pairing_pays_above.max():.2f}, "
+        "pairing by seed made the interval narrower than it would be unpaired.*"
     ]
 
 
@@ -138,8 +128,8 @@ def _arms(evidence: Evidence, written: Mapping[str, Written]) -> list[Block]:
     lost = tables.failure_table(evidence.rows)
     return [
         Fold("Scores", with_note(written["overview"].shown)),
-        Fold("Cost of a trial", [Table(written["costs"].shown)]),
-        *[Fold("Trials that diverged or failed", [Table(lost)])] * bool(len(lost)),
+        Fold("Cost of a trial", [written["costs"].shown]),
+        *[Fold("Trials that diverged or failed", [lost])] * bool(len(lost)),
     ]
 
 
@@ -159,7 +149,7 @@ def scope(profile: Profile, seeds: int) -> str:
 def warnings(evidence: Evidence) -> list[Block]:
     """What a reader must know before believing the tables."""
     found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence)]
-    return [Text("\n>\n".join(f"> {warning}" for warning in found))] if found else []
+    return ["\n>\n".join(f"> {warning}" for warning in found)] if found else []
 
 
 def tally(answers: Sequence[Answer]) -> str:
@@ -182,21 +172,20 @@ def verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) 
     least = ", ".join(f"{p_value(p)} with {count(n, 'seed')}" for n, p in sorted(reach.items()))
     mostly = "an anytime-valid t test" if any("anytime" in a.method for a in answers) else "Student's t"
     if least:
-        note = (
+        blocks.append(
             f"*p is that of the verdict's test, mostly {mostly} of paired differences, which uses their sizes. The "
             "exact p beside it is of a test that flips their signs only: it assumes less, and can come no lower than "
             f"{least}.*"
         )
-        blocks.append(Text(note))
     if any(study.question(a.question).expected == "equal" for a in answers):
-        blocks.append(Text(P_OF_EQUALITY))
+        blocks.append(P_OF_EQUALITY)
     return blocks
 
 
 def with_note(table: pd.DataFrame) -> list[Block]:
     """A formatted table, and why intervals are missing where they are."""
     lacking = table.map(lambda cell: "[–]" in str(cell)).any(axis=None)
-    return [Table(table), *[Text(NO_INTERVAL)] * bool(lacking)]
+    return [table, *[NO_INTERVAL] * bool(lacking)]
 
 
 def link(text: str, name: str) -> str:
@@ -227,7 +216,7 @@ NEAREST = (
 HOW_TO_READ = Fold(
     "How to read this",
     [
-        Text("""\
+        """\
 A trial is one training run, named by its seed; all arms run the same seeds, for the same number of images. Effects are
 against the baseline arm, paired by seed, with 95% intervals over seeds: ratios (geometric means) of FID, differences of
 what is bounded. Before anything ran, each question declared its expectation, the metric that decides and the smallest
@@ -247,6 +236,6 @@ be compared with another's.
 
 The interval of an arm's own mean is computed on the scale on which its metric has no end (the logarithm of FID, the log
 odds of precision, recall and accuracy), so that it holds only values that there can be.
-""")
+"""
     ],
 )

@@ -10,7 +10,7 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect
 from harness.errors import UserError, unknown_name
 from harness.reporting import figures, provenance, tables
-from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Table, Text, Written
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
 from harness.reporting.study_page import HOW_TO_READ, link, scope, tally, verdicts, warnings, with_note
 from harness.storage.store import Store
 from harness.study import Study
@@ -54,12 +54,7 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
         + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else ""),
         sections=[
             Section("claims", "The document's claims", [*_linked(table, claims), HOW_TO_READ]),
-            *(
-                Section(
-                    name, study.title, _answers(found[name]) if name in found else [_never_ran(study, profile, store)]
-                )
-                for name, study in there.items()
-            ),
+            *(Section(name, study.title, _answers(study, profile, store, found)) for name, study in there.items()),
             Section("provenance", "How these numbers were made", _provenance(found)),
         ],
         tables={
@@ -79,35 +74,32 @@ def _linked(table: pd.DataFrame, claims: Claims) -> list[Block]:
     return with_note(shown)
 
 
-def _never_ran(study: Study, profile: str, store: Store) -> Text:
-    return Text(
-        f"**No results.** The study {study.name} never ran in this store at the profile {profile}: "
-        f"`make study-{study.name} PROFILE={profile}{provenance.store_words(store, 'STORE=')}` runs it."
-    )
-
-
-def _answers(evidence: Evidence) -> list[Block]:
-    """All claims of a study with their verdicts."""
-    study, answers = evidence.study, evidence.answers
-    figure = figures.claims(answers, [study.question(a.question).smallest_effect for a in answers])
+def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evidence]) -> list[Block]:
+    """All claims of a study with their verdicts, or plainly that it has no results."""
+    if study.name not in found:
+        return [
+            f"**No results.** The study {study.name} never ran in this store at the profile {profile}: "
+            f"`make study-{study.name} PROFILE={profile}{provenance.store_words(store, 'STORE=')}` runs it."
+        ]
+    evidence = found[study.name]
+    answers = evidence.answers
+    figure = figures.claims(answers, [evidence.study.question(a.question).smallest_effect for a in answers])
     alt = f"{study.title} Each claim's effect in units of the smallest effect of interest, with its interval"
-    sentences = Text("\n".join(f"- {answer.sentence}" for answer in answers))
+    sentences = "\n".join(f"- {answer.sentence}" for answer in answers)
     return [
         *warnings(evidence),
         *([] if figure is None else [Picture(f"{study.name}-claims", alt, figure)]),
-        Text(f"{tally(answers)} [↑ all claims](#claims)"),
-        Fold("All answers of this study", [*verdicts(study, answers), sentences]),
+        f"{tally(answers)} [↑ all claims](#claims)",
+        Fold("All answers of this study", [*verdicts(evidence.study, answers), sentences]),
     ]
 
 
 def _provenance(found: Mapping[str, Evidence]) -> list[Block]:
     """How the numbers of each study were made."""
-    mixed = len({evidence.plan["protocol_id"] for evidence in found.values()}) > 1
-    warning = "> The studies were scored under different protocols: no score may be compared across them."
-    return [
-        *[Text(warning)] * mixed,
-        *(Fold(name, [Table(provenance.provenance(evidence))]) for name, evidence in found.items()),
-    ]
+    boxes: list[Block] = [Fold(name, [provenance.provenance(evidence)]) for name, evidence in found.items()]
+    if len({evidence.plan["protocol_id"] for evidence in found.values()}) > 1:
+        boxes.append("> The studies were scored under different protocols: no score may be compared across them.")
+    return boxes
 
 
 def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:

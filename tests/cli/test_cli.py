@@ -63,7 +63,7 @@ def test_bad_input_is_one_line(tmp_path: Path, words: list[str], message: str) -
     assert not list(tmp_path.iterdir()), "something half-made was left"
 
 
-def test_a_profile_that_nobody_typed_is_the_studys_own(tmp_path: Path) -> None:
+def test_the_studys_own_profile_is_the_default(tmp_path: Path) -> None:
     done = studies("plan", "noise", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.startswith("noise (laptop): ") and done.stderr == ""
     done = studies("plan", "reference", cwd=tmp_path)

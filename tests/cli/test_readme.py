@@ -108,7 +108,7 @@ def test_the_example_runs_until_its_budget_is_spent(tmp_path: Path) -> None:
         (None, "cannot read mine.py: No such file"),
     ],
 )
-def test_a_file_that_is_no_study_is_one_line(
+def test_a_file_without_study_is_one_line(
     content: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

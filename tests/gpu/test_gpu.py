@@ -47,7 +47,7 @@ def assert_near(a: Snapshot, b: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("name", ["fc", "dc"])
-def test_a_trial_of_a_gpu_is_whole_and_can_be_scored_again(name: str, context: TrialContext) -> None:
+def test_a_gpu_trial_is_whole_and_scored_again(name: str, context: TrialContext) -> None:
     s = small_trial(**TRIALS[name])
     result = run_trial(s, context)
     assert result.status == "ok" and result.provenance["gpu"] and result.cost["peak_memory_bytes"] > 0

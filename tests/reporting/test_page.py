@@ -163,7 +163,7 @@ def test_a_summary_of_nothing_is_refused(store: Store, tmp_path: Path) -> None:
         summary_page(STUDIES, CLAIMS, PROFILE, Store(tmp_path / "empty", create=True))
 
 
-def test_every_claim_names_questions_and_levels_that_are_there() -> None:
+def test_every_claim_names_existing_questions_and_levels() -> None:
     for reference in (reference for references in CLAIMS.values() for reference in references):
         study, question, *level = reference.split("/", 2)
         labels = [one.label for one in STUDIES[study].at(PROFILE).question(question).factor.levels]

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harness.analysis.answers import answer_study
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import load_evidence
 from harness.analysis.results import load
@@ -55,8 +54,8 @@ def folder(store: Store, study: Study) -> Path:
     out.mkdir(parents=True)
     (out / "noise.html").write_text(OLD)
     (out / "stale.csv").write_text(OLD)
-    evidence, made_from = load_evidence(store, study, PROFILE), report.digest(study, PROFILE, store)
-    paths = report.write(study_page(evidence, made_from=made_from), out)
+    evidence, made_from = load_evidence(store, study, PROFILE), report.sources_checksum(study, PROFILE, store)
+    paths = report.write(study_page(evidence), out, made_from)
     assert all(path.exists() for path in paths) and paths[0] == out / "noise.html"
     return out
 
@@ -80,11 +79,11 @@ def test_a_report_lasts_until_its_sources_change(
     folder: Path, store: Store, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def last(of: Store, protocol: str | None = None) -> list[Path]:
-        return report.last(folder, study.name, report.digest(study, PROFILE, of, protocol))
+        return report.last(folder, study.name, report.sources_checksum(study, PROFILE, of, protocol))
 
     (html, *_) = there = last(store)
     assert html == folder / "noise.html" and {p.name for p in there} < {p.name for p in folder.iterdir()}
-    assert report.last(tmp_path, study.name, report.digest(study, PROFILE, store)) == []
+    assert report.last(tmp_path, study.name, report.sources_checksum(study, PROFILE, store)) == []
     assert last(store, "clip") == [], "by other scores"
     other = Store(shutil.copytree(store.root, tmp_path / "store"))
     assert last(other)
@@ -120,14 +119,14 @@ def test_contents_and_claims_lead_to_their_sections(folder: Path, store: Store, 
     contents = page[page.index("<nav") : page.index("</nav>")]
     assert re.findall(r'href="#([^"]+)"', contents) == names
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
-    for claim in answer_study(study.at(PROFILE), load(store, study=study.name, profile=PROFILE)):
+    for claim in load_evidence(store, study, PROFILE).answers:
         assert f'<a href="#{claim.question}">{html.escape(claim.claim, quote=False)}</a>' in page
     assert page.count('<a href="#answers">↑ all answers</a>') == len(study.questions)
     text = (folder / "noise.md").read_text(encoding="utf-8")
     assert all(text.count(f'<a id="{name}"></a>\n\n## ') == 1 for name in names)
 
 
-def test_html_says_what_weakens_it_and_where_it_comes_from(folder: Path, study: Study) -> None:
+def test_html_names_its_weaknesses_and_its_origin(folder: Path, study: Study) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
     for words in (
         "11 of 108 planned trials",
@@ -144,7 +143,7 @@ def test_html_says_what_weakens_it_and_where_it_comes_from(folder: Path, study: 
 
 def test_every_claim_has_its_verdict_on_top(folder: Path, store: Store, study: Study) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
-    answers = answer_study(study.at(PROFILE), load(store, study=study.name, profile=PROFILE))
+    answers = load_evidence(store, study, PROFILE).answers
     assert len(answers) > len(study.questions)
     for verdict in ("supported", "refuted", "unresolved"):
         assert page.count(f'<span class="{verdict}">') == sum(a.verdict == verdict for a in answers) > 0

@@ -17,7 +17,7 @@ def expand(study: Study, profile: str = "laptop", seeds: int | Mapping[str, int]
     return study.at(profile).runs(seeds, lambda *_: "0" * 16)
 
 
-def test_a_label_that_is_relative_to_the_baseline_is_so_at_every_profile() -> None:
+def test_relative_labels_hold_at_every_profile() -> None:
     modern = STUDIES["modern"]
     for profile in modern.profiles:
         design = modern.at(profile.name)
@@ -40,13 +40,13 @@ def test_every_study_expands_at_every_profile(study: Study) -> None:
             assert names <= {c.arm for c in cells} and len(names) == len(question.factor.levels) >= 2
 
 
-def test_arms_run_the_same_seeds_and_seeds_are_blocks() -> None:
+def test_arms_share_seeds_and_seeds_are_blocks() -> None:
     cells = expand(NOISE, seeds=3)
     arms = list(dict.fromkeys(c.arm for c in cells))
     assert [(c.arm, c.seed) for c in cells] == [(arm, seed) for seed in range(3) for arm in arms]
 
 
-def test_an_arm_differs_from_its_baseline_in_its_level_alone() -> None:
+def test_an_arm_differs_in_its_level_alone() -> None:
     cells = {c.arm: c.spec.to_dict() for c in expand(NOISE, seeds=1)}
     design = NOISE.at("laptop")
     for question in design.questions:
@@ -225,7 +225,7 @@ def one_factor(*levels: Level, **changes) -> Study:
     )
 
 
-def test_levels_that_are_nearly_the_same_are_two_arms() -> None:
+def test_nearly_equal_levels_are_two_arms() -> None:
     study = one_factor(*(Level(label=f"{v}", changes={"latent_std": v}) for v in (1.00000001, 1.00000002)))
     assert len({c.spec.trial_id for c in expand(study, seeds=1)}) == len(expand(study, seeds=1)) == 3
     with pytest.raises(UserError, match="two levels labelled 'own'; labels must differ"):
@@ -254,6 +254,6 @@ def test_seeds_that_two_arms_would_share_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "", "a b", None])
-def test_a_study_whose_name_cannot_name_files_is_refused(name: str) -> None:
+def test_a_studys_name_must_name_files(name: str) -> None:
     with pytest.raises(UserError, match="cannot name files; allowed: letters"):
         one_factor(name=name)

@@ -1,0 +1,30 @@
+"""The arguments and options that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[
+    str, typer.Argument(help="The study: a name that `list` shows, or a Python file of your own.", show_default=False)
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="What to spend: smoke, laptop, paper; paper@DATASET on other data. Default: laptop, else the first.",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
+StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
+Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
+GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
+Snapshots = Annotated[
+    str | None, typer.Option("--snapshots", help="Where unfinished trials keep their state: a shared folder, or a URL.")
+]
+ExtractorWeights = Annotated[
+    Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
+]
+Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and sentences, too.")]

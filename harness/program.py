@@ -1,0 +1,46 @@
+"""The program around its commands: warnings and errors become one line for the user, and signals exit statuses."""
+
+import errno
+import sys
+import warnings
+
+from typer.exceptions import TyperException
+
+from harness import interrupts, terminal
+from harness.catalog import Catalog
+from harness.cli import app
+from harness.errors import UserError, require_utf8
+
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
+
+
+def main(catalog: Catalog) -> None:
+    """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
+    warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
+    terminal.outlive_readers()
+    with interrupts.interruptible():
+        sys.exit(_status(catalog))
+
+
+def _status(catalog: Catalog) -> int:
+    try:
+        for argument in sys.argv:  # Ray, for one, takes the whole command line with it
+            require_utf8("argument", argument)
+        status = app(obj=catalog, standalone_mode=False, prog_name="python -m studies") or 0
+        return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
+    except KeyboardInterrupt:
+        return interrupts.status()
+    except TyperException as error:  # a command, an option or a value that typer does not know
+        if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "python -m studies"
+            terminal.say(f"error: {wrong}; `{command} --help` lists what is allowed")
+    except UserError as error:
+        terminal.say(f"error: {error}")
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        terminal.say(
+            f"error: cannot write {error.filename or 'the output'}: {error.strerror}; finished trials are intact"
+        )
+    return 2

@@ -36,7 +36,7 @@ def run_until_answered(
     budget_seconds: float,
     extractor_weights: Path | None = None,
 ) -> bool:
-    """Add seeds to the arms of undesign claims until all are settled, out of reach, or the budget is spent.
+    """Add seeds to the arms of unresolved claims until all are settled, out of reach, or the budget is spent.
 
     It starts from FEWEST_FOR_A_CLAIM seeds, or from those of an earlier run. After each batch there is an interim
     analysis; verdicts are those that stay valid over all of them (harness/analysis/answers.py). A batch that would not

@@ -2,9 +2,10 @@
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
@@ -95,15 +96,6 @@ class Question:
 
     allowed: ClassVar[tuple[Expected, ...]] = ()
 
-    def __new__(cls, *_: object, **__: object) -> Self:
-        """Refuse the base class, which study files of earlier versions named."""
-        if cls is Question:
-            raise UserError(
-                "Question(kind=...) has become four classes: write Contrast(...), Trend(...), SweetSpot(...) or "
-                "Interaction(..., versus=...) in its place, and leave `kind` out"
-            )
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Za-z0-9]+(-[A-Za-z0-9]+)*", self.key):
             raise UserError(
@@ -163,6 +155,24 @@ class Interaction(Question):
     """Do the levels do more, less or the same to `baseline` as they do to `versus`?"""
 
     allowed = tuple(KINDS)
+
+
+def question_of_kind(*, kind: Kind, versus: str = "", **words: Any) -> Question:
+    """The form of earlier study files, which still works and tells how to write it now.
+
+    Raises:
+        UserError: an unknown kind, or what the question itself refuses.
+    """
+    kinds: dict[str, type[Question]] = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
+    if kind not in kinds:
+        raise unknown_name(f"kind of question {words.get('key')!r}", kind, kinds)
+    made = Interaction if versus else kinds[kind]
+    warnings.warn(
+        f"Question(kind={kind!r}) is written {made.__name__}(...) now; put it in its place and leave `kind` out",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return made(versus=versus, **words)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,8 @@ from harness.analysis.verdicts import (
 )
 from harness.analysis.wording import count
 from harness.metrics import METRICS
-from harness.study import Design, Question
+from harness.questions import Question
+from harness.study import Design
 
 
 def answer_study(study: Design, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:

@@ -11,7 +11,8 @@ import pandas as pd
 from harness.analysis.statistics import Estimate, location, mean_interval, paired_differences, seed_correlation
 from harness.errors import UserError
 from harness.metrics import METRICS
-from harness.study import Design, Question
+from harness.questions import Question
+from harness.study import Design
 
 Scale = Literal["ratio", "difference"]
 

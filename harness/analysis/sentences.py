@@ -9,7 +9,7 @@ from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location
 from harness.analysis.verdicts import Answer, margin
 from harness.analysis.wording import count, effect, p_value
 from harness.metrics import METRICS
-from harness.study import Question
+from harness.questions import Question
 
 
 def whose(question: Question) -> str:

@@ -22,7 +22,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.trends import order_differences, page_p_rising
 from harness.metrics import METRICS
-from harness.study import Question
+from harness.questions import Question
 
 Verdict = Literal["supported", "refuted", "unresolved"]
 Test = Callable[[np.ndarray, float], np.ndarray]

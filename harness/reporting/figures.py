@@ -21,6 +21,7 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect as effect_in_words
 from harness.analysis.wording import number
 from harness.metrics import METRICS
+from harness.questions import Question
 from harness.reporting.axes import (
     ACCENT,
     ALARM,
@@ -35,7 +36,6 @@ from harness.reporting.axes import (
     set_span,
     wrapped,
 )
-from harness.study import Question
 
 VERDICTS = {"supported": ("o", ACCENT), "refuted": ("X", ALARM), "unresolved": ("d", "0.45")}
 """verdict -> marker and colour: told apart by shape as well."""

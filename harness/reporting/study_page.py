@@ -13,9 +13,10 @@ from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
+from harness.questions import Question
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
-from harness.study import Design, Profile, Question
+from harness.study import Design, Profile
 
 
 def study_page(evidence: Evidence, protocol: str | None = None) -> Page:

@@ -16,7 +16,7 @@ from harness.analysis.statistics import MOST_SEEDS, Estimate, failure_rate, pair
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect, number, p_value, with_interval
 from harness.metrics import METRICS
-from harness.study import Question
+from harness.questions import Question
 
 WORDS = ("arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " ")
 """Columns of words, which stand to the left; numbers stand to the right."""

@@ -13,9 +13,10 @@ from PIL import Image
 
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.verdicts import Answer
+from harness.questions import Question
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store, TrialResult
-from harness.study import Design, Interaction, Question, Study
+from harness.study import Design, Interaction, Study
 from studies import STUDIES
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no finding

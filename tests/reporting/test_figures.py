@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 
 from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import of_trial
+from harness.questions import Question
 from harness.reporting import figures
 from harness.reporting.axes import log_ticks
 from harness.storage.store import Store
-from harness.study import Question, Study
+from harness.study import Study
 from tests.analysis.conftest import against, asked, make_answer, with_reference
 
 

@@ -18,6 +18,7 @@ from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.sentences import in_brief
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, effect, number, p_value, with_interval
+from harness.questions import Question
 from harness.reporting import provenance
 from harness.reporting.provenance import extractor_proof, warnings
 from harness.reporting.tables import (
@@ -34,7 +35,7 @@ from harness.reporting.tables import (
 )
 from harness.reporting.terminal import claims_for_terminal, study_for_terminal
 from harness.storage.store import Store
-from harness.study import Question, Study
+from harness.study import Study
 from tests.analysis.conftest import DIVERGED, FAILED, PROFILE, against, asked, make_answer, with_reference
 
 

@@ -119,9 +119,17 @@ def test_a_sweet_spot_needs_a_better_direction() -> None:
         SweetSpot(**WORDS, factor=NOISE.questions[0].factor, metric="g_loss_late")
 
 
-def test_a_question_of_the_old_form_is_told() -> None:
-    with pytest.raises(UserError, match=r"Question\(kind=...\) has become four classes: write Contrast"):
-        Question(**WORDS, factor=NOISE.questions[0].factor, kind="contrast", expected="lower")
+def test_the_old_form_works_and_is_told() -> None:
+    words = {**WORDS, "factor": NOISE.questions[0].factor}
+    for kind, expected, made in (("contrast", "lower", Contrast), ("trend", "rising", Trend)):
+        with pytest.warns(FutureWarning, match=rf"Question\(kind='{kind}'\) is written {made.__name__}\(...\) now"):
+            assert Question(**words, kind=kind, expected=expected) == made(**words, expected=expected)
+    with pytest.warns(FutureWarning, match="is written Interaction"):
+        assert Question(**words, kind="contrast", expected="equal", versus="fc").versus == "fc"
+    with pytest.warns(FutureWarning, match="is written SweetSpot"):
+        assert Question(**words, kind="sweet-spot", expected="worse outside") == SweetSpot(**words)
+    with pytest.raises(UserError, match="unknown kind of question 'k' 'guess'.*valid: contrast, trend, sweet-spot"):
+        Question(**words, kind="guess", expected="lower")
 
 
 def test_the_smallest_effect_is_the_metrics_own() -> None:

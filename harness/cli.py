@@ -381,9 +381,8 @@ def _report(
     from harness.reporting.study_page import study_page
     from harness.reporting.terminal import study_for_terminal
 
-    made_from = report.sources_checksum(
-        study, profile, store, protocol
-    )  # before the results are read, which may yet grow
+    # Taken before the results are read, which may yet grow.
+    made_from = report.sources_checksum(study, profile, store, protocol)
     evidence = load_evidence(store, study, profile, protocol)
     out = store.layout.report_folder(study.name, profile)
     paths = report.last(out, study.name, made_from) if unless_unchanged else []

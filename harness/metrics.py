@@ -44,7 +44,7 @@ COLLAPSED_IS = 1.1
 
 LEAST_SKILL, GOOD_SKILL = 0.25, 0.5
 """How far a classifier must have come from guessing (0) to knowing every picture (1) for its features to be used at
-all, and for its scores to need no caution."""
+all, and for its scores to need no warning."""
 
 
 def collapsed_below(real: float) -> float:

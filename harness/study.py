@@ -48,7 +48,7 @@ class Study:
 
     Raises:
         UserError: two questions with one key, a baseline or a spec field that is not there, or a question
-            whose levels do not hold the baseline's own value (found by `expand`).
+            whose levels do not hold the baseline's own value (found by `Design.arms`).
     """
 
     name: str

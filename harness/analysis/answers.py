@@ -35,19 +35,19 @@ from harness.questions import Question
 from harness.study import Design
 
 
-def answer_study(study: Design, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
+def answer_study(design: Design, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
     """The answers to all questions of a study, in their order; see `answer`."""
-    return [found for question in study.questions for found in answer(study, question, rows, sequential)]
+    return [found for question in design.questions for found in answer(design, question, rows, sequential)]
 
 
-def answer(study: Design, question: Question, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
+def answer(design: Design, question: Question, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
     """The answers to a question's claims, in the order of its levels.
 
     Arms are paired by seed. Failed trials are missing; diverged ones have the worst score there is. What is not there
     makes an unresolved answer that says so.
 
     Args:
-        study: Names the arms of the levels.
+        design: Names the arms of the levels.
         question: One of its questions.
         rows: A results table of this study at one profile (`harness.analysis.results.load`).
         sequential: For a study whose number of seeds depends on interim analyses: p values, intervals and verdicts
@@ -56,7 +56,7 @@ def answer(study: Design, question: Question, rows: pd.DataFrame, sequential: bo
     Raises:
         UserError: the table has several trials for one arm and seed.
     """
-    scores, names = question_scores(study, question, rows), list(level_arms(study, question).values())
+    scores, names = question_scores(design, question, rows), list(level_arms(design, question).values())
     baseline = names.index(question.baseline)
     found, verdicts = judge(question, baseline, scores.values, sequential=sequential)
     exact = run_tests(question, baseline, scores.values, sign_flips)
@@ -107,18 +107,18 @@ def answer(study: Design, question: Question, rows: pd.DataFrame, sequential: bo
     return answers
 
 
-def arms_open(study: Design, answers: Sequence[Answer]) -> set[str]:
+def arms_open(design: Design, answers: Sequence[Answer]) -> set[str]:
     """The arms, baselines included, that more seeds are needed of: those compared in claims still unresolved.
 
     Args:
-        study: As it is asked at a profile.
+        design: As it is asked at a profile.
         answers: To its questions, valid over interim analyses. A sweet spot needs its ends and its peak, not the
             levels between.
     """
     found: set[str] = set()
-    for question in study.questions:
-        arms = list(level_arms(study, question).values())
-        others = list(level_arms(study, question, versus=True).values())
+    for question in design.questions:
+        arms = list(level_arms(design, question).values())
+        others = list(level_arms(design, question, versus=True).values())
         claims = claims_of(question, arms.index(question.baseline))
         for one, claim in zip([a for a in answers if a.question == question.key], claims, strict=True):
             if one.verdict == "unresolved" and not claim.problem:

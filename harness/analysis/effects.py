@@ -46,9 +46,9 @@ class Effect(Estimate):
     by_seed: pd.Series  # seed -> the effect there; infinite, or a ratio of 0, where one of the two is; ties left out
 
 
-def level_arms(study: Design, question: Question, *, versus: bool = False) -> dict[str, str]:
+def level_arms(design: Design, question: Question, *, versus: bool = False) -> dict[str, str]:
     """Level label -> arm name, in the factor's order; of the other network of an interaction, empty without one."""
-    arms = study.arms_versus(question) if versus else study.arms(question)
+    arms = design.arms_versus(question) if versus else design.arms(question)
     return {label: arm.name for label, arm in arms.items()}
 
 
@@ -73,36 +73,37 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
     values = np.full((len(arms), len(seeds)), np.nan)
     diverged, without_ratio = np.zeros((2, len(arms)), dtype=int)
     seconds, seen = np.zeros(len(arms)), set()
-    for names, seed, status, value, cost in zip(rows.arm, rows.seed, rows.status, found, rows.seconds, strict=True):
-        for arm in places.keys() & names.split(" | "):  # several arms may share a trial
-            if (arm, seed) in seen:
-                raise UserError(
-                    f"several trials of arm {arm!r} at seed {seed}; answers need the results of one study at one "
-                    f"profile: name both where they are loaded"
-                )
-            seen.add((arm, seed))
-            i, at = places[arm], columns[seed]
-            seconds[i] += cost if math.isfinite(cost) else 0
-            if status == "diverged":
-                diverged[i] += 1
-                values[i, at] = worst
-            elif status == "ok" and scale == "difference":
-                values[i, at] = value
-            elif status == "ok" and value > 0:
-                values[i, at] = math.log(value)
-            elif status == "ok" and value <= 0:
-                without_ratio[i] += 1
+    for arm, seed, status, value, cost in zip(rows.arm, rows.seed, rows.status, found, rows.seconds, strict=True):
+        if arm not in places:
+            continue
+        if (arm, seed) in seen:
+            raise UserError(
+                f"several trials of arm {arm!r} at seed {seed}; answers need the results of one study at one "
+                f"profile: name both where they are loaded"
+            )
+        seen.add((arm, seed))
+        i, at = places[arm], columns[seed]
+        seconds[i] += cost if math.isfinite(cost) else 0
+        if status == "diverged":
+            diverged[i] += 1
+            values[i, at] = worst
+        elif status == "ok" and scale == "difference":
+            values[i, at] = value
+        elif status == "ok" and value > 0:
+            values[i, at] = math.log(value)
+        elif status == "ok" and value <= 0:
+            without_ratio[i] += 1
     return Scores(
         scale=scale, seeds=seeds, values=values, diverged=diverged, without_ratio=without_ratio, seconds=seconds
     )
 
 
-def question_scores(study: Design, question: Question, rows: pd.DataFrame, scale: Scale | None = None) -> Scores:
+def question_scores(design: Design, question: Question, rows: pd.DataFrame, scale: Scale | None = None) -> Scores:
     """The scores of a question's levels, in their order; of an interaction, what they are beyond those of `versus`."""
-    own = scores_of(rows, list(level_arms(study, question).values()), question.metric, scale)
+    own = scores_of(rows, list(level_arms(design, question).values()), question.metric, scale)
     if not question.versus:
         return own
-    other = scores_of(rows, list(level_arms(study, question, versus=True).values()), question.metric, scale)
+    other = scores_of(rows, list(level_arms(design, question, versus=True).values()), question.metric, scale)
     return replace(
         own,
         values=paired_differences(own.values, other.values),
@@ -139,13 +140,13 @@ def paired_effect(scores: Scores, treated: int, baseline: int, *, sequential: bo
 
 
 def level_effects(
-    study: Design, question: Question, rows: pd.DataFrame, *, sequential: bool, scale: Scale | None = None
+    design: Design, question: Question, rows: pd.DataFrame, *, sequential: bool, scale: Scale | None = None
 ) -> dict[str, Effect]:
     """Level label -> its effect against the baseline's level, which is left out.
 
     Of an interaction: what the level does to `baseline` beyond what it does to `versus`.
     """
-    scores, arms = question_scores(study, question, rows, scale), level_arms(study, question)
+    scores, arms = question_scores(design, question, rows, scale), level_arms(design, question)
     baseline = list(arms.values()).index(question.baseline)
     return {
         label: paired_effect(scores, i, baseline, sequential=sequential)

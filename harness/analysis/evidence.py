@@ -14,15 +14,14 @@ from harness.analysis.verdicts import Answer
 from harness.errors import UserError
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
-from harness.study import Design, Profile, Study
+from harness.study import Design, Study
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A study's results at one profile, by the scores of one protocol, and what they say: answers and effects."""
 
-    study: Design
-    profile: Profile
+    design: Design
     store: Store
     plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
     references: Mapping[str, Mapping[str, float]]  # protocol id -> scores of real images; empty where not computed
@@ -36,14 +35,14 @@ class Evidence:
     @cached_property
     def answers(self) -> list[Answer]:
         """The answers to all questions, in their order."""
-        return answer_study(self.study, self.rows, self.sequential)
+        return answer_study(self.design, self.rows, self.sequential)
 
     @cached_property
     def effects(self) -> dict[str, dict[str, Effect]]:
         """Question key -> level label -> the level's effect against the baseline's, which is left out."""
         return {
-            question.key: level_effects(self.study, question, self.rows, sequential=self.sequential)
-            for question in self.study.questions
+            question.key: level_effects(self.design, question, self.rows, sequential=self.sequential)
+            for question in self.design.questions
         }
 
     @property
@@ -76,14 +75,13 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
         UserError: the study never ran here, it has no such profile, or `protocol` names none with scores, or several.
         Damaged: a file that it reads is not what was written.
     """
-    asked, plan = study.at(profile), results.require_plan(store, study.name, profile)
+    design, plan = study.at(profile), results.require_plan(store, study.name, profile)
     if protocol is not None:
         plan = _under(protocol, plan, store)
     own = plan["protocol_id"]
     protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
     return Evidence(
-        study=asked,
-        profile=asked.profile,
+        design=design,
         store=store,
         plan=plan,
         references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},

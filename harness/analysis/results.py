@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ def load(
 
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
     recall (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
-    (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date. A trial that
-    several studies share is one row, with their names and arms joined by " | "; with `study` only that study's trials,
-    under its own arm names and at its own seeds, by which its arms are paired. A trial that no study in the store
-    names any more, as its arm has since been changed or taken out, has an empty study and arm.
+    (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date.
+
+    With `study`: one row an arm and seed, by which the study's arms are paired; arms that share a trial have a row
+    each. Without: one row a trial, with the names of all its studies and arms, joined by " | " for people to read;
+    empty where no study in the store names it any more, as its arm has since been changed or taken out.
 
     Files that were read before and have not changed since are not read again (`harness.analysis.index`).
 
@@ -64,7 +66,6 @@ def load(
     if profile is not None and protocol_id is None:
         return of_plan(store, plans[0], untrained=untrained)
     places = _places(plans, untrained=untrained)
-    seeds = {c["trial_id"]: c["seed"] for p in plans for c in p["cells"]} if study is not None else {}
     left_out = {i for plan in plans for i in plan.get("ceilings", {}).values()} - places.keys()
     found = index.records(
         store, [i for i in store.trial_ids() if i in places or (study is None and i not in left_out)], record_of
@@ -78,8 +79,13 @@ def load(
         )
     if protocol_id is not None and protocol_id not in known:
         raise unknown_name("protocol_id", protocol_id, sorted(known))
-    protocols = dict.fromkeys(found, protocol_id or next(iter(scored), ""))
-    return _table(found, places, seeds, protocols)
+    protocol = protocol_id or next(iter(scored), "")
+    rows = [
+        _row(trial_id, place, record, protocol)
+        for trial_id, record in found.items()
+        for place in (places[trial_id] if study is not None else [_joined(places.get(trial_id, []), record)])
+    ]
+    return _table(rows)
 
 
 def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -> pd.DataFrame:
@@ -87,9 +93,13 @@ def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -
     places = _places([plan], untrained=untrained)
     protocols = dict.fromkeys(plan.get("ceilings", {}).values(), plan["protocol_id"])
     protocols |= {c["trial_id"]: c.get("protocol_id", plan["protocol_id"]) for c in plan["cells"]}
-    seeds = {c["trial_id"]: c["seed"] for c in plan["cells"]}
     found = index.records(store, [i for i in store.trial_ids() if i in places], record_of)
-    return _table(found, places, seeds, protocols)
+    rows = [
+        _row(trial_id, place, record, protocols[trial_id])
+        for trial_id, record in found.items()
+        for place in places[trial_id]
+    ]
+    return _table(rows)
 
 
 def require_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
@@ -107,49 +117,55 @@ def _plans(store: Store, study: str | None, profile: str | None) -> list[dict[st
     return plans
 
 
-def _places(plans: Sequence[Mapping[str, Any]], *, untrained: bool) -> dict[str, list[tuple[str, str]]]:
-    """trial_id -> the (study, arm) that it is in."""
-    places: dict[str, list[tuple[str, str]]] = {}
+@dataclass(frozen=True)
+class _Place:
+    """Where a trial stands in a study. Several arms may share a trial, and several studies."""
+
+    study: str
+    arm: str
+    seed: int  # by which the study pairs its arms
+
+
+def _places(plans: Sequence[Mapping[str, Any]], *, untrained: bool) -> dict[str, list[_Place]]:
+    """trial_id -> its places, each once."""
+    places: dict[str, dict[_Place, None]] = {}
     for plan in plans:
         for cell in plan["cells"]:
-            places.setdefault(cell["trial_id"], []).append((plan["study"], cell["arm"]))
+            place = _Place(plan["study"], cell["arm"], cell["seed"])
+            places.setdefault(cell["trial_id"], {})[place] = None
         for baseline, trial_id in plan.get("ceilings", {}).items() if untrained else ():
-            places.setdefault(trial_id, []).append((plan["study"], untrained_arm(baseline)))
-    return places
+            places.setdefault(trial_id, {})[_Place(plan["study"], untrained_arm(baseline), 0)] = None
+    return {trial_id: list(found) for trial_id, found in places.items()}
 
 
-def _table(
-    found: Mapping[str, Mapping[str, Any]],
-    places: Mapping[str, list[tuple[str, str]]],
-    seeds: Mapping[str, int],
-    protocols: Mapping[str, str],
-) -> pd.DataFrame:
-    """The rows of these records; `protocols` says by whose scores each."""
-    rows = []
-    for trial_id, record in found.items():
-        protocol = protocols[trial_id] if protocols[trial_id] in record["scores"] else ""
-        scores = record["scores"].get(protocol, {})
-        here = places.get(trial_id, [])
-        rows.append(
-            {
-                "trial_id": trial_id,
-                "study": " | ".join(dict.fromkeys(s for s, _ in here)),
-                "arm": " | ".join(dict.fromkeys(a for _, a in here)),
-                "seed": seeds.get(trial_id, record["spec"]["seed"]),
-                "status": record["status"],
-                **{name: scores.get(name, float("nan")) for name in SCORES},
-                "seconds": record["cost"].get("seconds", float("nan")),
-                "compute_seconds": record["compute_seconds"],
-                **record["from_curves"],
-                **(dict.fromkeys(OF_LOGITS, math.nan) if record["spec"]["loss"] in NO_LOGITS else {}),
-                "error": record["error"],
-                "protocol_id": protocol,
-                **{k: v for k, v in record["cost"].items() if k not in ("seconds", "kimg")},
-                **{k: v for k, v in record["spec"].items() if k != "seed"},
-                "commit": record["commit"],
-                "date": record["date"],
-            }
-        )
+def _joined(places: Sequence[_Place], record: Mapping[str, Any]) -> _Place:
+    """All places of a trial as one, for people to read: names joined, the seed its own."""
+    studies, arms = ([getattr(place, name) for place in places] for name in ("study", "arm"))
+    return _Place(" | ".join(dict.fromkeys(studies)), " | ".join(dict.fromkeys(arms)), record["spec"]["seed"])
+
+
+def _row(trial_id: str, place: _Place, record: Mapping[str, Any], protocol_id: str) -> dict[str, Any]:
+    protocol = protocol_id if protocol_id in record["scores"] else ""
+    scores = record["scores"].get(protocol, {})
+    return {
+        "trial_id": trial_id,
+        **asdict(place),
+        "status": record["status"],
+        **{name: scores.get(name, float("nan")) for name in SCORES},
+        "seconds": record["cost"].get("seconds", float("nan")),
+        "compute_seconds": record["compute_seconds"],
+        **record["from_curves"],
+        **(dict.fromkeys(OF_LOGITS, math.nan) if record["spec"]["loss"] in NO_LOGITS else {}),
+        "error": record["error"],
+        "protocol_id": protocol,
+        **{k: v for k, v in record["cost"].items() if k not in ("seconds", "kimg")},
+        **{k: v for k, v in record["spec"].items() if k != "seed"},
+        "commit": record["commit"],
+        "date": record["date"],
+    }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(FIRST))
 
 

@@ -87,7 +87,7 @@ def _seconds_of(store: Store | None) -> dict[tuple[object, ...], float]:
     trial_ids = store.trial_ids() if store is not None else []
     for trial_id in trial_ids[:: len(trial_ids) // LOOKED_AT + 1]:
         assert store is not None
-        with contextlib.suppress(Damaged, FileNotFoundError):  # not a plan's to tell: a run sets them aside
+        with contextlib.suppress(Damaged, FileNotFoundError):  # not a plan's to tell: a run quarantines them
             result = store.read_result(trial_id)
             if result["status"] == "ok":
                 found[_like(store.read_spec(trial_id))].append(result["cost"]["seconds"])

@@ -80,7 +80,7 @@ def run_until_answered(
             say("stopped: trials failed")
             return False
         evidence = load_evidence(store, study, profile_name)
-        answers, wanted = evidence.answers, arms_open(evidence.study, evidence.answers)
+        answers, wanted = evidence.answers, arms_open(evidence.design, evidence.answers)
         say(f"{sum(a.verdict != 'unresolved' for a in answers)} of {count(len(answers), 'claim')} settled")
         if not wanted:
             say("stopped: every claim is settled, or cannot be by more seeds")

@@ -7,38 +7,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-STYLE = {  # seaborn's white grid, a little larger
+STYLE = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("notebook", font_scale=0.95),
     "figure.dpi": 130,
-    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
-    "font.size": 11.4,
-    "axes.labelsize": 11.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.4",
     "axes.titlesize": 12,
     "axes.titlelocation": "left",
     "axes.titley": 1.0,  # else looked for anew, at some cost, at every layout
-    "legend.fontsize": 10.45,
-    "text.color": "0.15",
-    "axes.labelcolor": "0.15",
-    "axes.axisbelow": True,
-    "axes.edgecolor": "0.4",
-    "axes.linewidth": 1.25,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
     "grid.color": "0.9",
-    "grid.linewidth": 1,
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w",
-    "patch.force_edgecolor": True,
-    **{
-        f"{axis}tick.{key}": value
-        for axis, side in (("x", "bottom"), ("y", "left"))
-        for key, value in {side: False, "color": "0.15", "labelsize": 10.45, "major.size": 6}.items()
-    },
 }
 WIDTH = 6.4  # inches: type stays large enough on a phone
 DARK, LIGHT, ACCENT, ALARM = "0.15", "0.6", "#0072B2", "#B34E00"  # Okabe & Ito's blue and, darker, their vermilion

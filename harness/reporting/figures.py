@@ -71,7 +71,7 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
         axes.set_yticks(range(len(found)), list(found))
         axes.set_ylim(len(found) - 0.5, -0.5)
         axes.set_ylabel(wrapped(question.factor.label, 24))
-        base = next(label for label in level_arms(evidence.study, question) if label not in found)
+        base = next(label for label in level_arms(evidence.design, question) if label not in found)
         better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
         said = f"{metric.label}, {'ratio to' if ratio else 'difference from'} the baseline ({base})"
         if question.versus:
@@ -94,14 +94,14 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
     score is drawn where it is known. None where no trial has a finite value.
     """
     rows, reference, name = evidence.rows, evidence.reference, question.metric
-    arms, metric = level_arms(evidence.study, question), METRICS[question.metric]
+    arms, metric = level_arms(evidence.design, question), METRICS[question.metric]
     found = {label: arm_values(rows, arm, name) for label, arm in arms.items()}
     finite = np.concatenate([v.to_numpy(float) for v in found.values()])
     finite = finite[np.isfinite(finite)]
     if not finite.size:
         return None
     means = [_mean_drawn(values, name) for values in found.values()]
-    others = level_arms(evidence.study, question, versus=True).values()
+    others = level_arms(evidence.design, question, versus=True).values()
     other_means = [_mean_drawn(arm_values(rows, arm, name), name) for arm in others]
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 4.2)
@@ -213,7 +213,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
 
     None where no finished trial has left a picture.
     """
-    arms, trials = level_arms(evidence.study, question), same_seed(evidence, question)
+    arms, trials = level_arms(evidence.design, question), same_seed(evidence, question)
     if not trials:
         return None
     with mpl.rc_context(STYLE):
@@ -244,7 +244,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
 
 def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, NearestImages]) -> Figure | None:
     """Some samples of each level above the training images nearest to them; `found` is by arm."""
-    arms = {label: arm for label, arm in level_arms(evidence.study, question).items() if arm in found}
+    arms = {label: arm for label, arm in level_arms(evidence.design, question).items() if arm in found}
     if not arms:
         return None
     with mpl.rc_context(STYLE):
@@ -268,7 +268,7 @@ def nearest_images(evidence: Evidence, question: Question, found: Mapping[str, N
 
 def curves(evidence: Evidence, question: Question) -> pd.DataFrame:
     """The curves of a question's trials (`load_curves`), with the level of each."""
-    labels = {arm: label for label, arm in level_arms(evidence.study, question).items()}
+    labels = {arm: label for label, arm in level_arms(evidence.design, question).items()}
     found = load_curves(evidence.store, evidence.rows[evidence.rows.arm.isin(labels)])
     return found.assign(level=found.arm.map(labels))
 
@@ -337,7 +337,7 @@ def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Fig
 def same_seed(evidence: Evidence, question: Question) -> dict[str, Any]:
     """The row of each of a question's arms at the lowest seed at which most left samples; arms without are left out."""
     rows, store = evidence.rows, evidence.store
-    rows = rows[(rows.status == "ok") & rows.arm.isin(level_arms(evidence.study, question).values())]
+    rows = rows[(rows.status == "ok") & rows.arm.isin(level_arms(evidence.design, question).values())]
     stored = [store.has_samples(trial_id) for trial_id in rows.trial_id]
     finished = rows[pd.Series(stored, rows.index, dtype=bool)]
     if finished.empty:
@@ -362,7 +362,7 @@ def as_png(figure: Figure) -> bytes:
 
 def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFrame, x: str, y: str) -> None:
     """A line a level through the median over seeds; the band spans all of them."""
-    arms = level_arms(evidence.study, question)
+    arms = level_arms(evidence.design, question)
     over_seeds = found.dropna(subset=[y]).groupby(["level", x])[y].agg(["median", "min", "max"])
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(arms)))  # without its yellow end
     dashes = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 1, 1, 2)))

@@ -36,7 +36,7 @@ def warnings(evidence: Evidence) -> list[str]:
             f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little. "
             f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
         )
-    asked = [arm for q in evidence.study.questions for arm in level_arms(evidence.study, q).values()]
+    asked = [arm for q in evidence.design.questions for arm in level_arms(evidence.design, q).values()]
     if unknown := [arm for arm in dict.fromkeys(asked) if arm not in evidence.arms]:
         found.append(
             f"The study has since gained {count(len(unknown), 'arm')} never planned here: the next run adds what is "
@@ -79,7 +79,7 @@ def extractor_proof(evidence: Evidence) -> list[str]:
 
 def provenance(evidence: Evidence) -> pd.DataFrame:
     """The box that says how the numbers were made: one line a subject."""
-    study, store, rows, plan = evidence.study, evidence.store, evidence.rows, evidence.plan
+    design, store, rows, plan = evidence.design, evidence.store, evidence.rows, evidence.plan
     made = [store.read_result(trial_id)["provenance"] for trial_id in rows.trial_id]
     made.sort(key=lambda p: str(p.get("date", "")))
     protocol = _protocol(evidence)
@@ -92,12 +92,12 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         return ", ".join(there) or "–"
 
     dates = sorted(p["date"] for p in made if p.get("date"))
-    profile, seeds = evidence.profile.name, evidence.num_seeds
+    profile, seeds = evidence.design.profile.name, evidence.num_seeds
     lines = {
-        "command": f"`python -m studies run {Path(study.file).name} --profile {profile} --seeds {seeds}"
+        "command": f"`python -m studies run {Path(design.file).name} --profile {profile} --seeds {seeds}"
         f"{store_words(store, '--store ')}`"
-        if study.file
-        else f"`make study-{study.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
+        if design.file
+        else f"`make study-{design.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
         "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "extractor": " ".join(extractor_proof(evidence)) or "–",

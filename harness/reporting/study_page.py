@@ -21,24 +21,24 @@ from harness.study import Design, Profile
 
 def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
     """The page of a study; `protocol` is what the evidence was loaded by, which its notebook asks for again."""
-    study, answers, written = evidence.study, evidence.answers, study_tables(evidence)
-    named = f"Study **{study.name}**, profile **{evidence.profile.name}**"
-    said = [tally(answers), *verdicts(study, answers, linked=True), *warnings(evidence), HOW_TO_READ]
+    design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
+    named = f"Study **{design.name}**, profile **{design.profile.name}**"
+    said = [tally(answers), *verdicts(design, answers, linked=True), *warnings(evidence), HOW_TO_READ]
     return Page(
-        name=study.name,
-        title=study.title,
-        lead=f"{named}: {scope(evidence.profile, evidence.num_seeds)} {study.note}".strip(),
+        name=design.name,
+        title=design.title,
+        lead=f"{named}: {scope(design.profile, evidence.num_seeds)} {design.note}".strip(),
         sections=[
             Section("answers", "Answers", said),
-            *(_question(evidence, question, written[question.key]) for question in study.questions),
+            *(_question(evidence, question, written[question.key]) for question in design.questions),
             Section("arms", "Every arm", _arms(evidence, written)),
             Section("provenance", "How these numbers were made", [provenance.provenance(evidence)]),
         ],
         tables=written,
         notebook="study.ipynb",
         parameters={
-            "study": study.file or study.name,
-            "profile": evidence.profile.name,
+            "study": design.file or design.name,
+            "profile": design.profile.name,
             "store": str(evidence.store.root),
             "protocol": protocol,
         },
@@ -48,7 +48,7 @@ def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
 def study_tables(evidence: Evidence) -> dict[str, Written]:
     """The tables of a study's page, by the names of their files."""
     answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
-    levels = [(question, tables.question_table(evidence, question)) for question in evidence.study.questions]
+    levels = [(question, tables.question_table(evidence, question)) for question in evidence.design.questions]
     return {
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
         **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
@@ -60,10 +60,11 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
 
 def _question(evidence: Evidence, question: Question, table: Written) -> Section:
     """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
-    study, metric = evidence.study, METRICS[question.metric]
-    arms = set(level_arms(study, question).values())
-    first = next(q for q in study.questions if arms <= set(level_arms(study, q).values()))  # these arms are shown once
-    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in level_arms(study, question).values()}
+    design, metric = evidence.design, METRICS[question.metric]
+    arms = set(level_arms(design, question).values())
+    # The same arms are shown once.
+    first = next(q for q in design.questions if arms <= set(level_arms(design, q).values()))
+    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in level_arms(design, question).values()}
     lacking = [f"`{arm}`" for arm, values in found.items() if values.empty]
 
     def picture(figure: Figure | None, kind: str, shows: str) -> list[Block]:
@@ -161,7 +162,7 @@ def tally(answers: Sequence[Answer]) -> str:
     return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
 
 
-def verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
+def verdicts(design: Design, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
     """The table of verdicts, and what its p values are of; `linked` to the sections of their questions."""
     if not answers:
         return []
@@ -178,7 +179,7 @@ def verdicts(study: Design, answers: Sequence[Answer], *, linked: bool = False) 
             "exact p beside it is of a test that flips their signs only: it assumes less, and can come no lower than "
             f"{least}.*"
         )
-    if any(study.question(a.question).expected == "equal" for a in answers):
+    if any(design.question(a.question).expected == "equal" for a in answers):
         blocks.append(P_OF_EQUALITY)
     return blocks
 

@@ -83,14 +83,14 @@ def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evide
         ]
     evidence = found[study.name]
     answers = evidence.answers
-    figure = figures.claims(answers, [evidence.study.question(a.question).smallest_effect for a in answers])
+    figure = figures.claims(answers, [evidence.design.question(a.question).smallest_effect for a in answers])
     alt = f"{study.title} Each claim's effect in units of the smallest effect of interest, with its interval"
     sentences = "\n".join(f"- {answer.sentence}" for answer in answers)
     return [
         *warnings(evidence),
         *([] if figure is None else [Picture(f"{study.name}-claims", alt, figure)]),
         f"{tally(answers)} [↑ all claims](#claims)",
-        Fold("All answers of this study", [*verdicts(evidence.study, answers), sentences]),
+        Fold("All answers of this study", [*verdicts(evidence.design, answers), sentences]),
     ]
 
 
@@ -142,7 +142,7 @@ def _tests(reference: str, found: Mapping[str, Evidence]) -> list[Answer]:
 
 def _about(found: Mapping[str, Evidence], reference: str, answer: Answer) -> str:
     """The network that an answer is about, and the level where one is named: "dc, 2 G steps a D step"."""
-    baseline = found[reference.split("/")[0]].study.question(answer.question).baseline
+    baseline = found[reference.split("/")[0]].design.question(answer.question).baseline
     return f"{baseline}, {answer.level}" if answer.level else baseline
 
 

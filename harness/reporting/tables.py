@@ -76,10 +76,10 @@ def question_table(evidence: Evidence, question: Question) -> pd.DataFrame:
     what it is beyond the same against `versus`. `pairs` is the number of seeds that it is over.
     """
     differences = level_effects(
-        evidence.study, question, evidence.rows, sequential=evidence.sequential, scale="difference"
+        evidence.design, question, evidence.rows, sequential=evidence.sequential, scale="difference"
     )
     table = []
-    for level, arm in level_arms(evidence.study, question).items():
+    for level, arm in level_arms(evidence.design, question).items():
         row = {"level": level, "is_baseline": arm == question.baseline, **arm_row(evidence.rows, arm, question.metric)}
         if level in differences:
             found = evidence.effects[question.key][level]

@@ -37,7 +37,8 @@ def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool
             a reader must know.
     """
     answers = evidence.answers
-    title: list[RenderableType] = [Text(evidence.study.title, style="bold"), _counted([a.verdict for a in answers]), ""]
+    counts = _counted([a.verdict for a in answers])
+    title: list[RenderableType] = [Text(evidence.design.title, style="bold"), counts, ""]
     found = [*provenance.extractor_proof(evidence), *provenance.warnings(evidence)]
     if full:
         scores = formatted(overview_table(evidence))
@@ -58,7 +59,7 @@ def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool
 
 def _claims(evidence: Evidence, shown: Collection[int]) -> list[RenderableType]:
     """These answers, by their place, below the network and the factor that they are about; how many others."""
-    answers, question_of = evidence.answers, evidence.study.question
+    answers, question_of = evidence.answers, evidence.design.question
     if not answers:
         return []
     table = _empty_table(("claim", "verdict", "effect [95%]", "seeds"))

@@ -27,7 +27,7 @@ class Batches:
             images: (N, C, H, W) uint8, never written to; N is at least batch_size.
             batch_size: Images a global batch.
             order: Draws each epoch's order; on the CPU.
-            ranks: Who share the batch; each is given its part.
+            ranks: The process group that shares the batch; each rank is given its part.
         """
         self.images, self.batch_size, self.order, self.ranks = images, batch_size, order, ranks
         self.begin_epoch()
@@ -58,7 +58,7 @@ class State:
             gan: Its networks, freshly initialised; they become part of the state.
             images: (N, C, H, W) uint8.
             device: "cpu" or "cuda".
-            ranks: Who train it together.
+            ranks: The process group that trains it.
         """
         layout = LAYOUTS[torch.device(device).type]
         self.generator = gan.generator.to(device).to(memory_format=layout).train()

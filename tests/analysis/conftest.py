@@ -193,7 +193,7 @@ def with_untrained(store: Store, study: Study) -> str:
 def asked(evidence: Evidence, question: Question, rows: pd.DataFrame | None = None) -> Evidence:
     """The same results, or other rows, of which this question alone is asked."""
     rows = evidence.rows if rows is None else rows
-    return replace(evidence, study=replace(evidence.study, questions=(question,)), rows=rows)
+    return replace(evidence, design=replace(evidence.design, questions=(question,)), rows=rows)
 
 
 def with_reference(evidence: Evidence, **scores: float) -> Evidence:

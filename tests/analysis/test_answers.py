@@ -440,13 +440,6 @@ def test_missing_arms_and_columns_are_said() -> None:
         assert all("no trial has a score yet" in a.sentence for a in answer_study(study, nothing))
 
 
-def test_an_arm_that_shares_its_trial_is_found() -> None:
-    study = make_study("contrast", "lower", 2)
-    rows = table(study, fids(-0.5, 0))
-    shared = rows.assign(arm=rows.arm.replace("b", "a | b"))
-    assert answer_study(study, shared) == answer_study(study, rows)
-
-
 def test_two_profiles_in_one_table_are_refused() -> None:
     study = make_study("contrast", "lower", 2)
     rows = table(study, fids(-0.5, 0))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis.effects import arm_values, scores_of
 from harness.analysis.results import FROM_CURVES, curve_metrics, load, load_curves, planned
 from harness.errors import UserError
 from harness.metrics import METRICS
@@ -98,6 +99,19 @@ def test_a_trial_of_several_studies_is_one_row(store: Store, study: Study, tmp_p
     assert set(both.study) == {"depth | noise"} and set(both.arm) == {"start | dc"}
     assert set(load(store, study="depth").arm) == {"start"}
     assert len(load(store, study="depth")) == 6
+
+
+def test_arms_that_share_a_trial_have_rows_each(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    plan = store.read_plan(study.name, PROFILE) or {}
+    twins = [{**cell, "arm": "twin"} for cell in plan["cells"] if cell["arm"] == "dc"]
+    store.write_plan(study.name, PROFILE, {**plan, "cells": [*plan["cells"], *twins]})
+    for words in ({}, {"profile": PROFILE}):
+        rows = load(store, study=study.name, **words)
+        dc, twin = (arm_values(rows, arm, "fid") for arm in ("dc", "twin"))
+        assert len(dc) == 6 and dc.equals(twin)
+        assert scores_of(rows, ["dc", "twin"], "fid").values.std(axis=0).max() == 0
+    assert load(store).trial_id.is_unique
 
 
 def test_protocols_are_not_mixed(store: Store, study: Study, tmp_path: Path) -> None:

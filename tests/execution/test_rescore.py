@@ -119,11 +119,13 @@ def test_samples_that_are_not_finite_have_no_score(store: Store, context: TrialC
 
 def test_an_untrained_generator_has_no_budget(store: Store, context: TrialContext) -> None:
     for trial_id in finished(store):
-        ceiling = run_trial(replace(store.read_spec(trial_id), kimg=0.0), context)
+        untrained = run_trial(replace(store.read_spec(trial_id), kimg=0.0), context)
         own = score_stored(store.read_spec(trial_id), store.read_weights(trial_id), context).scores
-        assert ceiling.status == "ok" and ceiling.scores.keys() == own.keys() and ceiling.scores["fid"] != own["fid"]
-        assert ceiling.scores["fid"] > store.read_reference(context.protocol.protocol_id)["fid"]
-        assert ceiling.curves is not None and ceiling.curves.empty and ceiling.samples_png
+        assert (
+            untrained.status == "ok" and untrained.scores.keys() == own.keys() and untrained.scores["fid"] != own["fid"]
+        )
+        assert untrained.scores["fid"] > store.read_reference(context.protocol.protocol_id)["fid"]
+        assert untrained.curves is not None and untrained.curves.empty and untrained.samples_png
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def by_kimg(study: Study, key: str) -> Question:
 
 
 def test_every_seed_is_shown(evidence: Evidence, rows: pd.DataFrame) -> None:
-    figure = figures.levels(evidence, evidence.study.question("latent-std-fc"))
+    figure = figures.levels(evidence, evidence.design.question("latent-std-fc"))
     assert figure is not None
     expected = rows[rows.arm.str.match("fc$|fc latent_std") & (rows.status == "ok")].fid
     assert np.isin(expected.to_numpy(), drawn(figure.axes[0], "y")).all() and len(expected) == 29
@@ -73,7 +73,7 @@ def test_a_logarithmic_axis_has_round_numbers_apart(low: float, span: float) -> 
 
 
 def test_a_ratio_axis_has_its_1(evidence: Evidence) -> None:
-    for question in evidence.study.questions:
+    for question in evidence.design.questions:
         figure = figures.effects(evidence, question)
         assert figure is not None
         (axes,) = figure.axes
@@ -83,7 +83,7 @@ def test_a_ratio_axis_has_its_1(evidence: Evidence) -> None:
 
 def test_numbers_of_panels_do_not_touch(evidence: Evidence) -> None:
     for budget in (0.16, 25.0, 2000.0):
-        question = evidence.study.question("latent-std-dc")
+        question = evidence.design.question("latent-std-dc")
         shrunk = dataclasses.replace(evidence, store=ShrunkCurves(evidence.store, budget / 25))
         for figure in (
             figures.fid_over_training(shrunk, question, figures.curves(shrunk, question)),
@@ -99,12 +99,12 @@ def test_numbers_of_panels_do_not_touch(evidence: Evidence) -> None:
 
 def test_no_axis_of_what_was_never_reached(evidence: Evidence, rows: pd.DataFrame) -> None:
     never = rows.assign(kimg_to_fid_300=math.inf)
-    question = by_kimg(evidence.study, "latent-std-dc")
+    question = by_kimg(evidence.design, "latent-std-dc")
     assert figures.levels(asked(evidence, question, never), question) is None
 
 
 def test_effects_are_each_seed_over_its_own_baseline(evidence: Evidence, rows: pd.DataFrame) -> None:
-    figure = figures.effects(evidence, evidence.study.question("latent-std-dc"))
+    figure = figures.effects(evidence, evidence.design.question("latent-std-dc"))
     assert figure is not None
     fid = rows[rows.status == "ok"].pivot(index="seed", columns="arm", values="fid")
     shown = drawn(figure.axes[0], "x")
@@ -118,7 +118,7 @@ def test_effects_are_each_seed_over_its_own_baseline(evidence: Evidence, rows: p
 
 
 def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> None:
-    question = dataclasses.replace(evidence.study.question("latent-std-dc"), metric="recall", smallest_effect=0.07)
+    question = dataclasses.replace(evidence.design.question("latent-std-dc"), metric="recall", smallest_effect=0.07)
     figure = figures.effects(asked(evidence, question), question)
     assert figure is not None
     shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
@@ -128,7 +128,7 @@ def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> Non
 
 def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:
     never = rows.assign(kimg_to_fid_300=np.where(rows.arm == "dc latent_std=3", math.inf, 10.0 + rows.seed))
-    question = by_kimg(evidence.study, "latent-std-dc")
+    question = by_kimg(evidence.design, "latent-std-dc")
     shown = with_reference(asked(evidence, question, never))
     effects, levels = figures.effects(shown, question), figures.levels(shown, question)
     assert effects is not None and levels is not None
@@ -139,7 +139,7 @@ def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.
 
 
 def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
-    question = against(evidence.study.question("latent-std-dc"), "fc")
+    question = against(evidence.design.question("latent-std-dc"), "fc")
     shown = asked(evidence, question)
     effects, levels = figures.effects(shown, question), figures.levels(shown, question)
     assert effects is not None and levels is not None
@@ -149,7 +149,7 @@ def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
 
 
 def test_an_empty_level_is_said(evidence: Evidence) -> None:
-    question = evidence.study.question("latent-dim-dc")
+    question = evidence.design.question("latent-dim-dc")
     figure = figures.levels(evidence, question)
     assert figure is not None and "no finished trial" in texts(figure)
     effects = figures.effects(evidence, question)
@@ -160,7 +160,7 @@ def test_an_empty_level_is_said(evidence: Evidence) -> None:
 def test_a_wide_range_is_logarithmic(evidence: Evidence, rows: pd.DataFrame, reference: dict[str, float]) -> None:
     wide = rows.copy()
     wide.loc[wide.arm == "fc latent_std=3", "fid"] *= 100
-    question = evidence.study.question("latent-std-fc")
+    question = evidence.design.question("latent-std-fc")
     figure = figures.levels(with_reference(asked(evidence, question, wide), **reference), question)
     assert figure is not None and figure.axes[0].get_yscale() == "log"
     low, high = figure.axes[0].get_ylim()
@@ -170,7 +170,7 @@ def test_a_wide_range_is_logarithmic(evidence: Evidence, rows: pd.DataFrame, ref
 
 
 def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = dataclasses.replace(evidence.study.question("latent-std-fc"), metric="recall")
+    question = dataclasses.replace(evidence.design.question("latent-std-fc"), metric="recall")
     poor = rows.assign(recall=rows.recall / 100)
     for recall, far in ((0.9, True), (0.9 * poor.recall.max(), False)):
         figure = figures.levels(with_reference(asked(evidence, question, poor), recall=recall), question)
@@ -179,7 +179,7 @@ def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataF
 
 
 def test_nothing_finished_gives_no_figure(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = evidence.study.question("latent-std-dc")
+    question = evidence.design.question("latent-std-dc")
     unfinished = rows.assign(status="failed", fid=np.nan)
     shown, nothing = asked(evidence, question, unfinished), asked(evidence, question, rows.iloc[:0])
     assert figures.effects(shown, question) is None
@@ -193,7 +193,7 @@ def test_nothing_finished_gives_no_figure(evidence: Evidence, rows: pd.DataFrame
 
 
 def test_samples_name_level_fid_and_seed(evidence: Evidence, rows: pd.DataFrame) -> None:
-    figure = figures.samples(evidence, evidence.study.question("latent-dim-dc"))
+    figure = figures.samples(evidence, evidence.design.question("latent-dim-dc"))
     assert figure is not None
     words = texts(figure)
     fid = rows[(rows.arm == "dc") & (rows.seed == 0)].fid.item()
@@ -204,13 +204,13 @@ def test_samples_name_level_fid_and_seed(evidence: Evidence, rows: pd.DataFrame)
 def test_a_lost_picture_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
     lost = rows.copy()
     lost.loc[lost.arm == "dc", "trial_id"] = "0" * 16
-    question = evidence.study.question("latent-std-dc")
+    question = evidence.design.question("latent-std-dc")
     figure = figures.samples(asked(evidence, question, lost), question)
     assert figure is not None and "no samples" in texts(figure)
 
 
 def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = evidence.study.question("latent-std-dc")
+    question = evidence.design.question("latent-std-dc")
     curves = figures.curves(evidence, question)
     balance = figures.balance(evidence, question, curves)
     fid = figures.fid_over_training(evidence, question, curves)
@@ -225,7 +225,7 @@ def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> 
 
 
 def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = evidence.study.question("latent-std-dc")
+    question = evidence.design.question("latent-std-dc")
     figure = figures.balance(evidence, question, figures.curves(evidence, question))
     assert figure is not None
     curves = np.stack([evidence.store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
@@ -237,7 +237,7 @@ def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.Data
 
 def test_nearest_images_are_shown_with_their_distance(evidence: Evidence, rows: pd.DataFrame) -> None:
     found = {"dc": of_trial(evidence.store, rows[rows.arm == "dc"].trial_id.iloc[0])}
-    question = evidence.study.question("latent-std-dc")
+    question = evidence.design.question("latent-std-dc")
     figure = figures.nearest_images(evidence, question, {k: v for k, v in found.items() if v})
     assert figure is not None
     assert "1 (baseline): distance" in texts(figure) and "× that of held-out real images" in texts(figure)
@@ -262,7 +262,7 @@ def test_claims_are_in_units_of_their_smallest_effect() -> None:
 
 def test_drawing_changes_nothing_global(evidence: Evidence) -> None:
     before = dict(mpl.rcParams)
-    figures.levels(evidence, evidence.study.question("latent-std-dc"))
-    figures.effects(evidence, evidence.study.question("latent-std-dc"))
+    figures.levels(evidence, evidence.design.question("latent-std-dc"))
+    figures.effects(evidence, evidence.design.question("latent-std-dc"))
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == []

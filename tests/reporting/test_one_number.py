@@ -99,7 +99,7 @@ def test_csv_files_show_the_verdicts_effect(report: Report) -> None:
         row = verdicts.loc[(answer.question, answer.level)]
         assert (row.effect, row.low, row.high, row.n, row.failures) == (*ends(answer), answer.n, answer.failures)
         row = report.csv(answer.question).set_index("level").loc[answer.level]
-        name = f"{report.evidence.study.question(answer.question).metric}_{answer.scale}"
+        name = f"{report.evidence.design.question(answer.question).metric}_{answer.scale}"
         assert (row[name], row[f"{name}_low"], row[f"{name}_high"], row.pairs) == (*ends(answer), answer.n)
 
 
@@ -126,13 +126,13 @@ def test_the_terminal_shows_the_verdicts_effect(report: Report) -> None:
     console.print(*study_for_terminal(report.evidence, width=300, lines=100), sep="\n")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     for answer in report.answers:
-        claim = in_brief(answer.claim, report.evidence.study.question(answer.question))
+        claim = in_brief(answer.claim, report.evidence.design.question(answer.question))
         assert any(claim in line and words(answer) in line for line in lines)
 
 
 @pytest.mark.parametrize("key", QUESTIONS)
 def test_figures_draw_the_verdicts_effect(report: Report, key: str) -> None:
-    figure = figures.effects(report.evidence, report.evidence.study.question(key))
+    figure = figures.effects(report.evidence, report.evidence.design.question(key))
     assert figure is not None
     (axes,) = figure.axes
     answers = {answer.level: answer for answer in report.answers if answer.question == key}
@@ -150,7 +150,7 @@ def test_figures_draw_the_verdicts_effect(report: Report, key: str) -> None:
 
 
 def test_the_figure_of_claims_draws_the_verdicts_effect(report: Report) -> None:
-    smallest = [report.evidence.study.question(answer.question).smallest_effect for answer in report.answers]
+    smallest = [report.evidence.design.question(answer.question).smallest_effect for answer in report.answers]
     figure = figures.claims(report.answers, smallest)
     assert figure is not None
     drawn = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]

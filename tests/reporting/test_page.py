@@ -24,8 +24,8 @@ from tests.analysis.conftest import PROFILE, make_protocol
 
 def shown_by(evidence: Evidence, *keys: str) -> str:
     """All text of a study's page, and the names of its pictures; with keys, as if it asked these questions only."""
-    asked = tuple(question for question in evidence.study.questions if not keys or question.key in keys)
-    page = study_page(dataclasses.replace(evidence, study=dataclasses.replace(evidence.study, questions=asked)))
+    asked = tuple(question for question in evidence.design.questions if not keys or question.key in keys)
+    page = study_page(dataclasses.replace(evidence, design=dataclasses.replace(evidence.design, questions=asked)))
     return text_of(page)
 
 

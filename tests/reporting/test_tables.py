@@ -45,7 +45,7 @@ def rows(evidence: Evidence) -> pd.DataFrame:
 
 
 def table_of(evidence: Evidence, key: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    question = evidence.study.question(key)
+    question = evidence.design.question(key)
     return question_table(asked(evidence, question, rows), question).set_index("level")
 
 
@@ -96,7 +96,7 @@ def test_a_diverged_seed_counts_in_its_pair(evidence: Evidence, rows: pd.DataFra
     ratios = np.sort(worst / fid)
     assert (row.fid_ratio_low, row.fid_ratio_high) == pytest.approx((ratios[0], math.inf))
     assert row.fid_ratio == pytest.approx(math.sqrt(ratios[2] * ratios[3]))
-    shown = formatted(table.reset_index(), evidence.study.question("latent-std-fc"))
+    shown = formatted(table.reset_index(), evidence.design.question("latent-std-fc"))
     assert shown["diverged [95%]"].iloc[-1] == "1 of 6 [0, 64%]"
 
 
@@ -106,7 +106,7 @@ def test_a_failed_trial_is_not_a_divergence(evidence: Evidence) -> None:
 
 
 def test_one_seed_has_no_interval(evidence: Evidence) -> None:
-    question = evidence.study.question("latent-dim-dc")
+    question = evidence.design.question("latent-dim-dc")
     table = question_table(evidence, question)
     shown = formatted(table, question).set_index("level")
     assert table.n.tolist() == [1, 6, 6, 0]
@@ -116,7 +116,7 @@ def test_one_seed_has_no_interval(evidence: Evidence) -> None:
 
 
 def test_the_baseline_is_marked_and_not_compared(evidence: Evidence) -> None:
-    question = evidence.study.question("latent-std-dc")
+    question = evidence.design.question("latent-std-dc")
     table = question_table(evidence, question)
     assert table[table.is_baseline].level.tolist() == ["1"]
     assert table[table.is_baseline][["pairs", "fid_difference", "fid_ratio"]].isna().all(axis=None)
@@ -132,7 +132,7 @@ def test_an_unscored_trial_is_left_out_and_told(evidence: Evidence, rows: pd.Dat
 
 
 def test_numbers_are_short(evidence: Evidence) -> None:
-    for question in evidence.study.questions:
+    for question in evidence.design.questions:
         text = markdown(formatted(question_table(evidence, question), question))
         digits = [word.strip("[],±×+−%") for word in text.split()]
         assert max(len(d) for d in digits if d.replace(".", "").isdigit()) <= 7
@@ -168,7 +168,7 @@ def test_failures_are_listed_with_their_reason(rows: pd.DataFrame) -> None:
 
 
 def test_another_metrics_question_is_told_by_it(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = replace(evidence.study.question("latent-std-dc"), metric="kimg_to_fid_300")
+    question = replace(evidence.design.question("latent-std-dc"), metric="kimg_to_fid_300")
     never = rows.assign(kimg_to_fid_300=10.0 + rows.seed)
     never.loc[(never.arm == "dc latent_std=3") & (never.seed < 2), "kimg_to_fid_300"] = math.inf
     never.loc[never.arm == "dc latent_std=10", "kimg_to_fid_300"] = math.inf
@@ -185,7 +185,7 @@ def test_another_metrics_question_is_told_by_it(evidence: Evidence, rows: pd.Dat
 def test_no_interval_holds_what_cannot_be(evidence: Evidence, rows: pd.DataFrame) -> None:
     wild = rows.assign(fid=np.where(rows.seed == 0, 5000.0, 1.0), precision=np.where(rows.seed == 0, 1.0, 0.01))
     shown = replace(evidence, rows=wild.where(rows.status == "ok", rows))
-    for question in evidence.study.questions:
+    for question in evidence.design.questions:
         for row in question_table(shown, question).itertuples():
             if row.n > 2:
                 assert 0 < row.fid_low < row.fid < row.fid_high and 0 < row.precision_low < row.precision_high < 1
@@ -194,7 +194,7 @@ def test_no_interval_holds_what_cannot_be(evidence: Evidence, rows: pd.DataFrame
 
 
 def test_a_metric_not_recorded_is_a_dash(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = replace(evidence.study.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
+    question = replace(evidence.design.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
     without = rows.drop(columns="d_accuracy_late", errors="ignore")
     shown = formatted(question_table(asked(evidence, question, without), question), question)
     assert set(shown["D's accuracy, last quarter [95%]"]) == {"–"}
@@ -236,7 +236,7 @@ def test_latex_is_plain_and_complete(evidence: Evidence) -> None:
     )
     text = latex(table)
     assert text.isascii() and r"50\% of a\_b \& \{c\} \#1 \$x\$" in text and r"FID $\downarrow$" in text
-    for question in evidence.study.questions:
+    for question in evidence.design.questions:
         text = latex(formatted(question_table(evidence, question), question))
         assert text.isascii()
         body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
@@ -282,7 +282,7 @@ def test_the_end_of_a_run_fits_the_screen(evidence: Evidence, width: int) -> Non
 
 
 def test_each_claim_is_said_once(evidence: Evidence) -> None:
-    answers, question_of = evidence.answers, evidence.study.question
+    answers, question_of = evidence.answers, evidence.design.question
     text = ended(evidence, width=120, lines=60)
     assert all(text.count(f"  {in_brief(a.claim, question_of(a.question))}  ") == 1 for a in answers if not a.level)
     assert text.count("FID is the same at 0.1 as at 1") == 1 and "more, " not in text
@@ -366,7 +366,7 @@ def test_the_extractors_accuracy_is_told(evidence: Evidence) -> None:
 
 
 def test_an_interaction_is_paired_twice(evidence: Evidence, rows: pd.DataFrame) -> None:
-    question = against(evidence.study.question("latent-std-dc"), "fc")
+    question = against(evidence.design.question("latent-std-dc"), "fc")
     shown = asked(evidence, question)
     found = shown.effects[question.key]["0.3"]
     own = by_seed(rows, "dc latent_std=0.3") / by_seed(rows, "dc")
@@ -383,7 +383,7 @@ def test_an_interaction_is_paired_twice(evidence: Evidence, rows: pd.DataFrame) 
 
 
 def test_kid_is_shown_in_thousandths(evidence: Evidence) -> None:
-    question: Question = evidence.study.question("latent-std-dc")
+    question: Question = evidence.design.question("latent-std-dc")
     table = question_table(evidence, question)
     shown = formatted(table, question)["KID×10³ ↓"]
     assert [float(text.split(" [")[0]) for text in shown] == pytest.approx((1000 * table.kid).tolist(), abs=0.06)

@@ -240,7 +240,7 @@ def _left_behind(store: Store, study: str, profile: str, runs: list[Run]) -> int
     """Finished trials that the last plan had at an arm and seed where this one has another trial."""
     try:
         last = store.read_plan(study, profile)
-    except Damaged:  # a run says so, and sets it aside
+    except Damaged:  # a run says so, and quarantines it
         return 0
     held = {(c["arm"], c["seed"]): c["trial_id"] for c in last["cells"]} if last else {}
     there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}

@@ -163,7 +163,7 @@ def test_other_ends_keep_trials_too(run: Callable[..., Emulator], shared: Path, 
 def test_resumed_it_goes_on_to_one_table(run: Callable[..., Emulator], shared: Path) -> None:
     kept = finished(shared)
     seen = run(columns=200, NO_COLOR="1")
-    assert seen.end() == 0
+    assert seen.end() == 0, "\n".join(seen.pages)
     assert f"{kept} from before" in seen.raw and finished(shared) == TRIALS
     assert not COLOUR.search(seen.raw)
     told = end_of_run(seen, shared)

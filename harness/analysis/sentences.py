@@ -7,7 +7,7 @@ import numpy as np
 from harness.analysis.effects import Scores
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location
 from harness.analysis.verdicts import Answer, margin
-from harness.analysis.wording import count, effect, p_value
+from harness.analysis.wording import agreeing, count, effect, p_value
 from harness.metrics import METRICS
 from harness.questions import Question
 
@@ -80,6 +80,8 @@ def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool)
         return f"Refuted that {one.claim}: {seen}; {why}, {_p(one)}."
     takes = f"about {one.seeds_needed} seeds in all" if one.seeds_needed else f"more than {MOST_SEEDS} seeds"
     takes = f"at the effect seen, it takes {takes} to settle it"
+    if math.isnan(one.effect):
+        takes = "without an effect, nothing can be said of how many seeds would settle it"
     if equal:  # its p is of the equality: large where the difference is large, too
         neither = f"neither a smaller difference is shown ({_p(one)}) nor a larger one"
         return f"Unresolved whether {one.claim}, to within {small}: {seen}; {neither}; {takes}."
@@ -98,12 +100,14 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
     unreached = int(np.isinf(scores.values[levels]).sum()) - one.failures
     without = int(scores.without_ratio[levels].sum())
     if one.failures:
-        text += f" {_trials(one.failures, 'diverged and count')} as the worst."
+        counts = agreeing(one.failures, "counts", "count")
+        text += f" {count(one.failures, 'trial')} diverged and {counts} as the worst."
     if unreached and not question.versus:
-        text += f" {_trials(unreached, 'never reached it and count')} as later than any that did."
+        counts = agreeing(unreached, "counts", "count")
+        text += f" {count(unreached, 'trial')} never reached it and {counts} as later than any that did."
     if without:
-        verb = "has" if without == 1 else "have"
-        text += f" {count(without, 'trial')} {verb} {metric.label} 0, which has no ratio: left out."
+        have = agreeing(without, "has", "have")
+        text += f" {count(without, 'trial')} {have} {metric.label} 0, which has no ratio: left out."
     if question.kind == "contrast":
         return text
     means = [location(level).mean for level in scores.values]
@@ -120,11 +124,6 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
                     f" At {label}, between, its mean is {side} than at both ends, by more than {small} (not tested)."
                 )
     return text
-
-
-def _trials(n: int, what: str) -> str:
-    """1 trial ... counts, 2 trials ... count."""
-    return f"{count(n, 'trial')} {what}" + "s" * (n == 1)
 
 
 def _smallest(question: Question) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from architectures import GanPair
 from harness.analysis.results import untrained_arm
-from harness.analysis.wording import count
+from harness.analysis.wording import agreeing, count
 from harness.data import prepare
 from harness.design import Design, Run, Seeds
 from harness.errors import UserError
@@ -223,7 +223,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
 
 def left_behind_line(number: int) -> str:
     """What a person is told of trials that this study no longer uses."""
-    were = "was" if number == 1 else "were"
+    were = agreeing(number, "was", "were")
     return (
         f"{count(number, 'finished trial')} {were} made from an earlier version of this study's code, data or "
         f"settings: kept, and no longer used"

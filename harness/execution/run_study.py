@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.analysis.wording import count
+from harness.analysis.wording import agreeing, count
 from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
@@ -99,7 +99,7 @@ def _announce(
     """Say what is about to run."""
     to_train = [spec for spec in pending if store.status(spec.trial_id) != "ok"]
     if unscored := len(pending) - len(to_train):  # under another protocol, perhaps by other versions of the libraries
-        have = "has" if unscored == 1 else "have"
+        have = agreeing(unscored, "has", "have")
         say(f"{count(unscored, 'finished trial')} {have} no scores under this protocol; scoring, not training")
     if to_train:
         trained = sum(spec.trial_id in plan.trained for spec in to_train)

@@ -383,6 +383,7 @@ def test_two_arms_that_always_diverge_show_nothing(sequential: bool) -> None:
         (found,) = ask(make_study("contrast", expected, 2), np.full((2, 8), INF), sequential)
         assert (found.verdict, found.p, found.n, found.failures) == ("unresolved", 1, 8, 16)
         assert math.isnan(found.effect)
+        assert "at the effect seen" not in found.sentence and "without an effect, nothing can be said" in found.sentence
 
 
 def test_failed_trials_are_missing() -> None:

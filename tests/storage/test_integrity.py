@@ -122,6 +122,21 @@ def test_writing_quarantines_a_foreign_folder(store: Store) -> None:
     assert "precious" in [p.read_text() for p in (store.root / "quarantine").rglob("*.tex")]
 
 
+def test_what_a_live_process_works_on_stays(store: Store) -> None:
+    store.write(result())
+    folder = store.trial_folder(SPEC.trial_id)
+    truncate(folder / "result.json")
+    unfinished = folder.with_name(f".{SPEC.trial_id}-1")
+    unfinished.mkdir()
+    assert store.locks.acquire(SPEC.trial_id)
+    sweep(store)
+    assert quarantine_damaged(store, [SPEC.trial_id]) == {} and folder.exists() and unfinished.exists()
+    store.locks.release(SPEC.trial_id)
+    sweep(store)
+    assert quarantine_damaged(store, [SPEC.trial_id]).keys() == {SPEC.trial_id}
+    assert not folder.exists() and not unfinished.exists()
+
+
 def test_trials_from_before_a_revision_are_quarantined(store: Store) -> None:
     spec = TrialSpec(**{**VALUES, "discriminator_norm": "none", "r1_gamma": 1.0})
     store.write(result(spec=spec))

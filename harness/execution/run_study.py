@@ -10,7 +10,7 @@ from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
-from harness.execution.plan import Plan, left_behind_line, make_plan
+from harness.execution.plan import Plan, make_plan, what_changes
 from harness.execution.progress import Progress, duration
 from harness.spec import TrialSpec
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
@@ -63,8 +63,8 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
-    if plan.left_behind:
-        say(left_behind_line(plan.left_behind))
+    for line in what_changes(plan):
+        say(line)
     require_free(store, plan.bytes_left())
     profile = plan.design.profile
     contexts = scoring_contexts(

@@ -30,6 +30,11 @@ def warnings(evidence: Evidence) -> list[str]:
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
     found = _few_seeds(evidence, counts)
+    if (file := evidence.plan.get("file", evidence.design.file)) != evidence.design.file:
+        found.append(
+            f"The last run here was of another study called {evidence.design.name}. It is that of {file}; what differs "
+            "between the two is missing or not asked. Another name for one of them, or another store, keeps both."
+        )
     protocol = _protocol(evidence)
     if protocol is not None and protocol.num_reference < FEW_IMAGES:
         found.append(

@@ -292,6 +292,9 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="something other than a report of noise"):
         report.write(page, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write a report to .*file: .* copy it and name the copy with --store"):
+        report.write(page, tmp_path / "file" / "noise-laptop")
 
 
 def test_what_never_ran_is_refused(store: Store, study: Study) -> None:

@@ -1,8 +1,9 @@
 """From a study's declarations to its trials: the arms that its questions compare, and their runs over seeds."""
 
+import contextlib
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -162,7 +163,8 @@ class Design:
         """All spec fields of an arm at this profile, but for its seed."""
         values = {**arm.values, **self.profile.changes}
         if self.own_code:  # what its file does on the way may change networks that are shipped, too
-            values["code"] = identity(self.own_code, own_names(values))
+            with _of_arm(arm.name):
+                values["code"] = identity(self.own_code, own_names(values))
         if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
             path = str(values["dataset"]).removeprefix(FOLDER)
             values["dataset"] = FOLDER + (os.path.abspath(os.path.expanduser(path)) if path else "")
@@ -182,10 +184,17 @@ def _refuse_shared_seeds(arms: Mapping[str, Arm], wanted: Mapping[str, int]) -> 
 
 
 def _spec(arm: str, values: Changes) -> TrialSpec:
-    try:
+    with _of_arm(arm):
         return TrialSpec.from_dict({**DEFAULTS, **values})
+
+
+@contextlib.contextmanager
+def _of_arm(name: str) -> Iterator[None]:
+    """Whatever is refused here is refused of this arm."""
+    try:
+        yield
     except UserError as error:
-        raise UserError(f"arm {arm!r}: {error}") from None
+        raise UserError(f"arm {name!r}: {error}") from None
 
 
 def _of(values: Changes, field: str) -> Value:

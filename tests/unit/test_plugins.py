@@ -224,6 +224,33 @@ def test_what_cannot_be_followed_is_refused(folder: Path, file: str, old: str, n
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("'architecture': 'fc-mien'", "unknown architecture 'fc-mien' (did you mean 'fc-mine'?); valid: fc, dc"),
+        ("'loss': 'hinje'", "unknown loss 'hinje' (did you mean 'hinge'?); valid: nonsaturating"),
+        (
+            "'augmentation': 'cutout+cutoff'",
+            "unknown augmentation 'cutoff' (did you mean 'cutout'?); valid: none, brightness",
+        ),
+        ("'augmentation': 'nome'", "unknown augmentation 'nome' (did you mean 'none'?); valid: "),
+    ],
+)
+def test_a_name_that_nobody_registered_is_refused(folder: Path, changes: str, message: str) -> None:
+    """Each trial would else fail with a KeyError, after its preparation."""
+    edit(folder / "mystudy.py", '"fc": FC', f'"fc": {{**FC, {changes}}}')
+    study = find(str(folder / "mystudy.py"))
+    with pytest.raises(UserError) as refused:
+        make_plan(study, "smoke", None, None)
+    assert str(refused.value).startswith(f"arm 'fc': {message}") and "\n" not in str(refused.value)
+
+
+def test_a_baseline_without_a_loss_is_refused(folder: Path) -> None:
+    edit(folder / "mystudy.py", '"fc": FC', "'fc': {k: v for k, v in FC.items() if k != 'loss'}")
+    with pytest.raises(UserError, match="arm 'fc': spec lacks the fields loss"):
+        make_plan(find(str(folder / "mystudy.py")), "smoke", None, None)
+
+
 def test_what_evaluates_a_network_is_no_eval(folder: Path) -> None:
     edit(folder / "nets.py", "pair = fc", "nn.Identity().eval(); pair = fc")
     hashes(folder)

@@ -101,7 +101,7 @@ class Registry(MutableMapping[str, Entry]):
     No dict, whose own methods would go past the refusal.
     """
 
-    of: ClassVar[dict[str, "Registry[Any]"]] = {}
+    of: ClassVar[dict[str, Registry[Any]]] = {}
     """Spec field -> the registry that its values are names of. Those that nobody has imported yet are not here."""
 
     def __init__(self, shipped: Mapping[str, Entry], field: str) -> None:

@@ -1,14 +1,13 @@
 """From a study's declarations to its trials: the arms that its questions compare, and their runs over seeds."""
 
-import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from harness.errors import UserError, unknown_name
+from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
 from harness.questions import Changes, Level, Profile, Question, Value, written
@@ -163,7 +162,7 @@ class Design:
         """All spec fields of an arm at this profile, but for its seed."""
         values = {**arm.values, **self.profile.changes}
         if self.own_code:  # what its file does on the way may change networks that are shipped, too
-            with _of_arm(arm.name):
+            with refused_of(f"arm {arm.name!r}"):
                 values["code"] = identity(self.own_code, own_names(values))
         if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
             path = str(values["dataset"]).removeprefix(FOLDER)
@@ -184,17 +183,8 @@ def _refuse_shared_seeds(arms: Mapping[str, Arm], wanted: Mapping[str, int]) -> 
 
 
 def _spec(arm: str, values: Changes) -> TrialSpec:
-    with _of_arm(arm):
+    with refused_of(f"arm {arm!r}"):
         return TrialSpec.from_dict({**DEFAULTS, **values})
-
-
-@contextlib.contextmanager
-def _of_arm(name: str) -> Iterator[None]:
-    """Whatever is refused here is refused of this arm."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"arm {name!r}: {error}") from None
 
 
 def _of(values: Changes, field: str) -> Value:

@@ -10,8 +10,8 @@ from typing import TypeAlias
 from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
-from harness.questions import Changes, Level, Profile, Question, Value, written
-from harness.spec import FOLDER, TrialSpec, own_names
+from harness.questions import Changes, Level, Profile, Question, Value, located, written
+from harness.spec import TrialSpec, own_names
 
 FIELDS = TrialSpec.__dataclass_fields__
 DEFAULTS: dict[str, Value] = {"seed": 0} | {
@@ -164,9 +164,8 @@ class Design:
         if self.own_code:  # what its file does on the way may change networks that are shipped, too
             with refused_of(f"arm {arm.name!r}"):
                 values["code"] = identity(self.own_code, own_names(values))
-        if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
-            path = str(values["dataset"]).removeprefix(FOLDER)
-            values["dataset"] = FOLDER + (os.path.abspath(os.path.expanduser(path)) if path else "")
+        if "dataset" in values:
+            values["dataset"] = located(str(values["dataset"]))
         sound = _spec(arm.name, {**values, "data_fingerprint": "0" * 16})  # refused before data are prepared
         return {**values, "data_fingerprint": fingerprint(sound.dataset, sound.resolution, sound.channels)}
 

@@ -20,6 +20,7 @@ from harness.questions import (
     Profile,
     SweetSpot,
     Trend,
+    located,
 )
 from harness.questions import Question as Asked
 from harness.questions import question_of_kind as Question  # the form of earlier study files
@@ -110,8 +111,8 @@ class Study:
                 return profile
         plain, _, dataset = name.partition("@")
         if dataset:
-            base = self.profile(plain)
-            return replace(base, name=name, changes={**base.changes, "dataset": dataset})
+            base, dataset = self.profile(plain), located(dataset)
+            return replace(base, name=f"{plain}@{dataset}", changes={**base.changes, "dataset": dataset})
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from architectures import GanPair
+from harness.analysis.earlier import left_behind
 from harness.analysis.results import untrained_arm
 from harness.analysis.wording import count
 from harness.data import prepare
@@ -33,7 +34,7 @@ FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
 
-GUESS = "a guess; the first trials will tell"
+GUESS = "a guess by arithmetic; the first trials will tell"
 
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
@@ -173,7 +174,6 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     }
     wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
-    left_behind = 0 if store is None else _left_behind(store, study.name, profile_name, runs)
     return Plan(
         design=design,
         runs=runs,
@@ -181,7 +181,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         done=done,
         core_seconds=estimate(runs, weights, profile, store),
         bytes_of=bytes_of,
-        left_behind=left_behind,
+        left_behind=0 if store is None else _left_behind(store, study.name, profile_name, runs),
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -242,10 +242,7 @@ def _left_behind(store: Store, study: str, profile: str, runs: list[Run]) -> int
         last = store.read_plan(study, profile)
     except Damaged:  # a run says so, and quarantines it
         return 0
-    held = {(c["arm"], c["seed"]): c["trial_id"] for c in last["cells"]} if last else {}
-    there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}
-    replaced = {held[place] for place in held.keys() & there.keys() if held[place] != there[place]}
-    return sum(store.status(trial_id) in ("ok", "diverged") for trial_id in replaced - set(there.values()))
+    return len(left_behind(store, last, runs)) if last else 0
 
 
 def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:

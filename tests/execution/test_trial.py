@@ -31,7 +31,6 @@ from harness.training.distributed import join
 from harness.training.loop import build_networks, report_points
 from studies.baselines import DC, FC
 from studies.noise import NOISE
-from studies.profiles import SMOKE
 from tests.unit.test_spec import VALUES
 
 
@@ -313,7 +312,6 @@ def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> 
     plan = make_plan(NOISE, "smoke", 2, store)
     assert len(plan.trained) == len(plan.pending()) == 36 and not plan.core_seconds.measured
     guessed = plan.core_seconds.seconds
-    assert sum(guessed[cell.arm] for cell in plan.runs) / 36 == pytest.approx(SMOKE.core_seconds_per_trial)
     assert guessed["dc"] > guessed["fc"], "a convolution costs more"
 
     done = plan.pending()[0].spec

@@ -34,7 +34,7 @@ from harness.options import (
 )
 from harness.questions import located
 from harness.storage import integrity
-from harness.storage.layout import Layout, cache_folder
+from harness.storage.layout import Layout, cache_folder, is_store
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -137,7 +137,7 @@ def run(
     full: Full = False,
 ) -> None:
     """Run the trials that the store lacks, then write the report and print its answers."""
-    with _kept("finished trial", store):
+    with _kept(store):
         for folder in (Path.cwd(), *sys.path):  # which Ray tells its workers
             require_utf8("folder", folder)
         study = _catalog(context).find(name)
@@ -226,7 +226,7 @@ def score(
     gpus_per_trial: GpusPerTrial = None,
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
-    with _kept("finished trial", store):
+    with _kept(store, "scores so far"):
         study, opened = _catalog(context).find(name), Store(store)
         profile = _profile(study, profile)
         from harness.execution.cluster import Cluster
@@ -249,8 +249,8 @@ def score(
                 num_generated=num_generated,
                 extractor_weights=extractor_weights,
             )
-        words = ["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id]
-        typer.echo(f"`python -m studies {shlex.join(words)}` goes by it")
+        words = shlex.join(["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id])
+        typer.echo(f"`python -m studies {words}` goes by it")
         if not complete:
             raise typer.Exit(1)
 
@@ -440,12 +440,11 @@ def _short(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _kept(what: str, store: Path) -> Iterator[None]:
-    """Where an interrupted command can be given again: what it keeps is said in place of a traceback."""
+def _kept(store: Path, what: str = "") -> Iterator[None]:
+    """Where an interrupted command can be given again: it says what it keeps, in one line."""
     try:
         yield
     except KeyboardInterrupt:
-        number = len(Store(store).finished()) if store.exists() else 0
-        what = count(number, what) if number else f"no {what} yet"
+        what = what or count(len(Store(store).finished()) if is_store(store.expanduser()) else 0, "finished trial")
         terminal.say(f"interrupted: {what} kept in {store}; the same command goes on from there")
         raise typer.Exit(interrupts.status()) from None

@@ -204,7 +204,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
         measured = plan.core_seconds.measured
         source = f"as like trials of {measured} of {count(len(arms), 'arm')} took here" if measured else GUESS
         lines += [
-            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored a trial",
+            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
         ]

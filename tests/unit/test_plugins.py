@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.analysis.evidence import load_evidence
 from harness.errors import UserError
 from harness.execution.plan import make_plan
 from harness.plugin_identity import identity
 from harness.plugins import UserCode, read_user_code
+from harness.reporting.provenance import warnings
 from harness.storage.store import Store, TrialResult
 from studies.catalog import find
 
@@ -298,6 +300,18 @@ def test_trials_of_earlier_code_are_counted(folder: Path) -> None:
     edit(folder / "mystudy.py", "A title", "Another title")
     plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
     assert (len(plan.pending()), plan.left_behind) == (0, 0)
+    assert not told_of_earlier(folder, store)
     edit(folder / "parts/layers.py", "nn.SiLU()", "nn.Tanh()")
     plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
     assert (len(plan.pending()), plan.left_behind) == (1, 1), "the baseline's trial is still good"
+    told = told_of_earlier(folder, store)
+    assert told[0].startswith("1 trial was made from an earlier version of this study's code or settings: the next run")
+    assert told[0].endswith("in: mine (1).") and len(told) == 1
+    edit(folder / "mystudy.py", '"architecture": "fc-mine"', '"architecture": "fc-mien"')
+    assert not told_of_earlier(folder, store), "what is refused today cannot be compared, and the report goes on"
+
+
+def told_of_earlier(folder: Path, store: Store) -> list[str]:
+    """What a report of the study warns of earlier code."""
+    evidence = load_evidence(store, find(str(folder / "mystudy.py")), "smoke")
+    return [line for line in warnings(evidence) if "earlier version" in line]

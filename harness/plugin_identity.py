@@ -70,7 +70,8 @@ def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
     own = {m.name: _Module(m.name, m.file, m.source, package_of(m)) for m in code.modules}
     modules = {"": _Module("", code.file, code.source, "")} | own
     names = sorted(set(names))
-    code.load()
+    if names:
+        code.load()
     for field_name, name in names:  # a registry that the file did not import holds nothing of its own
         if name not in (registry := Registry.of.get(field_name, ())):
             off = ("none",) if field_name == "augmentation" else ()

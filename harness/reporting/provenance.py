@@ -51,9 +51,10 @@ def warnings(evidence: Evidence) -> list[str]:
     if earlier := left_behind(store, evidence.plan, runs_on_the_same_data(rows, evidence.plan, evidence.design)):
         were = "was" if len(earlier) == 1 else "were"
         arms = "; ".join(f"{arm} ({n})" for arm, n in Counter(earlier.values()).items())
-        found.append(
+        found.insert(
+            0,
             f"{count(len(earlier), 'trial')} {were} made from an earlier version of this study's code or settings: "
-            f"the next run makes others in their place. What is shown is of the earlier version, in: {arms}."
+            f"the next run makes others in their place. What is shown is of the earlier version, in: {arms}.",
         )
     planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
     if missing := len(planned - set(trials.trial_id)):

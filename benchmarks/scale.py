@@ -107,7 +107,6 @@ def main() -> None:
                 total=number,
                 already_done=0,
                 arms={spec.trial_id: ("none", spec.seed) for spec in wanted},
-                workers=options.workers,
                 stream=io.StringIO(),
             )
             with progress:

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from harness.errors import UserError
+from architectures.contract import Registry
+from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode, imported_from, package_of
-from harness.spec import content_hash
+from harness.spec import SHIPPED, content_hash
 
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
 """Spec field -> the registry that its values are names of."""
@@ -63,11 +64,18 @@ def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
         names: (spec field, value), such as ("architecture", "fc-mine"): those that the repository does not ship.
 
     Raises:
-        UserError: they depend on what cannot be followed: code made from text, a file, the environment.
+        UserError: a name that nobody has registered, or one that depends on what cannot be followed: code made from
+            text, a file, the environment.
     """
     own = {m.name: _Module(m.name, m.file, m.source, package_of(m)) for m in code.modules}
     modules = {"": _Module("", code.file, code.source, "")} | own
     names = sorted(set(names))
+    if names:
+        code.load()
+    for field_name, name in names:  # a registry that the file did not import holds nothing of its own
+        if name not in (registry := Registry.of.get(field_name, ())):
+            off = ("none",) if field_name == "augmentation" else ()
+            raise unknown_name(field_name, name, (*off, *(registry or SHIPPED[field_name])))
     parts = _Parts(modules, refuses=bool(names))
     for field_name, name in names:
         parts.take_entry(REGISTRIES[field_name], name)

@@ -1,6 +1,7 @@
 """What a study asks, and what it may spend: Factor, the four kinds of Question, Profile. Declarations only."""
 
 import math
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,15 @@ from harness.metrics import METRICS
 
 Value: TypeAlias = float | int | str
 Changes: TypeAlias = Mapping[str, Value]
+
+
+def located(name: str) -> str:
+    """A data set's name, or that of a profile on one, with the absolute path of its folder, if it is one.
+
+    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed.
+    """
+    before, folder, path = name.partition("folder:")
+    return before + folder + (os.path.abspath(os.path.expanduser(path)) if path else "")
 
 
 def written(value: Value | None) -> str:
@@ -201,4 +211,4 @@ class Profile:
     seeds: int  # replicates an arm
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = "classifier"
-    core_seconds_per_trial: float  # a guess for `plan`, the mean over arms, until the store holds trials to go by
+    core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones

@@ -44,7 +44,8 @@ DiscriminatorNorm = Literal["own", "none", "spectral"]
 LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
 Schedule = Literal["constant", "linear"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
-"""These two name what the repository ships; a user's own file may add to each, and then `code` tells its content."""
+SHIPPED = {"architecture": ARCHITECTURES.shipped, "loss": LOSSES, "augmentation": AUGMENTATIONS}
+"""What the repository ships; a user's own file may add to each, and then `code` tells its content."""
 
 _NETWORK_FIELDS = tuple(f.name for f in dataclasses.fields(NetworkSpec))
 
@@ -316,8 +317,10 @@ def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _names(values: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
     """(field, the name it holds, the names that the repository ships)."""
     augmented = [("augmentation", name, AUGMENTATIONS) for name in _split(values.get("augmentation", "none"))]
-    networks = ("architecture", values["architecture"], ARCHITECTURES.shipped)
-    return [networks, ("loss", values["loss"], LOSSES), *augmented]
+    return [
+        *((field, values[field], SHIPPED[field]) for field in ("architecture", "loss") if field in values),
+        *augmented,
+    ]
 
 
 def _split(augmentation: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from harness.questions import (
     Question,
     SweetSpot,
     Trend,
+    located,
 )
 
 __all__ = [
@@ -109,8 +110,8 @@ class Study:
                 return profile
         plain, _, dataset = name.partition("@")
         if dataset:
-            base = self.profile(plain)
-            return replace(base, name=name, changes={**base.changes, "dataset": dataset})
+            base, dataset = self.profile(plain), located(dataset)
+            return replace(base, name=f"{plain}@{dataset}", changes={**base.changes, "dataset": dataset})
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

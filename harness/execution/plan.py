@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from architectures import GanPair
+from harness.analysis.earlier import left_behind
 from harness.analysis.results import untrained_arm
 from harness.analysis.wording import agreeing, count
 from harness.data import prepare
@@ -33,7 +34,7 @@ FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
 
-GUESS = "a guess; the first trials will tell"
+GUESS = "a guess by arithmetic; the first trials will tell"
 
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
@@ -184,7 +185,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         done=done,
         core_seconds=estimate(runs, weights, profile, store),
         bytes_of=bytes_of,
-        left_behind=0 if store is None else _left_behind(store, last, runs),
+        left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
         other_file=file if file != design.file else "",
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
@@ -208,7 +209,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
         measured = plan.core_seconds.measured
         source = f"as like trials of {measured} of {count(len(arms), 'arm')} took here" if measured else GUESS
         lines += [
-            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored a trial",
+            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
         ]
@@ -253,14 +254,6 @@ def _last_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
         return store.read_plan(study, profile) or {}
     except Damaged:  # a run says so, and quarantines it
         return {}
-
-
-def _left_behind(store: Store, last: Mapping[str, Any], runs: list[Run]) -> int:
-    """Finished trials that the last plan had at an arm and seed where this one has another trial."""
-    held = {(c["arm"], c["seed"]): c["trial_id"] for c in last.get("cells", [])}
-    there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}
-    replaced = {held[place] for place in held.keys() & there.keys() if held[place] != there[place]}
-    return sum(store.status(trial_id) in ("ok", "diverged") for trial_id in replaced - set(there.values()))
 
 
 def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:

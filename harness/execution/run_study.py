@@ -1,6 +1,5 @@
 """From a study to a filled store: plan, prepare what trials share, run what is missing."""
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +11,7 @@ from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import Plan, make_plan, what_changes
 from harness.execution.progress import Progress, duration
+from harness.execution.trial_queue import fids_from_before
 from harness.spec import TrialSpec
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
@@ -80,12 +80,13 @@ def run_study(
     _announce(plan, pending, store, workers, say, cluster)
     from harness.execution.ray_backend import run_trials  # ray is slow to import, and a finished study needs none
 
+    places = {trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()}
     with Progress(
         title=f"{study.name} ({profile_name})",
         total=len(specs),
         already_done=len(specs) - len(pending),
-        arms={trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()},
-        scored=Counter(plan.trials[i].arm for i in specs.keys() - {spec.trial_id for spec in pending}),
+        arms=places,
+        fids=fids_from_before(store, places, {i: protocols[spec.data_fingerprint] for i, spec in specs.items()}),
     ) as progress:
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:

@@ -1,11 +1,14 @@
 """What a reader must know before believing a page: what weakens its numbers, and how they were made."""
 
 import math
+import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from harness.analysis.earlier import left_behind, runs_on_the_same_data
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
@@ -14,7 +17,10 @@ from harness.metrics import COLLAPSED_IS, collapsed_below, proof_in_words
 from harness.reporting.tables import scored
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
+from harness.study import Design
 
+ROOT = Path(__file__).parents[2]
+"""Of this repository, where `make` takes the store "runs"."""
 FEW_IMAGES = 1000
 """Fewer real images than this to score against, and a report warns of it."""
 MOST_LISTED = 4
@@ -26,7 +32,7 @@ def warnings(evidence: Evidence) -> list[str]:
 
     The first sentence of each is short and complete: the terminal shows no more.
     """
-    rows, cells, finished = evidence.rows, evidence.plan["cells"], scored(evidence.rows)
+    store, rows, cells, finished = evidence.store, evidence.rows, evidence.plan["cells"], scored(evidence.rows)
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
     found = _few_seeds(evidence, counts)
@@ -46,6 +52,14 @@ def warnings(evidence: Evidence) -> list[str]:
         found.append(
             f"The study has since gained {count(len(unknown), 'arm')} never planned here: the next run adds what is "
             f"missing. That is: {'; '.join(unknown)}."
+        )
+    if earlier := left_behind(store, evidence.plan, runs_on_the_same_data(rows, evidence.plan, evidence.design)):
+        were = "was" if len(earlier) == 1 else "were"
+        arms = "; ".join(f"{arm} ({n})" for arm, n in Counter(earlier.values()).items())
+        found.insert(
+            0,
+            f"{count(len(earlier), 'trial')} {were} made from an earlier version of this study's code or settings: "
+            f"the next run makes others in their place. What is shown is of the earlier version, in: {arms}.",
         )
     planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
     if missing := len(planned - set(trials.trial_id)):
@@ -102,13 +116,9 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
 
     threads = f"{distinct('threads')} thread{'s' * (distinct('threads') != '1')}"
     dates = sorted(p["date"] for p in made if p.get("date"))
-    profile, seeds = evidence.design.profile.name, evidence.num_seeds
-    num_planned = len({cell["trial_id"] for cell in plan["cells"]})
+    seeds, num_planned = evidence.num_seeds, len({cell["trial_id"] for cell in plan["cells"]})
     lines = {
-        "command": f"`python -m studies run {Path(design.file).name} --profile {profile} --seeds {seeds}"
-        f"{store_words(store, '--store ')}`"
-        if design.file
-        else f"`make study-{design.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
+        "command": f"`{command(design, store, seeds)}`",
         "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "extractor": " ".join(extractor_proof(evidence)) or "–",
@@ -129,9 +139,23 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame({"": lines.keys(), " ": lines.values()})
 
 
+def command(design: Design, store: Store, seeds: int) -> str:
+    """What runs the design again, for a shell in any folder; for one in this repository's, of its own studies.
+
+    A page does not know where it will be read: what belongs to no repository has its whole path.
+    """
+    profile = design.profile.name
+    if design.file:
+        words = ["python", "-m", "studies", "run", design.file, "--profile", profile, "--seeds", str(seeds)]
+        return shlex.join([*words, "--store", str(store.root)])
+    return shlex.join(["make", f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}"]) + store_words(
+        store, "STORE="
+    )
+
+
 def store_words(store: Store, option: str) -> str:
-    """What a command needs to name the store: nothing where it is the folder that commands take by themselves."""
-    return "" if store.root.name == "runs" else f" {option}{store.root.name}"
+    """What `make` needs to name the store: nothing where it is the folder that it takes by itself."""
+    return "" if store.root == ROOT / "runs" else f" {shlex.quote(f'{option}{store.root}')}"
 
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:

@@ -21,6 +21,7 @@ from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec
 from harness.storage import layout as names
 from harness.storage.layout import Layout, listed, score_files, scores_path
 from harness.storage.locks import Locks, locks_at
+from harness.storage.plans import former_plans, read_plan_file, renamed
 from harness.storage.records import (
     Damaged,
     checked_json,
@@ -142,6 +143,10 @@ class Store:
             return self.read_result(trial_id)["status"]
         except (FileNotFoundError, Damaged):
             return None
+
+    def finished(self) -> list[str]:
+        """The names of all trials that need not be trained again."""
+        return [trial_id for trial_id in self.trial_ids() if self.status(trial_id) in ("ok", "diverged")]
 
     def is_done(self, trial_id: str, protocol_id: str) -> bool:
         """Whether nothing is left to do: the trial diverged, or is finished and scored under this protocol."""
@@ -274,30 +279,18 @@ class Store:
         """Keep which trial fills which cell of a study: {"protocol_id", "cells": [...], ...}, and what it is of."""
         content = checked_json({**plan, "study": study, "profile": profile})
         write_record(self.layout, self.layout.plan(study, profile), content)
+        for former in list(former_plans(self.layout, study, profile)):
+            former.unlink(missing_ok=True)
 
     def read_plan(self, study: str, profile: str) -> dict[str, Any] | None:
         """The plan of the study's last run at this profile; None if it never ran here."""
         path = self.layout.plan(study, profile)
-        return read_plan_file(self.layout, path) if path.exists() else None
+        there = path if path.exists() else next(former_plans(self.layout, study, profile), None)
+        return {**read_plan_file(self.layout, there), "profile": profile} if there else None
 
     def read_plans(self) -> list[dict[str, Any]]:
         """Every plan in the store, by name."""
-        return [read_plan_file(self.layout, path) for path in listed(self.layout.plans)]
-
-
-def read_plan_file(layout: Layout, path: Path) -> dict[str, Any]:
-    """A plan by its path.
-
-    Raises:
-        Damaged: it is not what was written, or the plan of another study.
-    """
-    content = read_checked(path)
-    study, profile = content.get("study"), content.get("profile")
-    if not isinstance(study, str) or not isinstance(profile, str) or not isinstance(content.get("cells"), list):
-        raise Damaged(path, "it holds something else")
-    if path != layout.plan(study, profile):
-        raise Damaged(path, f"it is the plan of {study} ({profile})")
-    return content
+        return [renamed(self.layout, read_plan_file(self.layout, path)) for path in listed(self.layout.plans)]
 
 
 def _scores(trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.results import load
 from harness.errors import UserError
+from harness.plugins import UserCode
 from harness.reporting import provenance
 from harness.reporting.blocks import Page, flat
 from harness.reporting.study_page import scope, study_page
@@ -129,6 +131,21 @@ def test_few_real_images_are_said(store: Store, study: Study, tmp_path: Path) ->
     poor.write_plan(study.name, PROFILE, {**plan, "protocol_id": protocol.protocol_id, "cells": cells})
     text = shown_by(load_evidence(poor, study, PROFILE), "latent-dim-dc")
     assert "Scored against 600 real images: of so few, FID and the others" in text
+
+
+def test_commands_can_be_pasted(store: Store, study: Study, tmp_path: Path) -> None:
+    """Whatever files, folders and stores are called, and wherever the page is read."""
+    there = Store(shutil.copytree(store.root, tmp_path / "my runs" / "runs"))
+    design = study.at(PROFILE)
+    assert shlex.split(provenance.command(design, there, 6)) == [
+        *("make", "study-noise", f"PROFILE={PROFILE}", "SEEDS=6", f"STORE={there.root}")
+    ], "it is no store of the repository's, though called as that is"
+    code = UserCode(str(tmp_path / "my study.py"), "")
+    odd = dataclasses.replace(study, own_code=code).at(f"{PROFILE}@folder:{tmp_path}/mes photos é")
+    assert shlex.split(provenance.command(odd, there, 6)) == [
+        *("python", "-m", "studies", "run", str(tmp_path / "my study.py")),
+        *("--profile", f"{PROFILE}@folder:{tmp_path}/mes photos é", "--seeds", "6", "--store", str(there.root)),
+    ]
 
 
 def test_a_deleted_cache_is_said(store: Store, study: Study, tmp_path: Path) -> None:

@@ -151,6 +151,19 @@ def test_the_smallest_effect_is_the_metrics_own() -> None:
 def test_a_profile_on_other_data() -> None:
     assert NOISE.profile("smoke@folder:/a/faces@2").changes["dataset"] == "folder:/a/faces@2"
     assert NOISE.profile("smoke@cifar10").name == "smoke@cifar10"
+
+
+@pytest.mark.parametrize("typed", ["../faces é", "/a/faces é/", "/a/b/.././faces é", "~/faces é"])
+def test_a_profile_on_a_folder_has_one_name(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By it the store names plans and reports."""
+    monkeypatch.setenv("HOME", "/a")
+    monkeypatch.setattr("os.getcwd", lambda: "/a/b")
+    profile = NOISE.profile(f"smoke@folder:{typed}")
+    assert profile.name == "smoke@folder:/a/faces é" and profile.changes["dataset"] == "folder:/a/faces é"
+    assert NOISE.profile(profile.name) == profile
+
+
+def test_a_misspelled_profile_on_other_data_is_refused() -> None:
     with pytest.raises(UserError, match="unknown profile 'smoek'.*did you mean 'smoke'"):
         NOISE.profile("smoek@cifar10")
 

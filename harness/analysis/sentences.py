@@ -1,6 +1,7 @@
 """Answers in words: one plain sentence each, and what a reader needs beside it."""
 
 import math
+import re
 
 import numpy as np
 
@@ -25,6 +26,15 @@ def about(question: Question) -> str:
 def in_brief(claim: str, question: Question) -> str:
     """An answer's claim without the network and the factor that it is about: "FID is lower at 3 than at 1"."""
     return claim.removesuffix(about(question))
+
+
+def level_in_words(label: str, question: Question) -> str:
+    """A level as a reader knows it again far from the others: "latent standard deviation σ = 1", "DC"."""
+    return (
+        f"{question.factor.label}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{label}"
+        if re.fullmatch(r"[-+.\de]*\d", label)
+        else label
+    )
 
 
 def method(question: Question, scores: np.ndarray, sequential: bool) -> str:

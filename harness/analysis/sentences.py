@@ -112,7 +112,7 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
     if unreached and not question.versus:
         text += f" {_trials(unreached, 'never reached it and count')} as later than any that did."
     if ties := int((~np.isnan(scores.values[levels])).all(0).sum()) - one.n:
-        text += f" At {count(ties, 'seed')} both that are compared did, a tie that says nothing: left out."
+        text += f" At {count(ties, 'seed')} this holds for both that are compared: a tie says nothing and is left out."
     if without:
         verb = "has" if without == 1 else "have"
         text += f" {count(without, 'trial')} {verb} {metric.label} 0, which has no ratio: left out."

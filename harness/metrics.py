@@ -69,6 +69,18 @@ def least_accuracy(chance: float, number: int, skill: float = LEAST_SKILL) -> fl
     return min(1.0, chance + max(skill * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / number)))
 
 
+def is_well_proven(reference: Mapping[str, float]) -> bool:
+    """Whether nothing speaks against scores by this extractor: a published network, or a classifier that does well.
+
+    Args:
+        reference: As `proof_in_words` takes it.
+    """
+    if "extractor_accuracy" not in reference:
+        return True
+    least = least_accuracy(reference["extractor_chance"], int(reference["extractor_unseen"]), GOOD_SKILL)
+    return reference["extractor_accuracy"] >= least
+
+
 def proof_in_words(reference: Mapping[str, float]) -> str:
     """What the classifier behind the scores gets right of pictures that it has not seen, and whether that is enough.
 
@@ -85,9 +97,9 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
     found = f"The classifier gets {accuracy:.1%} of {number:,} unseen real pictures right (guessing: {chance:.1%})"
     if accuracy < (least := least_accuracy(chance, number)):
         return f"{found}: too little to score by, {least:.1%} are the least"
-    if accuracy < least_accuracy(chance, number, GOOD_SKILL):
-        return f"{found}: its features tell these pictures poorly apart, and its scores are coarse"
-    return found
+    if is_well_proven(reference):
+        return found
+    return f"{found}: its features tell these pictures poorly apart, and its scores are coarse"
 
 
 METRICS: dict[str, Metric] = {
@@ -98,7 +110,7 @@ METRICS: dict[str, Metric] = {
     "recall": Metric(label="recall", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
-    "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio", smallest_effect=1.25),
+    "compute_seconds": Metric(label="compute seconds per trial", better="lower", scale="ratio", smallest_effect=1.25),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
     "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference", smallest_effect=0.1),
     "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference", smallest_effect=0.1),

@@ -1,6 +1,7 @@
 """Answers in words: one plain sentence each, and what a reader needs beside it."""
 
 import math
+import re
 
 import numpy as np
 
@@ -25,6 +26,15 @@ def about(question: Question) -> str:
 def in_brief(claim: str, question: Question) -> str:
     """An answer's claim without the network and the factor that it is about: "FID is lower at 3 than at 1"."""
     return claim.removesuffix(about(question))
+
+
+def level_in_words(label: str, question: Question) -> str:
+    """A level as a reader knows it again far from the others: "latent standard deviation σ = 1", "DC"."""
+    return (
+        f"{question.factor.label}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{label}"
+        if re.fullmatch(r"[-+.\de]*\d", label)
+        else label
+    )
 
 
 def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
@@ -104,7 +114,7 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
         counts = agreeing(unreached, "counts", "count")
         text += f" {count(unreached, 'trial')} never reached it and {counts} as later than any that did."
     if ties := int((~np.isnan(scores.values[levels])).all(0).sum()) - one.n:
-        text += f" At {count(ties, 'seed')} both that are compared did, a tie that says nothing: left out."
+        text += f" At {count(ties, 'seed')} this holds for both that are compared: a tie says nothing and is left out."
     if without:
         have = agreeing(without, "has", "have")
         text += f" {count(without, 'trial')} {have} {metric.label} 0, which has no ratio: left out."

@@ -12,13 +12,12 @@ import torch
 from architectures import GanPair
 from harness.analysis.earlier import left_behind
 from harness.analysis.results import untrained_arm
-from harness.analysis.wording import agreeing, count
+from harness.analysis.wording import agreeing, count, duration
 from harness.data import prepare
 from harness.design import Design, Run, Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
-from harness.execution.progress import duration
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
 from harness.scoring.extractors import require_labels

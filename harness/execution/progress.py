@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import terminal
+from harness.analysis.wording import duration
 
 WIDEST = 100
 """Columns of the live view, at most: a longer bar tells no more."""
@@ -191,11 +192,3 @@ class _Frame:
 def _mean(fids: Sequence[float]) -> float:
     """The geometric one, since FIDs are compared as ratios."""
     return statistics.geometric_mean(fids) if min(fids) > 0 else 0.0
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "40 s", "12 min", "3 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.analysis.wording import agreeing, count
+from harness.analysis.wording import agreeing, count, duration
 from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import Plan, make_plan, what_changes
-from harness.execution.progress import Progress, duration
+from harness.execution.progress import Progress
 from harness.execution.trial_queue import fids_from_before
 from harness.spec import TrialSpec
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep

@@ -16,6 +16,7 @@ from harness.analysis.effects import Effect, arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import NearestImages
 from harness.analysis.results import load_curves
+from harness.analysis.sentences import level_in_words
 from harness.analysis.statistics import Estimate
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect as effect_in_words
@@ -75,14 +76,14 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
         axes.set_ylabel(wrapped(question.factor.label, 24))
         base = next(label for label in level_arms(evidence.design, question) if label not in found)
         better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
-        said = f"{metric.label}, {'ratio to' if ratio else 'difference from'} the baseline ({base})"
+        against = "ratio to" if ratio else "difference from"
+        said = f"{metric.label}, {against} the baseline ({level_in_words(base, question)})"
         if question.versus:
             said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
         axes.set_xlabel("\n".join(wrapped(line, 56) for line in f"{said}{better}".splitlines()))
         axes.grid(visible=False, axis="y")
         mean = "geometric mean" if ratio else "mean"
-        if any(_endless(effect) for effect in found.values()):
-            mean += " or median"
+        mean += " or median" * any(_endless(effect) for effect in found.values())
         interval = "95% interval over interim analyses" if evidence.sequential else "95% interval"
         known = any(not math.isnan(effect.low) for effect in found.values())
         _legend(figure, axes, mean=f"{mean}, {interval}" if known else mean, shaded=True)
@@ -155,7 +156,7 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
         axes.set_xlim(-0.4, len(arms) - 0.6)
         axes.set_xlabel(question.factor.label)
         direction = {"lower": "(lower is better ↓)", "higher": "(higher is better ↑)", "neither": ""}[metric.better]
-        axes.set_ylabel(f"{metric.label}{' ' if len(metric.label) < 12 else chr(10)}{direction}".strip())
+        axes.set_ylabel(f"{wrapped(metric.label, 30)}{' ' if len(metric.label) < 12 else chr(10)}{direction}".strip())
         axes.grid(visible=False, axis="x")
         whose = f"mean of {question.baseline}" if question.versus else "mean"
         known = any(not math.isnan(mean.low) for mean in means)

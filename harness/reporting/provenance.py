@@ -12,8 +12,8 @@ from harness.analysis.earlier import left_behind, runs_on_the_same_data
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
-from harness.analysis.wording import agreeing, count
-from harness.metrics import COLLAPSED_IS, collapsed_below, proof_in_words
+from harness.analysis.wording import agreeing, count, duration, number
+from harness.metrics import collapsed_below, is_well_proven, proof_in_words
 from harness.reporting.tables import scored
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
@@ -80,8 +80,8 @@ def warnings(evidence: Evidence) -> list[str]:
     if len(collapsed):
         found.append(
             f"Mode collapse in {collapsed.sum()} of {count(counts.sum(), 'trial')}: nearly all samples look alike. "
-            f"That is, IS is below {COLLAPSED_IS}, and not a tenth of the way from 1, the least, to that of real "
-            f"images. Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
+            f"IS is 1 where all look the same; {_collapse_in_words(evidence, finished)}. "
+            f"Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
         last = evidence.store.read_plan(evidence.plan["study"], evidence.plan["profile"]) or evidence.plan
@@ -93,11 +93,14 @@ def warnings(evidence: Evidence) -> list[str]:
     return found
 
 
-def extractor_proof(evidence: Evidence) -> list[str]:
-    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored."""
-    found = {protocol_id: proof_in_words(scores) for protocol_id, scores in evidence.references.items()}
-    several = len(found) > 1
-    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in found.items() if words]
+def extractor_proof(evidence: Evidence, *, only_weak: bool = False) -> list[str]:
+    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored.
+
+    With `only_weak`, of those alone whose scores need a warning.
+    """
+    several, found = len(evidence.references) > 1, evidence.references.items()
+    said = {key: proof_in_words(scores) for key, scores in found if not (only_weak and is_well_proven(scores))}
+    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in said.items() if words]
 
 
 def provenance(evidence: Evidence) -> pd.DataFrame:
@@ -114,7 +117,6 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
             return f"{len(there)} in all, from {there[0]} to {there[-1]}"
         return ", ".join(there) or "–"
 
-    threads = f"{distinct('threads')} thread{'s' * (distinct('threads') != '1')}"
     dates = sorted(p["date"] for p in made if p.get("date"))
     seeds, num_planned = evidence.num_seeds, len({cell["trial_id"] for cell in plan["cells"]})
     lines = {
@@ -130,11 +132,11 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         },
         "commit": distinct("commit") + (" (+ marks a changed working tree)" if "+" in distinct("commit") else ""),
         "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
-        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {threads} a trial",
+        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {_threads(distinct('threads'))} per trial",
         "software": ", ".join(
             f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")
         ),
-        "compute": f"{rows.seconds.sum() / 3600:.2f} hours of trials",
+        "compute": f"{duration(rows.seconds.sum())}, the sum over trials",
     }
     return pd.DataFrame({"": lines.keys(), " ": lines.values()})
 
@@ -163,9 +165,9 @@ def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
     need = f"a claim needs at least {FEWEST_FOR_A_CLAIM}. With fewer, an exact paired test cannot reach p = 0.05."
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if evidence.num_seeds < FEWEST_FOR_A_CLAIM:
-        return [f"Exploratory: {count(evidence.num_seeds, 'seed')} an arm, and {need}"]
+        return [f"Exploratory: {count(evidence.num_seeds, 'seed')} per arm, and {need}"]
     if len(few) and len(few) == (counts > 0).sum():
-        return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {need}"]
+        return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} per arm, and {need}"]
     listed = "; ".join(f"{arm} ({n})" for arm, n in few.items())
     lack = f"{count(len(few), 'arm')} {agreeing(len(few), 'lacks', 'lack')} seeds"
     return [f"Exploratory in part: {lack}, and {need} Finished so far: {listed}."] if listed else []
@@ -178,6 +180,21 @@ def _collapsed(evidence: Evidence, finished: pd.DataFrame) -> pd.DataFrame:
     real = {key: scores.get("is_mean", math.nan) for key, scores in evidence.references.items()}
     least = finished.protocol_id.map(lambda key: collapsed_below(real.get(key, math.nan)))
     return finished[finished.is_mean < least.astype(float)]
+
+
+def _collapse_in_words(evidence: Evidence, finished: pd.DataFrame) -> str:
+    """Below which IS a trial of each protocol counts as collapsed, and the IS of real images, which it depends on."""
+    said = []
+    for key in dict.fromkeys(finished.protocol_id):
+        real = evidence.references.get(key, {}).get("is_mean", math.nan)
+        ours = "" if math.isnan(real) else f" (real images have {number(real)})"
+        said.append(f"a trial counts as collapsed below {number(collapsed_below(real))}{ours}")
+    return "; ".join(dict.fromkeys(said))
+
+
+def _threads(found: str) -> str:
+    """1 thread; 1, 2 threads."""
+    return f"{found} thread" if found in ("1", "–") else f"{found} threads"
 
 
 def _protocol(evidence: Evidence) -> ScoreProtocol | None:

@@ -14,8 +14,9 @@ import pyte
 import pytest
 from rich.cells import cell_len
 
+from harness.analysis.wording import duration
 from harness.execution import progress
-from harness.execution.progress import Progress, duration
+from harness.execution.progress import Progress
 
 ARMS = {"a": ("dc", 0), "b": ("dc", 1), "c": ("fc", 0), "d": ("fc", 1)}
 

@@ -113,7 +113,8 @@ def test_effects_are_each_seed_over_its_own_baseline(evidence: Evidence, rows: p
         assert np.isclose(ratios[:, None], shown, rtol=1e-12).any(1).all()
         assert np.isclose(shown, np.exp(np.log(ratios).mean()), rtol=1e-9).any()
     words = texts(figure)
-    assert "ratio to the baseline (1)" in words and "← better" in words and "too small to matter" in words
+    assert "baseline (latent standard deviation σ = 1)" in words.replace("\xa0", " ").replace("\n", " ")
+    assert "ratio to the baseline" in words and "← better" in words and "too small to matter" in words
     assert figure.axes[0].get_xscale() == "log"
 
 
@@ -123,7 +124,8 @@ def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> Non
     assert figure is not None
     shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
     assert shade.get_x() == pytest.approx(-0.07)
-    assert "recall, difference from the baseline (1)  (better →)" in texts(figure)
+    words = texts(figure).replace("\xa0", " ").replace("\n", " ")
+    assert "recall, difference from the baseline (latent standard deviation σ = 1)  (better →)" in words
 
 
 def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:
@@ -146,6 +148,17 @@ def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
     assert "in dc, over the same in fc" in texts(effects)
     legend = " ".join(text.get_text() for text in levels.legends[0].get_texts())
     assert "mean of dc" in legend and "mean of fc" in legend
+
+
+def test_long_names_of_metrics_stay_in_the_figure(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(evidence.design.question("latent-std-dc"), metric="kimg_to_settle")
+    figure = figures.levels(asked(evidence, question, rows.assign(kimg_to_settle=10.0 + rows.seed)), question)
+    assert figure is not None
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    name, legend = axes.yaxis.label.get_window_extent(), figure.legends[0].get_window_extent()
+    assert "within 10%" in axes.get_ylabel().replace("\n", " ")
+    assert name.x0 >= 0 and name.y0 >= 0 and name.y1 <= legend.y0, "cut, or run into the legend"
 
 
 def test_an_empty_level_is_said(evidence: Evidence) -> None:

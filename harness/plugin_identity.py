@@ -25,10 +25,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from architectures.contract import Registry
 from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode, imported_from, package_of
-from harness.spec import SHIPPED, content_hash
+from harness.spec import content_hash, registered
 
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
 """Spec field -> the registry that its values are names of."""
@@ -72,10 +71,9 @@ def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
     names = sorted(set(names))
     if names:
         code.load()
-    for field_name, name in names:  # a registry that the file did not import holds nothing of its own
-        if name not in (registry := Registry.of.get(field_name, ())):
-            off = ("none",) if field_name == "augmentation" else ()
-            raise unknown_name(field_name, name, (*off, *(registry or SHIPPED[field_name])))
+    for field_name, name in names:
+        if name not in (there := registered(field_name)):
+            raise unknown_name(field_name, name, ("none", *there) if field_name == "augmentation" else there)
     parts = _Parts(modules, refuses=bool(names))
     for field_name, name in names:
         parts.take_entry(REGISTRIES[field_name], name)

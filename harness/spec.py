@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import architectures
 from architectures import ARCHITECTURES, NetworkSpec
-from architectures.contract import refuse
+from architectures.contract import Registry, refuse
 from harness.errors import UserError, unknown_name
 
 RESULT_VERSION = 1
@@ -312,6 +312,13 @@ def _tricks(kind: Any) -> Mapping[str, Mapping[str, Any]]:
 def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(field, name) of each architecture, loss and augmentation in these spec fields that the repository lacks."""
     return [(field, value) for field, value, shipped in _names(values) if value not in shipped]
+
+
+def registered(field: str) -> tuple[str, ...]:
+    """All names that this spec field may hold in this process: those shipped, and what a user's own file has added."""
+    return tuple(
+        Registry.of[field] if field in Registry.of else SHIPPED[field]
+    )  # nothing can be added to what nobody has imported
 
 
 def _names(values: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -19,7 +19,7 @@ def left_behind(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> d
         plan: Of the study's last run.
         runs: Those of today.
     """
-    held = {(c["arm"], c["seed"]): c["trial_id"] for c in plan["cells"]}
+    held = {(c["arm"], c["seed"]): c["trial_id"] for c in plan.get("cells", [])}
     there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}
     replaced = {held[place]: place[0] for place in held if place in there and held[place] != there[place]}
     current = set(there.values())

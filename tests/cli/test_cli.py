@@ -75,7 +75,7 @@ def test_the_studys_own_profile_is_the_default(tmp_path: Path) -> None:
     made = subprocess.run(["make", "-n", "plan-reference"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--profile" not in made.stdout, "make types no profile for the user either"
     made = subprocess.run(["make", "-n", "plan-noise", "PROFILE=smoke"], cwd=ROOT, capture_output=True, text=True)
-    assert "--profile smoke" in made.stdout
+    assert "--profile 'smoke'" in made.stdout
 
 
 def test_a_summary_of_nothing_has_status_2(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def _tests(reference: str, found: Mapping[str, Evidence]) -> list[Answer]:
 
 
 def _about(found: Mapping[str, Evidence], reference: str, answer: Answer) -> str:
-    """The network that an answer is about, and the level where one is named: "dc, 2 G steps per D step"."""
+    """The network that an answer is about, and the level where one is named: "dc, 2 G steps a D step"."""
     baseline = found[reference.split("/")[0]].design.question(answer.question).baseline
     return f"{baseline}, {answer.level}" if answer.level else baseline
 

@@ -86,10 +86,12 @@ def inspect(
             typer.echo(line)
         if accuracy:
             from harness.metrics import proof_in_words
-            from harness.scoring.extractors import require_labels, train_extractor
+            from harness.scoring.extractors import require_labels
+            from harness.scoring.yardstick import prepare_classifier
 
             require_labels("classifier", data)
-            for line in wrapped(proof_in_words(train_extractor(data, cache).proof()), "  accuracy  "):
+            kept = opened.layout.extractors if opened else None
+            for line in wrapped(proof_in_words(prepare_classifier(data, cache, kept=kept).proof()), "  accuracy  "):
                 typer.echo(line)
         contact_sheet(data).save(out, format="PNG")
     typer.echo(f"wrote {_short(out)}")

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import PreparedData, prepare
-from harness.scoring.extractors import Extractor, prepare_extractor
+from harness.scoring.extractors import Extractor
+from harness.scoring.yardstick import prepare_extractor
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15, trials starve beside the other file's tests
 

@@ -9,7 +9,6 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from harness.data import PreparedData
 from harness.errors import UserError
 from harness.files import checksum, file_checksum, write_file
-from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained, first_line
+from harness.scoring.classifier import FEATURE_DIM
+from harness.scoring.extractors import Extractor, Pretrained, first_line
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
@@ -76,7 +76,6 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
         kid_subset_size=min(1000, min(len(reference), num_generated) // 2),
         kid_gamma=1 / (dim * rms**2),
         **published,
-        versions=tuple((name, version(name)) for name in ("torch", "torch-fidelity", "numpy")),
     )
 
 
@@ -153,6 +152,14 @@ def score_generator(
         generator.train(was_training)
     reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
     return _scores(found, *reference, protocol)
+
+
+def score_images(
+    network: FeatureNetwork, images: np.ndarray, others: np.ndarray, protocol: ScoreProtocol, device: str
+) -> dict[str, float]:
+    """Scores of uint8 images against others, by the protocol's numbers alone."""
+    made, reference = (_extract(network, _batches(each, 50, device)) for each in (images, others))
+    return _scores(made, reference[0], fid_features_to_statistics(reference[0]), protocol)
 
 
 def _scores(

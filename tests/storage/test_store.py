@@ -13,7 +13,8 @@ from harness import files
 from harness.errors import UserError
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.integrity import check, sweep
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 SPEC = TrialSpec(**VALUES)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -90,8 +91,8 @@ def inspect(
             from harness.scoring.yardstick import prepare_classifier
 
             require_labels("classifier", data)
-            kept = opened.layout.extractors if opened else None
-            for line in wrapped(proof_in_words(prepare_classifier(data, cache, kept=kept).proof()), "  accuracy  "):
+            found = prepare_classifier(data, cache, kept=opened and opened.layout.extractors)
+            for line in wrapped(proof_in_words(found.proof()), "  accuracy  "):
                 typer.echo(line)
         contact_sheet(data).save(out, format="PNG")
     typer.echo(f"wrote {_short(out)}")
@@ -215,10 +216,7 @@ def score(
     ] = "classifier",
     num_generated: Annotated[
         int | None,
-        typer.Option(
-            "--num-generated",
-            help="Samples a trial, against as many real images; the profile's own number if left out.",
-        ),
+        typer.Option("--num-generated", help="Samples a trial, and real images; the profile's own number if left out."),
     ] = None,
     extractor_weights: ExtractorWeights = None,
     profile: ProfileName = None,
@@ -352,7 +350,8 @@ def export(
 ) -> None:
     """Write everything in the store as one table, a row a trial and protocol: results.parquet and results.csv.
 
-    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0.
+    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
+    trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
     """
     from harness.analysis.compare import whole_table
 
@@ -362,6 +361,8 @@ def export(
     table.to_parquet(folder / "results.parquet", index=False)
     table.to_csv(folder / "results.csv", index=False)
     typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
+    if opened.layout.extractors.is_dir():
+        shutil.copytree(opened.layout.extractors, folder / "extractors", dirs_exist_ok=True)
 
 
 def _catalog(context: typer.Context) -> Catalog:

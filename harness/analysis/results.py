@@ -14,7 +14,10 @@ from harness.errors import UserError, unknown_name
 from harness.metrics import SETTLED, THRESHOLDS
 from harness.storage.store import Store
 
-SCORES = ("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall")
+SCORES = (
+    *("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
+    *("density", "coverage", "memorization", "modes", "mode_kl"),
+)
 OF_ONLINE_FID = (*(f"kimg_to_fid_{level}" for level in THRESHOLDS), "kimg_to_settle")
 FROM_CURVES = ("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late", *OF_ONLINE_FID)
 OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
@@ -35,7 +38,7 @@ def load(
     """The results table: one row a trial.
 
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
-    recall (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
+    recall, ... (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
     (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date.
 
     With `study`: one row an arm and seed, by which the study's arms are paired; arms that share a trial have a row

@@ -2,6 +2,7 @@ import hashlib
 import os
 import shutil
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -279,7 +280,7 @@ def test_files_among_the_features_run_nothing(score, digits, home: Path, tmp_pat
     images, mark = digits.images("train")[:1000], tmp_path / "mark"
     clean = score(Fixed(images), cache=home)
     paths, checksums = (sorted((home / "features").glob(pattern)) for pattern in ("*.pt", "*.sha256"))
-    assert len(paths) == len(checksums) == 2
+    assert len(paths) == len(checksums) == 4
     torch.save(Malicious(mark), tmp_path / "malicious.pt")
     torch.load(tmp_path / "malicious.pt", weights_only=False)
     assert mark.exists(), "it would run"
@@ -298,7 +299,7 @@ def test_files_among_the_features_run_nothing(score, digits, home: Path, tmp_pat
         ((plant, truncate), True),
         ((truncate, plant), True),
     ):
-        for harm, path, checksum in zip(harms, paths, checksums, strict=True):
+        for harm, path, checksum in zip(cycle(harms), paths, checksums, strict=False):
             harm(path)
             if without:
                 checksum.unlink()

@@ -20,6 +20,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.verdicts import (
     Answer,
+    Claim,
     Verdict,
     claims_of,
     judge,
@@ -61,17 +62,14 @@ def answer(design: Design, question: Question, rows: pd.DataFrame, sequential: b
     found, verdicts = judge(question, baseline, scores.values, sequential=sequential)
     exact = run_tests(question, baseline, scores.values, sign_flips)
     num_open = int((verdicts == "unresolved").sum())
-    # A trend is tested, and its effect computed, over the seeds that have all its levels.
-    incomplete = np.isnan(scores.values).any(0) & (question.kind == "trend")
-    shown = replace(scores, values=np.where(incomplete, np.nan, scores.values))
     better = -1 if METRICS[question.metric].better == "higher" else 1
     answers = []
     for c, claim in enumerate(claims_of(question, baseline)):
         levels = list(claim.levels)
         x, n = toward(question, scores.values, claim), int(num_seeds(scores.values, claim))
         treated, reference = claim.pairs[_pair_shown(x)]
-        effect = paired_effect(shown, treated, reference, sequential=sequential)
-        problem = claim.problem or _problem(question, scores, levels, names)
+        effect = paired_effect(scores, treated, reference, sequential=sequential)
+        problem = claim.problem or _problem(question, scores, claim, names)
         verdict: Verdict = "unresolved" if problem else verdicts[c].item()
         opposite = question.expected != "equal" and not found.toward[c] and bool(holm(found.p)[c] <= ALPHA)
         told = [t.against if verdict == "refuted" and not opposite else t.p for t in (found, exact)]
@@ -126,14 +124,19 @@ def arms_open(design: Design, answers: Sequence[Answer]) -> set[str]:
     return found
 
 
-def _problem(question: Question, scores: Scores, levels: list[int], names: list[str]) -> str:
-    """Why a claim about these levels cannot be judged, whatever the seeds; "" where it can."""
+def _problem(question: Question, scores: Scores, claim: Claim, names: list[str]) -> str:
+    """Why a claim cannot be judged, whatever the seeds; "" where it can."""
+    levels = list(claim.levels)
     metric, values = METRICS[question.metric], scores.values[levels]
     lacking = [i for i in levels if np.isnan(scores.values[i]).all()]
     if zeros := [names[i] for i in lacking if scores.without_ratio[i]]:
         return f"{metric.label} is 0 in every trial of {', '.join(zeros)}, and 0 has no ratio"
     if lacking:
         return f"no trial has a score yet of {', '.join(names[i] for i in lacking)}"
+    for one, other in claim.pairs:
+        both = (scores.trials[one] != "") & (scores.trials[other] != "")
+        if both.any() and (scores.trials[one] == scores.trials[other])[both].all():
+            return f"{names[one]} and {names[other]} are the same trials, as nothing tells the two apart"
     if (diverged := int(scores.diverged[levels].sum())) and metric.better == "neither":
         return f"{count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
     if question.versus or np.isinf(values).any():  # a trial that diverged is told apart from those that did not

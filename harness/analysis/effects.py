@@ -26,6 +26,7 @@ class Scores:
     values: np.ndarray
     """(arms, seeds): logarithms where the scale is "ratio". ±inf, the worst there is, where a trial diverged or never
     reached a level of FID; NaN where a trial is missing, failed or has no score, or has one of 0 that has no ratio."""
+    trials: np.ndarray  # (arms, seeds) trial ids; "" where a trial is missing
     diverged: np.ndarray  # (arms,) trials that diverged
     without_ratio: np.ndarray  # (arms,) trials with a score of 0 or, by rounding, below, where ratios are compared
     seconds: np.ndarray  # (arms,) what the trials have cost, failed ones too
@@ -36,8 +37,8 @@ class Effect(Estimate):
     """What one arm's runs score against another's, paired by seed: a ratio or a difference, and its 95% interval.
 
     A diverged trial is an outcome: where a pair is infinite, `mean` is the median over pairs, and ends of the interval
-    may be infinite (`statistics.location`). Else it is the mean, geometric of ratios. `n` counts the seeds at which
-    both arms have a score; one at which both diverged is among them, though it is a tie.
+    may be infinite (`statistics.location`). Else it is the mean, geometric of ratios. `n` counts the seeds that say
+    something: both arms have a score there, and did not both diverge, which is a tie.
     """
 
     scale: Scale
@@ -71,9 +72,12 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
     seeds, places = tuple(sorted(set(rows.seed))), {arm: i for i, arm in enumerate(arms)}
     columns = {seed: i for i, seed in enumerate(seeds)}
     values = np.full((len(arms), len(seeds)), np.nan)
+    trials = np.full(values.shape, "", dtype=object)
     diverged, without_ratio = np.zeros((2, len(arms)), dtype=int)
     seconds, seen = np.zeros(len(arms)), set()
-    for arm, seed, status, value, cost in zip(rows.arm, rows.seed, rows.status, found, rows.seconds, strict=True):
+    ids = rows.get("trial_id", pd.Series("", rows.index))
+    columns_of_rows = (rows.arm, rows.seed, ids, rows.status, found, rows.seconds)
+    for arm, seed, trial_id, status, value, cost in zip(*columns_of_rows, strict=True):
         if arm not in places:
             continue
         if (arm, seed) in seen:
@@ -83,6 +87,7 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
             )
         seen.add((arm, seed))
         i, at = places[arm], columns[seed]
+        trials[i, at] = trial_id
         seconds[i] += cost if math.isfinite(cost) else 0
         if status == "diverged":
             diverged[i] += 1
@@ -94,15 +99,42 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
         elif status == "ok" and value <= 0:
             without_ratio[i] += 1
     return Scores(
-        scale=scale, seeds=seeds, values=values, diverged=diverged, without_ratio=without_ratio, seconds=seconds
+        scale=scale,
+        seeds=seeds,
+        values=values,
+        trials=trials,
+        diverged=diverged,
+        without_ratio=without_ratio,
+        seconds=seconds,
     )
 
 
+def peaks_of(question: Question, baseline: int) -> tuple[int, ...]:
+    """Where a sweet spot may have its peak: at the baseline, or where that is at an end, at every level between."""
+    last = len(question.factor.levels) - 1
+    return (baseline,) if 0 < baseline < last else tuple(range(1, last))
+
+
+def levels_together(question: Question, baseline: int) -> list[int]:
+    """The levels that a seed must have to say anything of a trend or a sweet spot; empty for the other kinds."""
+    last = len(question.factor.levels) - 1
+    if question.kind == "trend":
+        return list(range(last + 1))
+    return sorted({0, *peaks_of(question, baseline), last}) if question.kind == "sweet-spot" else []
+
+
 def question_scores(design: Design, question: Question, rows: pd.DataFrame, scale: Scale | None = None) -> Scores:
-    """The scores of a question's levels, in their order; of an interaction, what they are beyond those of `versus`."""
-    own = scores_of(rows, list(level_arms(design, question).values()), question.metric, scale)
+    """The scores of a question's levels, in their order; of an interaction, what they are beyond those of `versus`.
+
+    A trend and a sweet spot are about several levels at once: seeds that lack one of these are left out of all, so that
+    everything that is said of the question rests on the same seeds. A level without any score is no reason.
+    """
+    names = list(level_arms(design, question).values())
+    own = scores_of(rows, names, question.metric, scale)
     if not question.versus:
-        return own
+        together = own.values[levels_together(question, names.index(question.baseline))]
+        lacking = np.isnan(together[~np.isnan(together).all(1)]).any(0)
+        return replace(own, values=np.where(lacking, np.nan, own.values))
     other = scores_of(rows, list(level_arms(design, question, versus=True).values()), question.metric, scale)
     return replace(
         own,
@@ -132,7 +164,7 @@ def paired_effect(scores: Scores, treated: int, baseline: int, *, sequential: bo
         low=_natural(where.low, scores.scale),
         high=_natural(where.high, scores.scale),
         scale=scores.scale,
-        n=int((~np.isnan(a) & ~np.isnan(b)).sum()),
+        n=len(told),
         failures=int(scores.diverged[[treated, baseline]].sum()),
         seed_correlation=seed_correlation(a[finite], b[finite]),
         by_seed=told.map(lambda value: _natural(value, scores.scale)),

@@ -51,6 +51,11 @@ class Evidence:
         return self.references[self.plan["protocol_id"]]
 
     @property
+    def trials(self) -> pd.DataFrame:
+        """The rows, with each trial once that fills the places of several arms."""
+        return self.rows.drop_duplicates("trial_id")
+
+    @property
     def arms(self) -> list[str]:
         """Every planned arm, in the study's order."""
         return list(dict.fromkeys(cell["arm"] for cell in self.plan["cells"]))

@@ -101,6 +101,8 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
         text += f" {_trials(one.failures, 'diverged and count')} as the worst."
     if unreached and not question.versus:
         text += f" {_trials(unreached, 'never reached it and count')} as later than any that did."
+    if ties := int((~np.isnan(scores.values[levels])).all(0).sum()) - one.n:
+        text += f" At {count(ties, 'seed')} both that are compared did, a tie that says nothing: left out."
     if without:
         verb = "has" if without == 1 else "have"
         text += f" {count(without, 'trial')} {verb} {metric.label} 0, which has no ratio: left out."

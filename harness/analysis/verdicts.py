@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.analysis.effects import Scale
+from harness.analysis.effects import Scale, levels_together, peaks_of
 from harness.analysis.statistics import (
     ALPHA,
     FEWEST_FOR_A_CLAIM,
@@ -68,7 +68,7 @@ class Answer:
     p_holm: float  # corrected within the question
     smallest_p: float  # that so many seeds can reach, by the exact test that stands beside
     p_exact: float  # as p, by sign-flip tests in place of t tests
-    n: int  # seeds that have every level compared
+    n: int  # seeds that say something of the claim; see `num_seeds`
     failures: int  # diverged trials among the arms compared
     seed_correlation: float
     probability_of_improvement: float  # that a random run scores better than one of the baseline (trend: first level)
@@ -91,7 +91,7 @@ def judge(
         question: What is claimed.
         baseline: Which level is the baseline's.
         scores: (..., levels, seeds) on the metric's scale of comparison, seeds in their order; ±inf where a trial
-            diverged, NaN where one is missing. Seeds that lack a level are left out of a trend.
+            diverged, NaN where one is missing. Seeds that lack a level are left out of a trend and a sweet spot.
         sequential: Whether to stay valid over interim analyses after every seed.
 
     Returns:
@@ -124,8 +124,7 @@ def claims_of(question: Question, baseline: int) -> list[Claim]:
         problem = "" if last > 0 else "a trend needs at least two levels"
         words = f"{metric} {verb} along {', '.join(labels)}"
         return [Claim("", words, tuple(range(last + 1)), ((last, 0),), problem)]
-    # The declared peak; where the baseline is at an end, every level between may be it, and pays for the choice.
-    peaks = (baseline,) if 0 < baseline < last else tuple(range(1, last))
+    peaks = peaks_of(question, baseline)  # of several, each pays for the choice
     peak = labels[baseline] if peaks == (baseline,) else "some level between"
     problem = "" if peaks else "a sweet spot needs at least three levels"
     words = f"{metric} is worse at both {labels[0]} and {labels[-1]} than at {peak}"
@@ -134,8 +133,13 @@ def claims_of(question: Question, baseline: int) -> list[Claim]:
 
 
 def num_seeds(scores: np.ndarray, claim: Claim) -> np.ndarray:
-    """(...) seeds that have all the levels of the claim."""
-    return (~np.isnan(scores[..., claim.levels, :])).all(-2).sum(-1)
+    """(...) seeds that say something of the claim: both levels of a pair have a score, and did not both diverge.
+
+    Of a sweet spot: at the smaller side of the peak that has most.
+    """
+    pairs = [paired_differences(scores[..., i, :], scores[..., j, :]) for i, j in claim.pairs]
+    told = (~np.isnan(np.stack(pairs, -2))).sum(-1)
+    return told.reshape(*told.shape[:-1], -1, min(2, told.shape[-1])).min(-1).max(-1)
 
 
 def toward(question: Question, scores: np.ndarray, claim: Claim) -> np.ndarray:
@@ -155,8 +159,9 @@ def margin(question: Question) -> float:
 
 def run_tests(question: Question, baseline: int, scores: np.ndarray, test: Test) -> Tested:
     """All tests of a question's claims, each direction by this one; arguments as for `judge`."""
-    if question.kind == "trend":
-        scores = scores[..., ~np.isnan(scores).any(tuple(range(scores.ndim - 1)))]
+    if together := levels_together(question, baseline):
+        lacking = np.isnan(scores[..., together, :]).any(tuple(range(scores.ndim - 1)))
+        scores = scores[..., ~lacking]
     x = np.concatenate([toward(question, scores, claim) for claim in claims_of(question, baseline)], -2)
     least = margin(question)
     if question.expected == "equal":

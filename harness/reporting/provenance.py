@@ -42,14 +42,15 @@ def warnings(evidence: Evidence) -> list[str]:
             f"The study has since gained {count(len(unknown), 'arm')} never planned here: the next run adds what is "
             f"missing. That is: {'; '.join(unknown)}."
         )
-    if missing := len({cell["trial_id"] for cell in cells} - set(rows.trial_id)):
-        found.append(f"{missing} of {len(cells)} planned trials have not been run yet; the next run adds them.")
-    if failed := int((rows.status == "failed").sum()):
+    planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
+    if missing := len(planned - set(trials.trial_id)):
+        found.append(f"{missing} of {len(planned)} planned trials have not been run yet; the next run adds them.")
+    if failed := int((trials.status == "failed").sum()):
         found.append(
             f"{count(failed, 'trial')} failed for reasons outside the model; the next run tries again. "
             "Until then they are missing."
         )
-    if diverged := int((rows.status == "diverged").sum()):
+    if diverged := int((trials.status == "diverged").sum()):
         found.append(
             f"{count(diverged, 'trial')} diverged: effects and verdicts count that as worse than any score. "
             "An arm's own means leave it out and flatter the arm: read them beside the column 'diverged'."
@@ -61,7 +62,7 @@ def warnings(evidence: Evidence) -> list[str]:
             f"That is, IS is below {COLLAPSED_IS}, and not a tenth of the way from 1, the least, to that of real "
             f"images. Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
-    if unscored := int((rows.status == "ok").sum()) - len(finished):
+    if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
         found.append(
             f"{count(unscored, 'trial')} finished but not scored under this protocol; the next run scores them all."
         )
@@ -79,7 +80,7 @@ def extractor_proof(evidence: Evidence) -> list[str]:
 
 def provenance(evidence: Evidence) -> pd.DataFrame:
     """The box that says how the numbers were made: one line a subject."""
-    design, store, rows, plan = evidence.design, evidence.store, evidence.rows, evidence.plan
+    design, store, rows, plan = evidence.design, evidence.store, evidence.trials, evidence.plan
     made = [store.read_result(trial_id)["provenance"] for trial_id in rows.trial_id]
     made.sort(key=lambda p: str(p.get("date", "")))
     protocol = _protocol(evidence)
@@ -98,7 +99,7 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         f"{store_words(store, '--store ')}`"
         if design.file
         else f"`make study-{design.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
-        "trials": f"{len(rows)} of {len(plan['cells'])} planned, {len(scored(rows))} scored",
+        "trials": f"{len(rows)} of {len({cell['trial_id'] for cell in plan['cells']})} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),

@@ -364,7 +364,7 @@ def test_survivors_do_not_flatter_an_arm() -> None:
 
 
 def test_effects_are_over_the_seeds_they_name() -> None:
-    """A trend's over those that have all its levels, as its tests; a sweet spot's over those of the side shown."""
+    """A trend's and a sweet spot's over those that have all their levels, as their tests."""
     first, between, last = fids(0, 0.5, 1)
     between[0], last[0] = NAN, 100 * last[0]
     (found,) = ask(make_study("trend", "rising"), [first, between, last])
@@ -373,16 +373,41 @@ def test_effects_are_over_the_seeds_they_name() -> None:
     low, peak, high = fids(0.5, 0, 0.8)
     high[0] = NAN
     (found,) = ask(make_study("sweet-spot", "worse outside"), [low, peak, high])
-    assert found.n == 7 and "smaller side" in found.sentence and "over 8 seeds" in found.sentence
-    assert found.effect == pytest.approx(np.exp(np.log(low / peak).mean()))
+    assert found.n == 7 and "smaller side" in found.sentence and "over 7 seeds" in found.sentence
+    assert found.effect == pytest.approx(np.exp(np.log(low[1:] / peak[1:]).mean()))
 
 
 @pytest.mark.parametrize("sequential", [False, True])
 def test_two_arms_that_always_diverge_show_nothing(sequential: bool) -> None:
     for expected in ("lower", "equal"):
         (found,) = ask(make_study("contrast", expected, 2), np.full((2, 8), INF), sequential)
-        assert (found.verdict, found.p, found.n, found.failures) == ("unresolved", 1, 8, 16)
-        assert math.isnan(found.effect)
+        assert (found.verdict, found.p, found.n, found.failures) == ("unresolved", 1, 0, 16)
+        assert math.isnan(found.effect) and "At 8 seeds both that are compared did, a tie" in found.sentence
+
+
+@pytest.mark.parametrize("kind", ["contrast", "trend", "sweet-spot"])
+def test_ties_of_the_diverged_are_no_seeds(kind: Kind) -> None:
+    """Three pairs that tell something are too few, however many there are at which both diverged."""
+    expected: Expected = {"contrast": "higher", "trend": "rising", "sweet-spot": "worse outside"}[kind]
+    ends, between = fids(1.0, 0.0)
+    levels = [ends, between, ends] if kind == "sweet-spot" else [between, ends][:: 1 if kind == "trend" else -1]
+    values = np.stack(levels)
+    values[:, 3:] = INF
+    study = make_study(kind, expected, len(values))
+    (found,) = ask(study, values)
+    assert (found.verdict, found.n) == ("unresolved", 3) and "over 3 seeds" in found.sentence
+    values[:, 3:6] = np.stack(levels)[:, 3:6]
+    (found,) = ask(study, values)
+    assert (found.verdict, found.n) == ("supported", 6)
+
+
+def test_an_arm_against_itself_shows_nothing() -> None:
+    study = make_study("contrast", "equal", 2)
+    rows = table(study, fids(0, 0)).assign(trial_id=lambda found: found.seed.astype(str))
+    (found,) = answer_study(study, rows)
+    assert found.verdict == "unresolved" and "are the same trials, as nothing tells the two apart" in found.sentence
+    apart = rows.assign(trial_id=rows.arm + rows.trial_id)
+    assert answer_study(study, apart)[0].verdict == "supported"
 
 
 def test_failed_trials_are_missing() -> None:

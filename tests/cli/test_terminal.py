@@ -16,6 +16,7 @@ from harness import interrupts
 from harness.storage.store import Store
 from tests.cli.emulator import COLOUR, ROOT, Emulator
 from tests.faults.conftest import whole_trials
+from tests.storage.test_store import everything
 
 STUDY = Path(__file__).with_name("small.py")
 CLAIMS = 7
@@ -162,9 +163,13 @@ def test_other_ends_keep_trials_too(run: Callable[..., Emulator], shared: Path, 
 
 def test_resumed_it_goes_on_to_one_table(run: Callable[..., Emulator], shared: Path) -> None:
     kept = finished(shared)
+    before = {k: v for k, v in everything(shared / "trials").items() if not k.startswith(".")}
     seen = run(columns=200, NO_COLOR="1")
     assert seen.end() == 0, "\n".join(seen.pages)
-    assert f"{kept} from before" in seen.raw and finished(shared) == TRIALS
+    assert f"{kept} from before" in seen.raw and finished(shared) == TRIALS == len(whole_trials(Store(shared)))
+    after = everything(shared / "trials")
+    assert all(after[name] == content for name, content in before.items()), "a finished trial was run again"
+    assert not list((shared / "trials").glob(".*"))
     assert not COLOUR.search(seen.raw)
     told = end_of_run(seen, shared)
     assert told[1] == f"{CLAIMS} claims: 0 supported, 0 refuted, {CLAIMS} unresolved" and seen.widest() <= 200

@@ -1,6 +1,6 @@
 """A study for the tests, given as a user's file: short trials that take a snapshot after every step.
 
-Each process that runs a trial of it runs this file first (harness/user_code.py), and so takes snapshots that often.
+Each process that runs a trial of it runs this file first (harness/plugins.py), and so takes snapshots that often.
 """
 
 from dataclasses import replace

@@ -256,7 +256,7 @@ def test_committed_notebooks_show_the_same_page(name: str, folder: Path, store: 
 
 
 def test_a_report_loads_nothing_it_does_not_need(store: Store, tmp_path: Path) -> None:
-    unneeded = {"torch", "ray", "statsmodels", "IPython", "nbclient", "nbconvert", "papermill"}
+    unneeded = {"torch", "ray", "IPython", "nbclient", "nbconvert", "papermill"}
     shutil.copytree(store.root, tmp_path / "store")
     words = ("report", "noise", "--profile", PROFILE, "--store", "store")
     code = "import sys; from harness.cli import app; from studies.catalog import CATALOG; "

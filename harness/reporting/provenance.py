@@ -94,12 +94,13 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
 
     dates = sorted(p["date"] for p in made if p.get("date"))
     profile, seeds = evidence.design.profile.name, evidence.num_seeds
+    num_planned = len({cell["trial_id"] for cell in plan["cells"]})
     lines = {
         "command": f"`python -m studies run {Path(design.file).name} --profile {profile} --seeds {seeds}"
         f"{store_words(store, '--store ')}`"
         if design.file
         else f"`make study-{design.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
-        "trials": f"{len(rows)} of {len({cell['trial_id'] for cell in plan['cells']})} planned, {len(scored(rows))} scored",
+        "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 import sys
 import tempfile
 import textwrap
@@ -353,16 +352,12 @@ def export(
     Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
     trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
     """
-    from harness.analysis.compare import whole_table
+    from harness.analysis.compare import write_whole_table
 
     opened = Store(store)
-    table, folder = whole_table(opened), out or opened.layout.reports
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(folder / "results.parquet", index=False)
-    table.to_csv(folder / "results.csv", index=False)
-    typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
-    if opened.layout.extractors.is_dir():
-        shutil.copytree(opened.layout.extractors, folder / "extractors", dirs_exist_ok=True)
+    folder = out or opened.layout.reports
+    rows = write_whole_table(opened, folder)
+    typer.echo(f"wrote {count(rows, 'row')} to {_short(folder / 'results.parquet')} and .csv")
 
 
 def _catalog(context: typer.Context) -> Catalog:

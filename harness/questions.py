@@ -64,8 +64,15 @@ KINDS: dict[Expected, Kind] = {
 }
 
 
+class _Kinds(type):
+    """What makes questions: Question(kind=...), the form of earlier study files, still works."""
+
+    def __call__(cls, *values: Any, **words: Any) -> Any:
+        return super().__call__(*values, **words) if cls is not Question else _of_kind(*values, **words)
+
+
 @dataclass(frozen=True)
-class Question:
+class Question(metaclass=_Kinds):
     """What is asked, declared before running: one factor, applied to one baseline, and what is expected of it.
 
     Written as one of its four kinds. By example, with the levels 0.1, 1 and 10 of a factor whose baseline has 1:
@@ -157,22 +164,26 @@ class Interaction(Question):
     allowed = tuple(KINDS)
 
 
-def question_of_kind(*, kind: Kind, versus: str = "", **words: Any) -> Question:
-    """The form of earlier study files, which still works and tells how to write it now.
+def _of_kind(*values: Any, kind: str = "", versus: str = "", **words: Any) -> Question:
+    """A question in the form of earlier study files, which is told how to write it now.
 
     Raises:
-        UserError: an unknown kind, or what the question itself refuses.
+        UserError: no known kind, or what the question itself refuses.
     """
     kinds: dict[str, type[Question]] = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
+    key = words.get("key", *values[:1] or [""])
+    if not kind:
+        written_now = ", ".join(made.__name__ for made in (*kinds.values(), Interaction))
+        raise UserError(f"question {key!r} is of no kind; write one of {written_now} in place of Question")
     if kind not in kinds:
-        raise unknown_name(f"kind of question {words.get('key')!r}", kind, kinds)
+        raise unknown_name(f"kind of question {key!r}", kind, kinds)
     made = Interaction if versus else kinds[kind]
     warnings.warn(
         f"Question(kind={kind!r}) is written {made.__name__}(...) now; put it in its place and leave `kind` out",
         FutureWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
-    return made(versus=versus, **words)
+    return made(*values, versus=versus, **words)
 
 
 @dataclass(frozen=True, kw_only=True)

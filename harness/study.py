@@ -18,11 +18,10 @@ from harness.questions import (
     Interaction,
     Level,
     Profile,
+    Question,
     SweetSpot,
     Trend,
 )
-from harness.questions import Question as Asked
-from harness.questions import question_of_kind as Question  # the form of earlier study files
 
 __all__ = [
     "Arm",
@@ -55,7 +54,7 @@ class Study:
     title: str
     baselines: Mapping[str, Changes]
     """Every spec field but data_fingerprint and what profiles set; "seed", where its seeds start, is 0 unless given."""
-    questions: tuple[Asked, ...]
+    questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here

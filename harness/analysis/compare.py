@@ -1,7 +1,9 @@
 """Two stores side by side: which arms differ beyond what seeds explain. And a whole store as one table."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
+from harness.files import write_file
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
 
@@ -118,6 +121,26 @@ def whole_table(store: Store) -> pd.DataFrame:
     never = tables[0][~tables[0].trial_id.isin(anywhere)]
     table = pd.concat([*scored, never], ignore_index=True)
     return table.sort_values(["trial_id", "protocol_id"], ignore_index=True) if len(table) else table
+
+
+def write_whole_table(store: Store, folder: Path) -> int:
+    """Write `whole_table` as results.parquet and results.csv, and the store's own classifiers; the number of its rows.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    table = whole_table(store)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "results.parquet", table.to_parquet(index=False))
+        write_file(folder / "results.csv", table.to_csv(index=False).encode())
+        if store.layout.extractors.is_dir():
+            shutil.copytree(store.layout.extractors, folder / "extractors", dirs_exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}; name another folder with --out"
+        ) from None
+    return len(table)
 
 
 def _plans(store: Store, profile: str | None) -> dict[tuple[str, str], dict[str, Any]]:

@@ -58,6 +58,11 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
+def agreeing(n: int, one: str, several: str) -> str:
+    """The word that goes with so many: has where it is 1, else have."""
+    return one if n == 1 else several
+
+
 def decimals_of(x: float) -> int:
     """Decimals for about three digits."""
     size = abs(x)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.analysis.wording import count
+from harness.analysis.wording import agreeing, count
 from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
-from harness.execution.plan import Plan, left_behind_line, make_plan
+from harness.execution.plan import Plan, make_plan, what_changes
 from harness.execution.progress import Progress, duration
 from harness.spec import TrialSpec
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
@@ -63,8 +63,8 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
-    if plan.left_behind:
-        say(left_behind_line(plan.left_behind))
+    for line in what_changes(plan):
+        say(line)
     require_free(store, plan.bytes_left())
     profile = plan.design.profile
     contexts = scoring_contexts(
@@ -99,7 +99,7 @@ def _announce(
     """Say what is about to run."""
     to_train = [spec for spec in pending if store.status(spec.trial_id) != "ok"]
     if unscored := len(pending) - len(to_train):  # under another protocol, perhaps by other versions of the libraries
-        have = "has" if unscored == 1 else "have"
+        have = agreeing(unscored, "has", "have")
         say(f"{count(unscored, 'finished trial')} {have} no scores under this protocol; scoring, not training")
     if to_train:
         trained = sum(spec.trial_id in plan.trained for spec in to_train)

@@ -252,9 +252,9 @@ def _weights(snapshot: Snapshot) -> bytes:
     )
 
 
-def sample_latents(latent_dim: int, num: int = GRID * GRID) -> Tensor:
-    """The latents of every stored picture: (num, latent_dim), N(0, 1), the same for all arms and seeds."""
-    return torch.randn(num, latent_dim, generator=stream(0, "samples"))
+def sample_latents(latent_dim: int) -> Tensor:
+    """The latents of every stored picture: (GRID², latent_dim), N(0, 1), the same for all arms and seeds."""
+    return torch.randn(GRID * GRID, latent_dim, generator=stream(0, "samples"))
 
 
 def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:

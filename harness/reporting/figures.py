@@ -32,7 +32,9 @@ from harness.reporting.axes import (
     few_numbers,
     log_axis,
     new_figure,
+    real_images,
     robust_limits,
+    room_above,
     set_span,
     wrapped,
 )
@@ -143,10 +145,10 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
             log_axis(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
         elif metric.scale == "ratio":
             axes.set_ylim(bottom=0)
-        if axes.texts:
-            low, high = axes.get_ylim()  # room above the data for what is written there
-            axes.set_ylim(low, high * (high / low) ** 0.12 if logarithmic else high + 0.12 * (high - low))
-        _real_images(axes, reference.get(name, math.nan))
+        notes = bool(axes.texts)
+        real_images(axes, reference.get(name, math.nan))
+        if notes:
+            room_above(axes, axes.get_ylim()[1], 0.12)
         ticks = [_tick(wrapped(label, 16), arm == question.baseline) for label, arm in arms.items()]
         long = max(map(len, arms)) * len(arms) > 60
         axes.set_xticks(range(len(arms)), ticks, rotation=40 if long else 0, ha="right" if long else "center")
@@ -411,22 +413,6 @@ def _said(effect: Effect) -> str:
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:
     """An arm's mean; nothing where some of its trials have no finite value: a mean of the others would flatter it."""
     return arm_mean(values if np.isfinite(values).all() else values.iloc[:0], metric)
-
-
-def _real_images(axes: Axes, score: float) -> None:
-    """A line at real images' own score; in words where, drawn to scale, it would flatten all else."""
-    low, high = axes.get_ylim()
-    if score > high + 2 * (high - low):
-        axes.text(
-            1, 1.01, f"↑ real images {score:.3g}, far above", transform=axes.transAxes, ha="right", va="bottom",
-            fontsize=9, color=DARK,
-        )  # fmt: skip
-    elif low <= score:  # a logarithmic axis cannot show one below 0
-        axes.axhline(score, color=DARK, ls="--", lw=1, zorder=1)
-        axes.annotate(
-            f"real images {score:.3g}", (1, score), xycoords=("axes fraction", "data"), xytext=(-4, 4),
-            textcoords="offset points", ha="right", fontsize=9, color=DARK,
-        )  # fmt: skip
 
 
 def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
-from harness.analysis.wording import count
+from harness.analysis.wording import agreeing, count
 from harness.metrics import COLLAPSED_IS, collapsed_below, proof_in_words
 from harness.reporting.tables import scored
 from harness.spec import ScoreProtocol
@@ -30,6 +30,11 @@ def warnings(evidence: Evidence) -> list[str]:
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
     found = _few_seeds(evidence, counts)
+    if (file := evidence.plan.get("file", evidence.design.file)) != evidence.design.file:
+        found.append(
+            f"The last run here was of another study called {evidence.design.name}. It is that of {file}; what differs "
+            "between the two is missing or not asked. Another name for one of them, or another store, keeps both."
+        )
     protocol = _protocol(evidence)
     if protocol is not None and protocol.num_reference < FEW_IMAGES:
         found.append(
@@ -44,11 +49,13 @@ def warnings(evidence: Evidence) -> list[str]:
         )
     planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
     if missing := len(planned - set(trials.trial_id)):
-        found.append(f"{missing} of {len(planned)} planned trials have not been run yet; the next run adds them.")
+        have, them = agreeing(missing, "has", "have"), agreeing(missing, "it", "them")
+        of = f"{missing:,} of {count(len(planned), 'planned trial')}"
+        found.append(f"{of} {have} not been run yet; the next run adds {them}.")
     if failed := int((trials.status == "failed").sum()):
         found.append(
             f"{count(failed, 'trial')} failed for reasons outside the model; the next run tries again. "
-            "Until then they are missing."
+            f"Until then {agreeing(failed, 'it is', 'they are')} missing."
         )
     if diverged := int((trials.status == "diverged").sum()):
         found.append(
@@ -63,9 +70,10 @@ def warnings(evidence: Evidence) -> list[str]:
             f"images. Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
-        found.append(
-            f"{count(unscored, 'trial')} finished but not scored under this protocol; the next run scores them all."
-        )
+        last = evidence.store.read_plan(evidence.plan["study"], evidence.plan["profile"]) or evidence.plan
+        scores = "the next run" if last["protocol_id"] == evidence.plan["protocol_id"] else "the command `score`"
+        them = agreeing(unscored, "it", "them all")
+        found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; {scores} scores {them}.")
     if finished.empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
@@ -92,6 +100,7 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
             return f"{len(there)} in all, from {there[0]} to {there[-1]}"
         return ", ".join(there) or "–"
 
+    threads = f"{distinct('threads')} thread{'s' * (distinct('threads') != '1')}"
     dates = sorted(p["date"] for p in made if p.get("date"))
     profile, seeds = evidence.design.profile.name, evidence.num_seeds
     num_planned = len({cell["trial_id"] for cell in plan["cells"]})
@@ -111,7 +120,7 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         },
         "commit": distinct("commit") + (" (+ marks a changed working tree)" if "+" in distinct("commit") else ""),
         "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
-        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial",
+        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {threads} a trial",
         "software": ", ".join(
             f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")
         ),
@@ -134,8 +143,8 @@ def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
     if len(few) and len(few) == (counts > 0).sum():
         return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {need}"]
     listed = "; ".join(f"{arm} ({n})" for arm, n in few.items())
-    lack = f"Exploratory in part: {count(len(few), 'arm')} lack seeds, and {need} Finished so far: {listed}."
-    return [lack] if listed else []
+    lack = f"{count(len(few), 'arm')} {agreeing(len(few), 'lacks', 'lack')} seeds"
+    return [f"Exploratory in part: {lack}, and {need} Finished so far: {listed}."] if listed else []
 
 
 def _collapsed(evidence: Evidence, finished: pd.DataFrame) -> pd.DataFrame:

@@ -93,7 +93,9 @@ def _height(parts: Sequence[RenderableType], width: int) -> int:
 def claims_for_terminal(table: pd.DataFrame, *, full: bool = False) -> list[RenderableType]:
     """The summary: counts of verdicts and a line each claim of the summary's table; with effects where full."""
     shown = table if full else table[["claim", "verdict", "n"]]
-    return [_counted(list(table.verdict)), "", _table(shown)]
+    words = {"no results": "without results"}
+    told = ["with answers that differ" if "," in verdict else words.get(verdict, verdict) for verdict in table.verdict]
+    return [_counted(told), "", _table(shown)]
 
 
 def _counted(verdicts: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis.compare import compare, whole_table
+from harness.analysis.compare import compare, whole_table, write_whole_table
 from harness.analysis.results import load
 from harness.errors import UserError
 from harness.storage.store import Store
@@ -94,8 +94,12 @@ def test_whole_table_has_every_trial_and_protocol(store: Store, other: Store, tm
     mine = both[both.trial_id == trial_id].set_index("protocol_id").fid
     assert mine[second.protocol_id] == 99.0 and len(mine) == 2
     assert set(both[both.status != "ok"].trial_id) == set(rows[rows.status != "ok"].trial_id)
-    both.to_parquet(tmp_path / "all.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), both)
+    assert write_whole_table(other, tmp_path / "all") == len(both)
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["results.csv", "results.parquet"]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all" / "results.parquet"), both)
+    assert len(pd.read_csv(tmp_path / "all" / "results.csv")) == len(both)
+    with pytest.raises(UserError, match="cannot write to .*results.csv.* name another folder with --out"):
+        write_whole_table(other, tmp_path / "all" / "results.csv")
     assert whole_table(Store(tmp_path / "empty", create=True)).empty
 
 

@@ -178,6 +178,28 @@ def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataF
         assert figure.axes[0].get_ylim()[1] < 3 * poor.recall.max()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", ["precision", "recall"])
+def test_real_images_above_notes_stay_inside(evidence: Evidence, rows: pd.DataFrame, metric: str) -> None:
+    question = dataclasses.replace(evidence.design.question("latent-std-dc"), metric=metric)
+    noted = rows.copy()
+    noted.loc[(rows.arm == "dc") & (rows.seed == 1), "status"] = "diverged"
+    spread = 9 if metric == "recall" else 1  # the second on a logarithmic axis
+    noted[metric] = 0.3 * np.where(noted.arm == "dc", 1, 1 / spread) + 0.001 * noted.seed
+    for score in (0.304, 0.3055, 0.312, 0.6):
+        figure = figures.levels(with_reference(asked(evidence, question, noted), **{metric: score}), question)
+        assert figure is not None and "diverged" in texts(figure)
+        figures.as_png(figure)
+        axes, (low, high) = figure.axes[0], figure.axes[0].get_ylim()
+        assert (axes.get_yscale() == "log") is (spread > 1) and axes.get_window_extent().height > 200
+        drawn = "far above" not in texts(figure)
+        (label,) = [text for text in axes.texts if "real images" in text.get_text()]
+        (note,) = [text for text in axes.texts if "diverged" in text.get_text()]
+        assert bool(low < score < high) is drawn
+        if drawn:
+            assert label.get_window_extent().y1 < note.get_window_extent().y0
+
+
 def test_nothing_finished_gives_no_figure(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = evidence.design.question("latent-std-dc")
     unfinished = rows.assign(status="failed", fid=np.nan)

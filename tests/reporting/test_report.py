@@ -30,7 +30,7 @@ from harness.storage.store import Store
 from harness.study import Study
 from studies import STUDIES
 from studies.claims import CLAIMS
-from tests.analysis.conftest import DIVERGED, PROFILE
+from tests.analysis.conftest import DIVERGED, PROFILE, make_protocol
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OLD = "left by an earlier report"
@@ -86,6 +86,12 @@ def test_a_report_lasts_until_its_sources_change(
     assert report.last(tmp_path, study.name, report.sources_checksum(study, PROFILE, store)) == []
     assert last(store, "clip") == [], "by other scores"
     other = Store(shutil.copytree(store.root, tmp_path / "store"))
+    assert last(other)
+    reference = other.layout.reference(make_protocol().protocol_id)
+    sealed = reference.read_bytes()
+    reference.write_bytes(sealed + b" ")
+    assert last(other) == [], "real images have other scores"
+    reference.write_bytes(sealed)
     assert last(other)
     plan = other.read_plan(study.name, PROFILE)
     assert plan is not None
@@ -286,6 +292,9 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="something other than a report of noise"):
         report.write(page, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write a report to .*file: .* copy it and name the copy with --store"):
+        report.write(page, tmp_path / "file" / "noise-laptop")
 
 
 def test_what_never_ran_is_refused(store: Store, study: Study) -> None:

@@ -148,6 +148,24 @@ def test_warnings_tell_all_that_weakens_the_table(evidence: Evidence) -> None:
     assert all(len(re.split(r"(?<=[.!?])\s", line)[0]) <= 110 for line in told.splitlines()), "short at first"
 
 
+def test_warnings_agree_with_their_numbers(evidence: Evidence, rows: pd.DataFrame) -> None:
+    planned = {cell["trial_id"]: cell for cell in evidence.plan["cells"]}
+    absent = next(trial_id for trial_id in planned if trial_id not in set(rows.trial_id))
+    few = [c for i, c in planned.items() if i == absent or (i in set(rows.trial_id) and c["arm"] != "dc latent_dim=2")]
+    kept = rows[rows.arm != "dc latent_dim=2"]
+    told = "\n".join(warnings(replace(evidence, plan={**evidence.plan, "cells": few}, rows=kept)))
+    assert f"1 of {len(few)} planned trials has not been run yet; the next run adds it." in told
+    assert "Until then it is missing" in told and "in part: 1 arm lacks seeds" in told
+
+
+def test_what_another_protocol_lacks_is_scored_apart(evidence: Evidence, rows: pd.DataFrame) -> None:
+    unscored = replace(evidence, rows=rows.assign(fid=np.nan))
+    assert "the next run scores them all" in "\n".join(warnings(unscored))
+    other = replace(unscored, plan={**evidence.plan, "protocol_id": "0" * 16})
+    told = "\n".join(warnings(other))
+    assert "the command `score` scores them all" in told and "the next run scores" not in told
+
+
 def test_every_arm_has_its_cost(evidence: Evidence, rows: pd.DataFrame) -> None:
     assert overview_table(evidence).arm.tolist() == cost_table(evidence).arm.tolist() == evidence.arms
     table = cost_table(evidence)
@@ -308,10 +326,16 @@ def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch:
 
 def test_the_summary_counts_and_lists_claims() -> None:
     table = pd.DataFrame(
-        {"claim": ["a, b", "c"], "verdict": ["supported", "no results"], "n": ["6", "–"], "x": ["", "y"]}
+        {
+            "claim": ["a, b", "c", "d", "e"],
+            "verdict": ["supported", "no results", "1 supported, 1 refuted", "1 refuted, 1 unresolved"],
+            "n": ["6", "–", "6", "6"],
+            "x": ["", "y", "", ""],
+        }
     )
     lines = printed(claims_for_terminal(table)).splitlines()
-    assert lines[0] == "2 claims: 1 supported, 0 refuted, 0 unresolved, 1 no results"
+    verdicts = "1 supported, 0 refuted, 0 unresolved, 1 without results, 2 with answers that differ"
+    assert lines[0] == f"4 claims: {verdicts}"
     assert "a, b" in lines[4] and "y" not in "".join(lines[1:])
     assert "y" in "".join(printed(claims_for_terminal(table, full=True)).splitlines()[1:])
 

@@ -128,8 +128,18 @@ def test_the_old_form_works_and_is_told() -> None:
         assert Question(**words, kind="contrast", expected="equal", versus="fc").versus == "fc"
     with pytest.warns(FutureWarning, match="is written SweetSpot"):
         assert Question(**words, kind="sweet-spot", expected="worse outside") == SweetSpot(**words)
+    with pytest.warns(FutureWarning) as told:
+        Question(**words, kind="trend", expected="rising")
+    assert [warning.filename for warning in told] == [__file__], "where it is written"
     with pytest.raises(UserError, match="unknown kind of question 'k' 'guess'.*valid: contrast, trend, sweet-spot"):
         Question(**words, kind="guess", expected="lower")
+    with pytest.raises(UserError, match="question 'k' is of no kind; write one of Contrast, .*, Interaction in place"):
+        Question(**words, expected="lower")
+    with pytest.raises(UserError, match="question 'k' is of no kind"):
+        Question("k", "dc", NOISE.questions[0].factor, expected="lower")
+    with pytest.warns(FutureWarning, match="is written Trend"):
+        old = Question("k", "dc", words["factor"], text="?", hypothesis="!", kind="trend", expected="rising")
+    assert old == Trend(**words, expected="rising")
 
 
 def test_the_smallest_effect_is_the_metrics_own() -> None:

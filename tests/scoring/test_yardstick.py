@@ -41,7 +41,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "EPOCHS", 3)
+    monkeypatch.setattr(classifier, "EPOCHS", 20)
 
 
 def test_training_is_a_function_of_the_data(own: PreparedData, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_store_keeps_its_classifier_for_good(own, tmp_path: Path, monkeypatc
 
 def test_a_classifier_from_elsewhere_scores(own, digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = prepare_classifier(own, tmp_path / "theirs")
-    monkeypatch.setattr(classifier, "EPOCHS", 4)
+    monkeypatch.setattr(classifier, "EPOCHS", 21)
     here = prepare_classifier(own, tmp_path / "ours")
     assert here.weights_hash != theirs.weights_hash
     taken = prepare_classifier(own, tmp_path / "ours", theirs.weights_path)

@@ -14,8 +14,8 @@ from harness.scoring.fidelity import make_protocol
 from harness.scoring.yardstick import SHIPPED, deviation, golden_scores, needs_training, prepare_extractor
 
 FILE = SHIPPED / "mnist-5k.safetensors"
-HASH = "67e490d5bf708899"
-PROTOCOL = "df468c999f44"
+HASH = "37a8049c399696f3"
+PROTOCOL = "baa401d24434"
 """Every table that was published with the digits' own yardstick carries this."""
 
 
@@ -43,7 +43,7 @@ def test_it_knows_digits_it_never_saw(digits: PreparedData) -> None:
 
 def test_every_feature_tells_digits_apart(digits: PreparedData) -> None:
     features = load_classifier(FILE, 1, 10)(part(digits, "reference")[0])[0].numpy()
-    assert features.std(0).min() > 0.5  # 1 on its own images
+    assert features.std(0).min() > 2.5  # 5 on its own images
     assert np.linalg.eigvalsh(np.cov(features.T)).min() > 1e-4  # and none is a mixture of the others
 
 

@@ -25,7 +25,8 @@ from harness.execution.trial import TrialContext
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import make_protocol
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from studies.noise import NOISE
 
 

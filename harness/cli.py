@@ -90,10 +90,12 @@ def inspect(
             typer.echo(line)
         if accuracy:
             from harness.metrics import proof_in_words
-            from harness.scoring.extractors import require_labels, train_extractor
+            from harness.scoring.extractors import require_labels
+            from harness.scoring.yardstick import prepare_classifier
 
             require_labels("classifier", data)
-            for line in wrapped(proof_in_words(train_extractor(data, cache).proof()), "  accuracy  "):
+            found = prepare_classifier(data, cache, kept=opened and opened.layout.extractors)
+            for line in wrapped(proof_in_words(found.proof()), "  accuracy  "):
                 typer.echo(line)
         contact_sheet(data).save(out, format="PNG")
     typer.echo(f"wrote {_short(out)}")
@@ -213,10 +215,7 @@ def score(
     ] = "classifier",
     num_generated: Annotated[
         int | None,
-        typer.Option(
-            "--num-generated",
-            help="Samples per trial, against as many real images; the profile's own number if left out.",
-        ),
+        typer.Option("--num-generated", help="Samples per trial, and real images; the profile's own if left out."),
     ] = None,
     extractor_weights: ExtractorWeights = None,
     profile: ProfileName = None,
@@ -353,7 +352,8 @@ def export(
 ) -> None:
     """Write everything in the store as one table, a row per trial and protocol: results.parquet and results.csv.
 
-    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0.
+    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
+    trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
     """
     from harness.analysis.compare import write_whole_table
 

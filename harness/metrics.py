@@ -108,6 +108,16 @@ METRICS: dict[str, Metric] = {
     "kid": Metric(label="KID", better="lower", scale="difference", smallest_effect=0.01),
     "precision": Metric(label="precision", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
     "recall": Metric(label="recall", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
+    # Naeem et al. 2020; density has no upper end.
+    "density": Metric(label="density", better="higher", scale="difference", smallest_effect=0.05, bounds=(0,)),
+    "coverage": Metric(label="coverage", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
+    # Meehan et al. 2020, as a probability: 1/2 where samples are as near to training images as unseen real ones are.
+    "memorization": Metric(
+        label="memorization", better="neither", scale="difference", smallest_effect=0.05, bounds=(0, 1)
+    ),
+    # Metz et al. 2017 and Srivastava et al. 2017, by the classifier of the data's own classes.
+    "modes": Metric(label="modes", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
+    "mode_kl": Metric(label="mode KL", better="lower", scale="difference", smallest_effect=0.05, bounds=(0,)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
     "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio", smallest_effect=1.25),

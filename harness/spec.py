@@ -366,10 +366,11 @@ class ScoreProtocol:
     kid_gamma: float  # of the kernel (gamma·x·y + 1)³; 1 / (dimension · mean square), so that scale cancels
     inception_splits: int = 10
     nearest_neighbours: int = 3  # of precision and recall
-    versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries that compute the scores
+    versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries, in protocols of before; now none
     # of the pretrained extractors; off for the classifier, which has one layer and takes images as they are
     feature_layer: str = _trick("")  # for FID, KID, precision and recall
     preparation: str = _trick("")  # what is done to images before they reach the network
+    golden: str = _trick("")  # of scores made where golden images score otherwise than on record: what they score there
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", tuple(tuple(v) for v in self.versions))

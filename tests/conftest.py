@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import PreparedData, prepare
-from harness.scoring.extractors import Extractor, prepare_extractor
+from harness.scoring.extractors import Extractor
+from harness.scoring.yardstick import prepare_extractor
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from harness.errors import UserError
 from harness.execution.progress import Progress
 from harness.execution.resources import memory_kills, memory_left
 from harness.spec import TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died. If memory ran short, only deaths alone are counted."""

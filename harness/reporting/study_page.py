@@ -47,11 +47,13 @@ def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
 def study_tables(evidence: Evidence) -> dict[str, Written]:
     """The tables of a study's page, by the names of their files."""
     answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
+    further = tables.further_table(evidence)
     levels = [(question, tables.question_table(evidence, question)) for question in evidence.design.questions]
     return {
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
         **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
         "overview": Written(overview, tables.formatted(overview)),
+        **({"further": Written(further, tables.formatted_further(further))} if len(further) else {}),
         "costs": Written(costs, tables.formatted_costs(costs)),
         "results": Written(evidence.rows, None),
     }
@@ -125,11 +127,20 @@ def _pairing(table: pd.DataFrame) -> list[Block]:
     ]
 
 
+FURTHER_NOTE = (
+    "*Density and coverage: Naeem et al. 2020. Memorization is the chance that a sample lies nearer to a training "
+    "image than a real image that nothing was trained on does: 0.5 is to be expected, copies have 1, and samples that "
+    "are like no image 0. Modes are the classes that the classifier sees among the samples; mode KL is how far their "
+    "shares are from those of real images.*"
+)
+
+
 def _arms(evidence: Evidence, written: Mapping[str, Written]) -> list[Block]:
     """Every arm of the study: scores, cost, and the trials that diverged or failed."""
     overview, lost = written["overview"], tables.failure_table(evidence.rows)
     return [
         Fold("Scores", [overview.shown, *notes(tables.why_no_interval(table=overview.numbers))]),
+        *([Fold("Further scores", [written["further"].shown, FURTHER_NOTE])] if "further" in written else []),
         Fold("Cost of a trial", [written["costs"].shown]),
         *[Fold("Trials that diverged or failed", [lost])] * bool(len(lost)),
     ]

@@ -28,6 +28,7 @@ from harness.questions import Question
 WORDS = ("arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " ")
 """Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
+FURTHER = ("density", "coverage", "memorization", "modes", "mode_kl")
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",
@@ -116,6 +117,17 @@ def question_table(evidence: Evidence, question: Question) -> pd.DataFrame:
 def overview_table(evidence: Evidence) -> pd.DataFrame:
     """One row a planned arm, in the study's order; columns as in `arm_row`."""
     return pd.DataFrame(arm_row(evidence.rows, arm) for arm in evidence.arms)
+
+
+def further_table(evidence: Evidence) -> pd.DataFrame:
+    """Mean and 95% interval of the FURTHER scores, one row a planned arm; of those that some trial has."""
+    rows = evidence.rows
+    there = [name for name in FURTHER if name in rows and rows[name].notna().any()]
+    table = [
+        {"arm": arm} | {k: v for m in there for k, v in _columns(m, arm_mean(arm_values(rows, arm, m), m)).items()}
+        for arm in evidence.arms * bool(there)
+    ]
+    return pd.DataFrame(table)
 
 
 def cost_table(evidence: Evidence) -> pd.DataFrame:
@@ -225,6 +237,13 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
             shown[head] = [_mean_and_interval(r, name, unit) for r in lines]
     shown["s/trial"] = [number(s) for s in table.seconds]
     return shown
+
+
+def formatted_further(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of further scores for people."""
+    lines = list(table.itertuples())
+    there = {heading(name): [_mean_and_interval(r, name) for r in lines] for name in FURTHER if name in table}
+    return pd.DataFrame({"arm": [r.arm for r in lines], **there})
 
 
 def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,8 @@ from harness.execution.plan import make_plan
 from harness.execution.trial import TrialContext, online_fid, run_trial, sample_latents, train_rank
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Factor, Study, Trend
 from harness.training import loop
 from harness.training.distributed import join

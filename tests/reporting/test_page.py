@@ -17,7 +17,8 @@ from harness.reporting import provenance
 from harness.reporting.blocks import Page, flat
 from harness.reporting.study_page import scope, study_page
 from harness.reporting.summary_page import summary_page
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Study
 from studies import STUDIES
 from studies.claims import CLAIMS

@@ -15,7 +15,8 @@ from harness.errors import UserError
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.integrity import check, sweep
 from harness.storage.records import checked_json
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 SPEC = TrialSpec(**VALUES)

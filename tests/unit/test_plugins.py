@@ -11,7 +11,8 @@ from harness.execution.plan import make_plan
 from harness.plugin_identity import identity
 from harness.plugins import UserCode, read_user_code
 from harness.reporting.provenance import warnings
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from studies.catalog import find
 
 STUDY = '''

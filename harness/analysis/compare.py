@@ -134,8 +134,8 @@ def write_whole_table(store: Store, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / "results.parquet", table.to_parquet(index=False))
         write_file(folder / "results.csv", table.to_csv(index=False).encode())
-        if store.layout.extractors.is_dir():
-            shutil.copytree(store.layout.extractors, folder / "extractors", dirs_exist_ok=True)
+        if (kept := store.layout.extractors).is_dir():
+            shutil.copytree(kept, folder / kept.name, dirs_exist_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror or error}; name another folder with --out"

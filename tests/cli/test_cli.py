@@ -101,7 +101,7 @@ def test_seeds_do_not_choose_what_a_report_shows(target: str) -> None:
 
 
 def test_make_hands_on_names_with_spaces() -> None:
-    words = ["make", "-n", "report-noise", "STORE=my 'store", "PROFILE=smoke@folder:a b"]
+    words = ["make", "-n", "--no-print-directory", "report-noise", "STORE=my 'store", "PROFILE=smoke@folder:a b"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert shlex.split(done.stdout.splitlines()[-1])[4:] == [
         "noise",

@@ -23,6 +23,7 @@ from harness.questions import (
 )
 from harness.questions import Question as Asked
 from harness.questions import question_of_kind as Question  # the form of earlier study files
+from harness.sources import natural_shape
 
 __all__ = [
     "Arm",
@@ -103,7 +104,8 @@ class Study:
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.
 
-        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces".
+        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces". Where the profile
+        sets resolution and channels, they become those that the data set needs, if it needs some.
         """
         for profile in self.profiles:
             if profile.name == name:
@@ -111,7 +113,8 @@ class Study:
         plain, _, dataset = name.partition("@")
         if dataset:
             base = self.profile(plain)
-            return replace(base, name=name, changes={**base.changes, "dataset": dataset})
+            shape = {key: value for key, value in natural_shape(dataset).items() if key in base.changes}
+            return replace(base, name=name, changes={**base.changes, **shape, "dataset": dataset})
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import architectures
 from harness.design import FIELDS, Arm, Design, Run
 from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode
@@ -105,7 +106,8 @@ class Study:
         """The profile of that name; an unknown one raises UserError and lists those there are.
 
         "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces". Where the profile
-        sets resolution and channels, they become those that the data set needs, if it needs some.
+        sets resolution and channels, they become those that the data set needs, if it needs some, and generators of
+        DC baselines get as many stages as that resolution takes.
         """
         for profile in self.profiles:
             if profile.name == name:
@@ -114,7 +116,14 @@ class Study:
         if dataset:
             base = self.profile(plain)
             shape = {key: value for key, value in natural_shape(dataset).items() if key in base.changes}
-            return replace(base, name=name, changes={**base.changes, **shape, "dataset": dataset})
+            deeper = dict(base.baselines)
+            if "resolution" in shape:  # which a DC generator reaches by doubling, once a stage
+                least = int(architectures.defaults("dc", resolution=shape["resolution"])["generator_depth"])
+                for baseline, values in self.baselines.items():
+                    depth = values.get("generator_depth")
+                    if values.get("architecture") == "dc" and isinstance(depth, int) and depth < least:
+                        deeper[baseline] = {**deeper.get(baseline, {}), "generator_depth": least}
+            return replace(base, name=name, changes={**base.changes, **shape, "dataset": dataset}, baselines=deeper)
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

@@ -1,6 +1,7 @@
 """Data sets that come with packages: Debian's, where they are installed and as small ones made here; stacked digits."""
 
 import gzip
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def put_fashion(folder: Path, *, packed: bool) -> None:
 def put_cliparts(folder: Path) -> None:
     """Three folders as in openclipart: some pictures deeper, transparent, and one in two folders."""
     rng = np.random.default_rng(0)
-    for n in range(60):
+    for n in range(120):
         where = folder / ("animals", "buildings", "food/fruit")[n % 3]
         where.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (40, 32, 4), np.uint8), "RGBA").save(where / f"{n:03}.png")
@@ -85,13 +86,15 @@ def test_the_installed_fashion_mnist(tmp_path: Path) -> None:
 
 
 def test_cliparts_are_a_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
     for name in ("a", "b"):
         package = put_package("openclipart", tmp_path / name, monkeypatch)
         put_cliparts(package)
         data = prepare("openclipart", resolution=32, channels=3, cache=tmp_path / "cache")
-        assert data.fingerprint == "TODO", "the path is no part of it"
+        found.add(data.fingerprint)
+    assert len(found) == 1, "the path is no part of it"
     assert data.survey.classes == ["animals", "buildings", "food"]
-    assert (data.survey.pictures, data.survey.copies, data.survey.contradictions) == (63, 2, 2)
+    assert (data.survey.pictures, data.survey.copies, data.survey.contradictions) == (123, 2, 2)
     (same,) = [image for image in parts_of(data) if image[:3] == b"\0\0\0" and image[-3:] == b"\xff\xff\xff"]
     assert len(parts_of(data)[same]) == 1, "transparency over white, and all of it in one part"
     for lines in (short_lines(data), full_lines(data)):
@@ -100,7 +103,7 @@ def test_cliparts_are_a_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
         )
     put_package("openclipart", tmp_path / "a", monkeypatch)
     (tmp_path / "a" / "animals" / "same.png").unlink()
-    assert prepare("openclipart", resolution=32, channels=3, cache=tmp_path / "cache").survey.pictures == 62
+    assert prepare("openclipart", resolution=32, channels=3, cache=tmp_path / "cache").survey.pictures == 122
 
 
 def test_a_package_that_is_absent_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +121,11 @@ def test_equal_pictures_share_a_part(tmp_path: Path, beforehand: bool) -> None:
     for n in range(120):
         picture = Image.fromarray(rng.integers(0, 256, (12, 12), np.uint8))
         for copy in range(1 + (n % 3 == 0)):
-            split = ("test" if (n + copy) % 4 == 0 else "train") if beforehand else "."
+            split = ("test" if (n + copy) % 3 == 0 else "train") if beforehand else "."
             folder = tmp_path / "p" / split / f"class {(n + copy) % 2}"
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{n}-{copy}.png")
-    with pytest.warns(UserWarning) if beforehand else np.errstate():
+    with pytest.warns(UserWarning) if beforehand else nullcontext():
         data = prepare(f"folder:{tmp_path / 'p'}", resolution=12, channels=1, cache=tmp_path / "cache")
     assert data.survey.copies == 40 and len(parts_of(data)) == 120
     assert all(len(parts) == 1 for parts in parts_of(data).values())
@@ -145,12 +148,7 @@ def test_a_profile_takes_its_datas_shape(tmp_path: Path, monkeypatch: pytest.Mon
     put_cliparts(put_package("openclipart", tmp_path / "c", monkeypatch))
     put_fashion(put_package("fashion-mnist", tmp_path / "f", monkeypatch), packed=True)
     for dataset, shape in (("openclipart", (32, 3)), ("fashion-mnist", (28, 1)), ("stacked-mnist@500", (28, 3))):
-        if dataset == "openclipart":
-            Image.new("L", (32, 32)).save(tmp_path / "c" / "animals" / "one more.png")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("harness.execution.plan._refuse_impossible", lambda runs, _: ({r.arm: 0 for r in runs}, {}))
-            patch.setattr("harness.execution.plan.estimate", lambda *_: None)
-            made = make_plan(NOISE, f"laptop@{dataset}", 1, None)
+        made = make_plan(NOISE, f"laptop@{dataset}", 1, None)
         assert {(run.spec.resolution, run.spec.channels) for run in made.runs} == {shape}
         assert made.data_lines[0].startswith(f"{dataset}: ")
     assert natural_shape("mnist") == {} == natural_shape("folder:openclipart")

@@ -121,7 +121,7 @@ def test_equal_pictures_share_a_part(tmp_path: Path, beforehand: bool) -> None:
     for n in range(120):
         picture = Image.fromarray(rng.integers(0, 256, (12, 12), np.uint8))
         for copy in range(1 + (n % 3 == 0)):
-            split = ("test" if (n + copy) % 3 == 0 else "train") if beforehand else "."
+            split = ("test" if (n + copy) % 5 == 0 else "train") if beforehand else "."
             folder = tmp_path / "p" / split / f"class {(n + copy) % 2}"
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{n}-{copy}.png")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import architectures
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 
@@ -191,3 +192,18 @@ class Profile:
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = "classifier"
     core_seconds_per_trial: float  # a guess for `plan`, the mean over arms, until the store holds trials to go by
+
+    def fitted(self, shape: Mapping[str, int], baselines: Mapping[str, Changes], dataset: str) -> "Profile":
+        """The profile on other data, at the resolution and channels that these need, where it sets any itself.
+
+        A DC generator reaches a resolution by doubling, once a stage: those of the baselines get as many as it takes.
+        """
+        changes = {**self.changes, "dataset": dataset}
+        deeper = dict(self.baselines)
+        if shape and "resolution" in changes:
+            changes |= shape
+            stages = int(architectures.defaults("dc", resolution=shape["resolution"])["generator_depth"])
+            for name, values in baselines.items():
+                if values.get("architecture") == "dc" and 0 < int(values.get("generator_depth", 0)) < stages:
+                    deeper[name] = {**deeper.get(name, {}), "generator_depth": stages}
+        return replace(self, changes=changes, baselines=deeper)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import architectures
 from harness.design import FIELDS, Arm, Design, Run
 from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode
@@ -105,9 +104,7 @@ class Study:
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.
 
-        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces". Where the profile
-        sets resolution and channels, they become those that the data set needs, if it needs some, and generators of
-        DC baselines get as many stages as that resolution takes.
+        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces"; see `Profile.fitted`.
         """
         for profile in self.profiles:
             if profile.name == name:
@@ -115,15 +112,7 @@ class Study:
         plain, _, dataset = name.partition("@")
         if dataset:
             base = self.profile(plain)
-            shape = {key: value for key, value in natural_shape(dataset).items() if key in base.changes}
-            deeper = dict(base.baselines)
-            if "resolution" in shape:  # which a DC generator reaches by doubling, once a stage
-                least = int(architectures.defaults("dc", resolution=shape["resolution"])["generator_depth"])
-                for baseline, values in self.baselines.items():
-                    depth = values.get("generator_depth")
-                    if values.get("architecture") == "dc" and isinstance(depth, int) and depth < least:
-                        deeper[baseline] = {**deeper.get(baseline, {}), "generator_depth": least}
-            return replace(base, name=name, changes={**base.changes, **shape, "dataset": dataset}, baselines=deeper)
+            return replace(base.fitted(natural_shape(dataset), self.baselines, dataset), name=name)
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

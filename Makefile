@@ -6,40 +6,46 @@ MINUTES ?= 10
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m studies
-OPTIONS = $(if $(PROFILE),--profile $(PROFILE)) --store $(STORE)
+quoted = '$(subst ','\'',$(1))'
+OPTIONS = $(if $(PROFILE),--profile $(call quoted,$(PROFILE))) --store $(call quoted,$(STORE))
+ifneq ($(and $(strip $(SEEDS)),$(filter report-% summary,$(MAKECMDGOALS))),)
+$(error SEEDS=$(SEEDS) is for plan-%, study-% and studies; a report shows all seeds that ran)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup list plan-% study-% studies report-% test test-slow test-gpu test-faults summary lint format smoke benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo "  with PROFILE=smoke|laptop (now $(or $(PROFILE),laptop)), SEEDS=n, STORE=folder (now $(STORE)), PYTHON=interpreter"
+	@echo "  with PROFILE=smoke|laptop (now $(or $(PROFILE),laptop)), STORE=folder (now $(STORE)),"
+	@echo "  PYTHON=interpreter; SEEDS=n for plan-%, study-% and studies"
 
 setup: $(VENV)/.installed ## make the virtual environment with pinned dependencies
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	@echo "installing $$(grep -c == constraints.txt) packages into $(VENV), about 7 GB: some minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 list: setup ## list the studies and their questions
 	@$(RUN) list
 
 plan-%: setup ## say what study-% would do, and run nothing
-	@$(RUN) plan $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(RUN) plan $* $(OPTIONS) $(if $(SEEDS),--seeds $(call quoted,$(SEEDS)))
 
-study-%: setup ## run architecture, depth, stabilization, noise, modern, combined, aa or reference, and write its report
-	@$(RUN) run $* $(OPTIONS) $(if $(SEEDS),--seeds $(SEEDS))
+study-%: setup ## run a study that `make list` names; write its report
+	@$(RUN) run $* $(OPTIONS) $(if $(SEEDS),--seeds $(call quoted,$(SEEDS)))
 
-studies: ## run all laptop studies, then answer the founding document's claims on one page
+studies: ## run all laptop studies, then do summary
 	@for study in architecture depth stabilization noise modern combined; do $(MAKE) --no-print-directory study-$$study || exit; done
-	@$(MAKE) --no-print-directory summary
+	@$(MAKE) --no-print-directory summary SEEDS=
 
-report-%: setup ## write a study's report again from the store
+report-%: setup ## write a study's report again; it has all seeds that ran
 	@$(RUN) report $* $(OPTIONS)
 
-summary: setup ## answer every claim of the founding document on one page, from all studies in the store
+summary: setup ## answer all claims on one page, from the store alone
 	@$(RUN) summary $(OPTIONS)
 
 smoke: ## the noise study in three minutes, through every code path
@@ -51,7 +57,7 @@ test: setup ## run the tests, two files at a time
 test-slow: setup ## run the tests that take minutes
 	@$(VENV)/bin/python -m pytest -m slow
 
-test-faults: setup ## a study under random kills for MINUTES (10), compared with an undisturbed one
+test-faults: setup ## random kills for MINUTES (10): is the outcome the same?
 	@$(VENV)/bin/python -m tests.faults.campaign --minutes $(MINUTES)
 
 test-gpu: setup ## run the tests that need a GPU
@@ -63,7 +69,7 @@ lint: setup ## check style and types
 format: setup ## put the code into style
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
-benchmark: setup ## compare training with a bare PyTorch loop, and what depths and resolutions cost
+benchmark: setup ## compare with a bare PyTorch loop; cost of depth, size
 	@$(VENV)/bin/python benchmarks/training.py
 	@$(VENV)/bin/python benchmarks/networks.py
 

@@ -29,7 +29,8 @@ ARCHITECTURES: Registry[Architecture] = Registry(
     {
         "fc": Architecture(fc.build, fc.defaults, fc.refusals),
         "dc": Architecture(dc.build, dc.defaults, dc.refusals),
-    }
+    },
+    "architecture",
 )
 """Name -> family. One entry adds a generator and a discriminator together."""
 

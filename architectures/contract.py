@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,10 +101,14 @@ class Registry(MutableMapping[str, Entry]):
     No dict, whose own methods would go past the refusal.
     """
 
-    def __init__(self, shipped: Mapping[str, Entry]) -> None:
-        """Hold the shipped entries."""
+    of: ClassVar[dict[str, Registry[Any]]] = {}
+    """Spec field -> the registry that its values are names of. Those that nobody has imported yet are not here."""
+
+    def __init__(self, shipped: Mapping[str, Entry], field: str) -> None:
+        """Hold the shipped entries of a spec field."""
         self._entries = dict(shipped)
         self.shipped = tuple(shipped)
+        self.of[field] = self
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]

@@ -25,7 +25,8 @@ from harness.execution.trial import TrialContext
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import make_protocol
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from studies.noise import NOISE
 
 
@@ -107,7 +108,6 @@ def main() -> None:
                 total=number,
                 already_done=0,
                 arms={spec.trial_id: ("none", spec.seed) for spec in wanted},
-                workers=options.workers,
                 stream=io.StringIO(),
             )
             with progress:

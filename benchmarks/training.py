@@ -25,8 +25,8 @@ from torch.optim import Optimizer
 from harness.data import prepare
 from harness.execution.provenance import cpu_name, provenance
 from harness.execution.trial import TrialContext, run_trial
-from harness.scoring.extractors import prepare_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
+from harness.scoring.yardstick import prepare_extractor
 from harness.spec import TrialSpec
 from harness.training.loop import build_networks, train
 from studies.noise import NOISE

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import sys
 import tempfile
 import textwrap
@@ -19,6 +20,7 @@ from harness.catalog import Catalog
 from harness.errors import UserError, require_utf8
 from harness.options import (
     Address,
+    Budget,
     ExtractorWeights,
     Full,
     GpusPerTrial,
@@ -27,10 +29,12 @@ from harness.options import (
     Seeds,
     Snapshots,
     StorePath,
+    UntilAnswered,
     Workers,
 )
+from harness.questions import located
 from harness.storage import integrity
-from harness.storage.layout import Layout, cache_folder
+from harness.storage.layout import Layout, cache_folder, is_store
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -50,11 +54,11 @@ app = typer.Typer(
 def list_studies(context: typer.Context) -> None:
     """Name every study, its profiles and its questions."""
     for study in _catalog(context).studies.values():
-        typer.echo(f"{study.name}: {study.title}")
+        terminal.tell(f"{study.name}: {study.title}")
         for profile in study.profiles:
-            typer.echo(f"  profile {profile.name}: {profile.description}")
+            terminal.tell(f"  profile {profile.name}: {profile.description}")
         for question in study.questions:
-            typer.echo(f"  question {question.key}: {question.text}")
+            terminal.tell(f"  question {question.key}: {question.text}")
 
 
 @app.command()
@@ -65,7 +69,7 @@ def inspect(
     store: StorePath = DEFAULT_STORE,
     out: Annotated[Path, typer.Option("--out", help="The contact sheet to write.")] = Path("contact-sheet.png"),
     accuracy: Annotated[
-        bool, typer.Option("--accuracy", help="Train the classifier, too, and say what it gets right.")
+        bool, typer.Option("--accuracy", metavar="", help="Train the classifier, too, and say what it gets right.")
     ] = False,
 ) -> None:
     """Look at a data set before using it: what is read, what is not and why, classes, sizes, split, a contact sheet."""
@@ -86,10 +90,12 @@ def inspect(
             typer.echo(line)
         if accuracy:
             from harness.metrics import proof_in_words
-            from harness.scoring.extractors import require_labels, train_extractor
+            from harness.scoring.extractors import require_labels
+            from harness.scoring.yardstick import prepare_classifier
 
             require_labels("classifier", data)
-            for line in wrapped(proof_in_words(train_extractor(data, cache).proof()), "  accuracy  "):
+            found = prepare_classifier(data, cache, kept=opened and opened.layout.extractors)
+            for line in wrapped(proof_in_words(found.proof()), "  accuracy  "):
                 typer.echo(line)
         contact_sheet(data).save(out, format="PNG")
     typer.echo(f"wrote {_short(out)}")
@@ -128,16 +134,12 @@ def run(
     gpus_per_trial: GpusPerTrial = None,
     snapshots: Snapshots = None,
     extractor_weights: ExtractorWeights = None,
-    until_answered: Annotated[
-        bool, typer.Option("--until-answered", help="Add seeds to what is unresolved, until all is settled.")
-    ] = False,
-    budget: Annotated[
-        str | None, typer.Option("--budget", help="Time for --until-answered: 90s, 30m, 2h; 1h if left out.")
-    ] = None,
+    until_answered: UntilAnswered = False,
+    budget: Budget = None,
     full: Full = False,
 ) -> None:
     """Run the trials that the store lacks, then write the report and print its answers."""
-    with _kept("finished trials", store):
+    with _kept(store):
         for folder in (Path.cwd(), *sys.path):  # which Ray tells its workers
             require_utf8("folder", folder)
         study = _catalog(context).find(name)
@@ -213,10 +215,7 @@ def score(
     ] = "classifier",
     num_generated: Annotated[
         int | None,
-        typer.Option(
-            "--num-generated",
-            help="Samples a trial, against as many real images; the profile's own number if left out.",
-        ),
+        typer.Option("--num-generated", help="Samples per trial, and real images; the profile's own if left out."),
     ] = None,
     extractor_weights: ExtractorWeights = None,
     profile: ProfileName = None,
@@ -226,7 +225,7 @@ def score(
     gpus_per_trial: GpusPerTrial = None,
 ) -> None:
     """Score finished trials under a further protocol, from their stored weights: nothing is trained again."""
-    with _kept("scores so far", store):
+    with _kept(store, "scores so far"):
         study, opened = _catalog(context).find(name), Store(store)
         profile = _profile(study, profile)
         from harness.execution.cluster import Cluster
@@ -249,9 +248,8 @@ def score(
                 num_generated=num_generated,
                 extractor_weights=extractor_weights,
             )
-        typer.echo(
-            f"`python -m studies report {name} --profile {profile} --store {store} --protocol {protocol_id}` goes by it"
-        )
+        words = shlex.join(["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id])
+        typer.echo(f"`python -m studies {words}` goes by it")
         if not complete:
             raise typer.Exit(1)
 
@@ -274,7 +272,9 @@ def doctor(store: StorePath = DEFAULT_STORE) -> None:
 @app.command()
 def check(
     store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
-    machine: Annotated[bool, typer.Option("--machine", help="Look at the machine instead, as `doctor` does.")] = False,
+    machine: Annotated[
+        bool, typer.Option("--machine", metavar="", help="Look at the machine instead, as `doctor` does.")
+    ] = False,
 ) -> None:
     """Read every file of a store and say what is damaged; exit status 1 if anything is. Changes nothing."""
     if machine:
@@ -296,7 +296,9 @@ def check(
 @app.command()
 def prune(
     store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
-    quarantine: Annotated[bool, typer.Option("--quarantine", help="Delete what is in the quarantine, too.")] = False,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", metavar="", help="Delete what is in the quarantine, too.")
+    ] = False,
 ) -> None:
     """Delete what can be made again: prepared data, features, snapshots of finished trials. No result is touched."""
     freed = integrity.prune(Store(store), also_quarantine=quarantine)
@@ -317,7 +319,7 @@ def summary(
     from harness.reporting.summary_page import summary_page
     from harness.reporting.terminal import claims_for_terminal
 
-    catalog, opened = _catalog(context), Store(store)
+    catalog, opened, profile = _catalog(context), Store(store), located(profile)
     page = summary_page(catalog.studies, catalog.claims, profile, opened)
     terminal.say("writing the summary")
     paths = report.write(page, opened.layout.report_folder("summary", profile))
@@ -334,7 +336,7 @@ def compare(
     """Say which arms of two stores differ beyond seed noise."""
     from harness.analysis.compare import compare
 
-    table = compare(Store(store_a), Store(store_b), profile)
+    table = compare(Store(store_a), Store(store_b), profile and located(profile))
     for place, arms in table.groupby(table.study + " (" + table.profile + ")", sort=False):
         typer.echo(f"{place}:")
         for arm, sentence in zip(arms.arm, arms.sentence, strict=True):
@@ -348,18 +350,17 @@ def export(
     store: StorePath = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write; the store's reports.")] = None,
 ) -> None:
-    """Write everything in the store as one table, a row a trial and protocol: results.parquet and results.csv.
+    """Write everything in the store as one table, a row per trial and protocol: results.parquet and results.csv.
 
-    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0.
+    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
+    trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
     """
-    from harness.analysis.compare import whole_table
+    from harness.analysis.compare import write_whole_table
 
     opened = Store(store)
-    table, folder = whole_table(opened), out or opened.layout.reports
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(folder / "results.parquet", index=False)
-    table.to_csv(folder / "results.csv", index=False)
-    typer.echo(f"wrote {count(len(table), 'row')} to {_short(folder / 'results.parquet')} and .csv")
+    folder = out or opened.layout.reports
+    rows = write_whole_table(opened, folder)
+    typer.echo(f"wrote {count(rows, 'row')} to {_short(folder / 'results.parquet')} and .csv")
 
 
 def _catalog(context: typer.Context) -> Catalog:
@@ -437,10 +438,11 @@ def _short(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _kept(what: str, store: Path) -> Iterator[None]:
-    """Where an interrupted command can be given again: what it keeps is said in place of a traceback."""
+def _kept(store: Path, what: str = "") -> Iterator[None]:
+    """Where an interrupted command can be given again: it says what it keeps, in one line."""
     try:
         yield
     except KeyboardInterrupt:
-        terminal.say(f"interrupted: {what} are kept in {store}; the same command goes on from there")
+        what = what or count(len(Store(store).finished()) if is_store(store.expanduser()) else 0, "finished trial")
+        terminal.say(f"interrupted: {what} kept in {store}; the same command goes on from there")
         raise typer.Exit(interrupts.status()) from None

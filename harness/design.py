@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from harness.errors import UserError, unknown_name
+from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
-from harness.questions import Changes, Level, Profile, Question, Value, written
-from harness.spec import FOLDER, TrialSpec, own_names
+from harness.questions import Changes, Level, Profile, Question, Value, located, written
+from harness.spec import TrialSpec, own_names
 
 FIELDS = TrialSpec.__dataclass_fields__
 DEFAULTS: dict[str, Value] = {"seed": 0} | {
@@ -162,10 +162,10 @@ class Design:
         """All spec fields of an arm at this profile, but for its seed."""
         values = {**arm.values, **self.profile.changes}
         if self.own_code:  # what its file does on the way may change networks that are shipped, too
-            values["code"] = identity(self.own_code, own_names(values))
-        if str(values["dataset"]).startswith(FOLDER):  # so that it is found again from another working folder
-            path = str(values["dataset"]).removeprefix(FOLDER)
-            values["dataset"] = FOLDER + (os.path.abspath(os.path.expanduser(path)) if path else "")
+            with refused_of(f"arm {arm.name!r}"):
+                values["code"] = identity(self.own_code, own_names(values))
+        if "dataset" in values:
+            values["dataset"] = located(str(values["dataset"]))
         sound = _spec(arm.name, {**values, "data_fingerprint": "0" * 16})  # refused before data are prepared
         return {**values, "data_fingerprint": fingerprint(sound.dataset, sound.resolution, sound.channels)}
 
@@ -182,10 +182,8 @@ def _refuse_shared_seeds(arms: Mapping[str, Arm], wanted: Mapping[str, int]) -> 
 
 
 def _spec(arm: str, values: Changes) -> TrialSpec:
-    try:
+    with refused_of(f"arm {arm!r}"):
         return TrialSpec.from_dict({**DEFAULTS, **values})
-    except UserError as error:
-        raise UserError(f"arm {arm!r}: {error}") from None
 
 
 def _of(values: Changes, field: str) -> Value:

@@ -1,12 +1,22 @@
 """The one kind of error that is meant for the person at the terminal."""
 
+import contextlib
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
     """One line: what was wrong, which value, what is allowed, what to do. Shown without a traceback."""
+
+
+@contextlib.contextmanager
+def refused_of(what: str) -> Iterator[None]:
+    """Say of every UserError that is raised inside what it is of: "arm 'fc'", for example."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
 
 
 def require_utf8(kind: str, value: object) -> None:

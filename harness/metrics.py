@@ -69,6 +69,18 @@ def least_accuracy(chance: float, number: int, skill: float = LEAST_SKILL) -> fl
     return min(1.0, chance + max(skill * (1 - chance), 2 * math.sqrt(chance * (1 - chance) / number)))
 
 
+def is_well_proven(reference: Mapping[str, float]) -> bool:
+    """Whether nothing speaks against scores by this extractor: a published network, or a classifier that does well.
+
+    Args:
+        reference: As `proof_in_words` takes it.
+    """
+    if "extractor_accuracy" not in reference:
+        return True
+    least = least_accuracy(reference["extractor_chance"], int(reference["extractor_unseen"]), GOOD_SKILL)
+    return reference["extractor_accuracy"] >= least
+
+
 def proof_in_words(reference: Mapping[str, float]) -> str:
     """What the classifier behind the scores gets right of pictures that it has not seen, and whether that is enough.
 
@@ -85,9 +97,9 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
     found = f"The classifier gets {accuracy:.1%} of {number:,} unseen real pictures right (guessing: {chance:.1%})"
     if accuracy < (least := least_accuracy(chance, number)):
         return f"{found}: too little to score by, {least:.1%} are the least"
-    if accuracy < least_accuracy(chance, number, GOOD_SKILL):
-        return f"{found}: its features tell these pictures poorly apart, and its scores are coarse"
-    return found
+    if is_well_proven(reference):
+        return found
+    return f"{found}: its features tell these pictures poorly apart, and its scores are coarse"
 
 
 METRICS: dict[str, Metric] = {
@@ -96,6 +108,16 @@ METRICS: dict[str, Metric] = {
     "kid": Metric(label="KID", better="lower", scale="difference", smallest_effect=0.01),
     "precision": Metric(label="precision", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
     "recall": Metric(label="recall", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
+    # Naeem et al. 2020; density has no upper end.
+    "density": Metric(label="density", better="higher", scale="difference", smallest_effect=0.05, bounds=(0,)),
+    "coverage": Metric(label="coverage", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
+    # Meehan et al. 2020, as a probability: 1/2 where samples are as near to training images as unseen real ones are.
+    "memorization": Metric(
+        label="memorization", better="neither", scale="difference", smallest_effect=0.05, bounds=(0, 1)
+    ),
+    # Metz et al. 2017 and Srivastava et al. 2017, by the classifier of the data's own classes.
+    "modes": Metric(label="modes", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
+    "mode_kl": Metric(label="mode KL", better="lower", scale="difference", smallest_effect=0.05, bounds=(0,)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
     "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio", smallest_effect=1.25),

@@ -16,9 +16,9 @@ ProfileName = Annotated[
         show_default=False,
     ),
 ]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates an arm; the profile's own number if left out.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates per arm; the profile's own number if left out.")]
 StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one a GPU, else one a core.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one per GPU, else one per core.")]
 Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
 GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
 Snapshots = Annotated[
@@ -27,4 +27,11 @@ Snapshots = Annotated[
 ExtractorWeights = Annotated[
     Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
 ]
-Full = Annotated[bool, typer.Option("--full", help="Print the page's tables and sentences, too.")]
+Full = Annotated[bool, typer.Option("--full", metavar="", help="Print the page's tables and sentences, too.")]
+UntilAnswered = Annotated[
+    bool,
+    typer.Option("--until-answered", metavar="", help="Add seeds to what is unresolved, until all is settled."),
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget", help="Time for --until-answered: 90s, 30m, 2h; 1h if left out.")
+]

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode, imported_from, package_of
-from harness.spec import content_hash
+from harness.spec import content_hash, registered
 
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
 """Spec field -> the registry that its values are names of."""
@@ -63,11 +63,17 @@ def identity(code: UserCode, names: Iterable[tuple[str, str]]) -> str:
         names: (spec field, value), such as ("architecture", "fc-mine"): those that the repository does not ship.
 
     Raises:
-        UserError: they depend on what cannot be followed: code made from text, a file, the environment.
+        UserError: a name that nobody has registered, or one that depends on what cannot be followed: code made from
+            text, a file, the environment.
     """
     own = {m.name: _Module(m.name, m.file, m.source, package_of(m)) for m in code.modules}
     modules = {"": _Module("", code.file, code.source, "")} | own
     names = sorted(set(names))
+    if names:
+        code.load()
+    for field_name, name in names:
+        if name not in (there := registered(field_name)):
+            raise unknown_name(field_name, name, ("none", *there) if field_name == "augmentation" else there)
     parts = _Parts(modules, refuses=bool(names))
     for field_name, name in names:
         parts.take_entry(REGISTRIES[field_name], name)

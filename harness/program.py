@@ -13,6 +13,9 @@ from harness.errors import UserError, require_utf8
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
+NUMBERS = {"int": "a whole number", "float": "a number"}
+"""How types of errors begin that typer raises of values -> what was expected."""
+
 
 def main(catalog: Catalog) -> None:
     """Run the program on these studies. What the user must know is told in one line; after an error the status is 2."""
@@ -31,7 +34,7 @@ def _status(catalog: Catalog) -> int:
     except KeyboardInterrupt:
         return interrupts.status()
     except TyperException as error:  # a command, an option or a value that typer does not know
-        if wrong := error.format_message().rstrip("."):  # without any word at all, the help has been printed
+        if wrong := _wrong(error):  # without any word at all, the help has been printed
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "python -m studies"
             terminal.say(f"error: {wrong}; `{command} --help` lists what is allowed")
@@ -44,3 +47,13 @@ def _status(catalog: Catalog) -> int:
             f"error: cannot write {error.filename or 'the output'}: {error.strerror}; finished trials are intact"
         )
     return 2
+
+
+def _wrong(error: TyperException) -> str:
+    """What typer refuses, in its words; for a value that is no number in ours, with the value."""
+    values = getattr(error.__cause__, "errors", list)()
+    kind = next((word for part, word in NUMBERS.items() if values and str(values[0].get("type")).startswith(part)), "")
+    if not kind:
+        return error.format_message().rstrip(".")
+    option = getattr(getattr(error, "param", None), "opts", ["the value"])[0]
+    return f"{option} {values[0]['input']} is not {kind}"

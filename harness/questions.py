@@ -1,18 +1,27 @@
 """What a study asks, and what it may spend: Factor, the four kinds of Question, Profile. Declarations only."""
 
 import math
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import architectures
 from harness.errors import UserError, unknown_name
 from harness.metrics import METRICS
 
 Value: TypeAlias = float | int | str
 Changes: TypeAlias = Mapping[str, Value]
+
+
+def located(name: str) -> str:
+    """A data set's name, or that of a profile on one, with the absolute path of its folder, if it is one.
+
+    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed.
+    """
+    before, folder, path = name.partition("folder:")
+    return before + folder + (os.path.abspath(os.path.expanduser(path)) if path else "")
 
 
 def written(value: Value | None) -> str:
@@ -65,8 +74,15 @@ KINDS: dict[Expected, Kind] = {
 }
 
 
+class _Kinds(type):
+    """What makes questions: Question(kind=...), the form of earlier study files, still works."""
+
+    def __call__(cls, *values: Any, **words: Any) -> Any:
+        return super().__call__(*values, **words) if cls is not Question else _of_kind(*values, **words)
+
+
 @dataclass(frozen=True)
-class Question:
+class Question(metaclass=_Kinds):
     """What is asked, declared before running: one factor, applied to one baseline, and what is expected of it.
 
     Written as one of its four kinds. By example, with the levels 0.1, 1 and 10 of a factor whose baseline has 1:
@@ -158,22 +174,26 @@ class Interaction(Question):
     allowed = tuple(KINDS)
 
 
-def question_of_kind(*, kind: Kind, versus: str = "", **words: Any) -> Question:
-    """The form of earlier study files, which still works and tells how to write it now.
+def _of_kind(*values: Any, kind: str = "", versus: str = "", **words: Any) -> Question:
+    """A question in the form of earlier study files, which is told how to write it now.
 
     Raises:
-        UserError: an unknown kind, or what the question itself refuses.
+        UserError: no known kind, or what the question itself refuses.
     """
     kinds: dict[str, type[Question]] = {"contrast": Contrast, "trend": Trend, "sweet-spot": SweetSpot}
+    key = words.get("key", *values[:1] or [""])
+    if not kind:
+        written_now = ", ".join(made.__name__ for made in (*kinds.values(), Interaction))
+        raise UserError(f"question {key!r} is of no kind; write one of {written_now} in place of Question")
     if kind not in kinds:
-        raise unknown_name(f"kind of question {words.get('key')!r}", kind, kinds)
+        raise unknown_name(f"kind of question {key!r}", kind, kinds)
     made = Interaction if versus else kinds[kind]
     warnings.warn(
         f"Question(kind={kind!r}) is written {made.__name__}(...) now; put it in its place and leave `kind` out",
         FutureWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
-    return made(versus=versus, **words)
+    return made(*values, versus=versus, **words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,18 +211,19 @@ class Profile:
     seeds: int  # replicates an arm
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = "classifier"
-    core_seconds_per_trial: float  # a guess for `plan`, the mean over arms, until the store holds trials to go by
+    core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones
 
-    def fitted(self, shape: Mapping[str, int], baselines: Mapping[str, Changes], dataset: str) -> "Profile":
+    def fitted(
+        self, shape: Mapping[str, int], stages: int, baselines: Mapping[str, Changes], dataset: str
+    ) -> "Profile":
         """The profile on other data, at the resolution and channels that these need, where it sets any itself.
 
-        A DC generator reaches a resolution by doubling, once a stage: those of the baselines get as many as it takes.
+        A DC generator reaches a resolution by doubling, once a stage: those of the baselines get `stages` at the least.
         """
         changes = {**self.changes, "dataset": dataset}
         deeper = dict(self.baselines)
         if shape and "resolution" in changes:
             changes |= shape
-            stages = int(architectures.defaults("dc", resolution=shape["resolution"])["generator_depth"])
             for name, values in baselines.items():
                 if values.get("architecture") == "dc" and 0 < int(values.get("generator_depth", 0)) < stages:
                     deeper[name] = {**deeper.get(name, {}), "generator_depth": stages}

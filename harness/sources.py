@@ -45,8 +45,9 @@ takes 47 MB, and each digit is in some 30 pictures. The classifier that scores h
 pictures a class it gets 77% of the reference right, of 8 only 34%, which is near the least that is allowed.
 """
 
-NATURAL_SHAPES = {"openclipart": (32, 3), "stacked-mnist": (28, 3)}
-"""Resolution and channels of data that a profile made for grey digits would spoil."""
+NATURAL_SHAPES = {"openclipart": (32, 3, 3), "stacked-mnist": (28, 3, 2)}
+"""Resolution and channels of data that a profile made for grey digits would spoil, and the stages by which a DC
+generator reaches that resolution."""
 
 
 class Sample(NamedTuple):
@@ -262,7 +263,7 @@ def is_downloaded(dataset: str) -> bool:
     return bool(_kind(DATASETS.get(name, _load_mnist_5k))) and not (name in PACKAGES and _archives(PACKAGES[name]))
 
 
-def natural_shape(dataset: str) -> dict[str, int]:
-    """The resolution and channels that a data set needs; empty for one that any will do for."""
-    shape = NATURAL_SHAPES.get(split_subset(dataset)[0])
-    return {} if shape is None else dict(zip(("resolution", "channels"), shape, strict=True))
+def natural_shape(dataset: str) -> tuple[dict[str, int], int]:
+    """The resolution and channels that a data set needs, and DC's stages; empty and 0 for one that any will do for."""
+    resolution, channels, stages = NATURAL_SHAPES.get(split_subset(dataset)[0], (0, 0, 0))
+    return ({"resolution": resolution, "channels": channels} if resolution else {}), stages

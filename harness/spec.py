@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import architectures
 from architectures import ARCHITECTURES, NetworkSpec
-from architectures.contract import refuse
+from architectures.contract import Registry, refuse
 from harness.errors import UserError, unknown_name
 
 RESULT_VERSION = 1
@@ -44,7 +44,8 @@ DiscriminatorNorm = Literal["own", "none", "spectral"]
 LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
 Schedule = Literal["constant", "linear"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
-"""These two name what the repository ships; a user's own file may add to each, and then `code` tells its content."""
+SHIPPED = {"architecture": ARCHITECTURES.shipped, "loss": LOSSES, "augmentation": AUGMENTATIONS}
+"""What the repository ships; a user's own file may add to each, and then `code` tells its content."""
 
 _NETWORK_FIELDS = tuple(f.name for f in dataclasses.fields(NetworkSpec))
 
@@ -313,11 +314,20 @@ def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(field, value) for field, value, shipped in _names(values) if value not in shipped]
 
 
+def registered(field: str) -> tuple[str, ...]:
+    """All names that this spec field may hold in this process: those shipped, and what a user's own file has added."""
+    return tuple(
+        Registry.of[field] if field in Registry.of else SHIPPED[field]
+    )  # nothing can be added to what nobody has imported
+
+
 def _names(values: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
     """(field, the name it holds, the names that the repository ships)."""
     augmented = [("augmentation", name, AUGMENTATIONS) for name in _split(values.get("augmentation", "none"))]
-    networks = ("architecture", values["architecture"], ARCHITECTURES.shipped)
-    return [networks, ("loss", values["loss"], LOSSES), *augmented]
+    return [
+        *((field, values[field], SHIPPED[field]) for field in ("architecture", "loss") if field in values),
+        *augmented,
+    ]
 
 
 def _split(augmentation: str) -> tuple[str, ...]:
@@ -356,10 +366,11 @@ class ScoreProtocol:
     kid_gamma: float  # of the kernel (gamma·x·y + 1)³; 1 / (dimension · mean square), so that scale cancels
     inception_splits: int = 10
     nearest_neighbours: int = 3  # of precision and recall
-    versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries that compute the scores
+    versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries, in protocols of before; now none
     # of the pretrained extractors; off for the classifier, which has one layer and takes images as they are
     feature_layer: str = _trick("")  # for FID, KID, precision and recall
     preparation: str = _trick("")  # what is done to images before they reach the network
+    golden: str = _trick("")  # of scores made where golden images score otherwise than on record: what they score there
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "versions", tuple(tuple(v) for v in self.versions))

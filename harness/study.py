@@ -18,11 +18,11 @@ from harness.questions import (
     Interaction,
     Level,
     Profile,
+    Question,
     SweetSpot,
     Trend,
+    located,
 )
-from harness.questions import Question as Asked
-from harness.questions import question_of_kind as Question  # the form of earlier study files
 from harness.sources import natural_shape
 
 __all__ = [
@@ -56,7 +56,7 @@ class Study:
     title: str
     baselines: Mapping[str, Changes]
     """Every spec field but data_fingerprint and what profiles set; "seed", where its seeds start, is 0 unless given."""
-    questions: tuple[Asked, ...]
+    questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
@@ -111,8 +111,9 @@ class Study:
                 return profile
         plain, _, dataset = name.partition("@")
         if dataset:
-            base = self.profile(plain)
-            return replace(base.fitted(natural_shape(dataset), self.baselines, dataset), name=name)
+            base, dataset = self.profile(plain), located(dataset)
+            fitted = base.fitted(*natural_shape(dataset), self.baselines, dataset)
+            return replace(fitted, name=f"{plain}@{dataset}")
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

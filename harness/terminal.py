@@ -31,6 +31,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def tell(line: str, indent: str = "    ") -> None:
+    """Print one line of results on stdout. A terminal that is too narrow gets several, the others further in."""
+    if sys.stdout.isatty():
+        line = textwrap.fill(
+            line, width(sys.stdout), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+    print(line)
+
+
 def show(*parts: RenderableType) -> None:
     """Print results on stdout, as wide as the terminal is."""
     console = Console(file=sys.stdout, width=width(sys.stdout), markup=False, emoji=False, highlight=False)

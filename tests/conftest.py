@@ -1,12 +1,10 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from harness.data import PreparedData, prepare
-from harness.scoring.extractors import Extractor, prepare_extractor
-
-os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's own 15, trials starve beside the other file's tests
+from harness.scoring.extractors import Extractor
+from harness.scoring.yardstick import prepare_extractor
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness.spec import ScoreProtocol, TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Design
 from studies.catalog import STUDIES
 

@@ -1,6 +1,9 @@
 """Two stores side by side: which arms differ beyond what seeds explain. And a whole store as one table."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
+from harness.files import write_file
+from harness.spec import ScoreProtocol
 from harness.storage.store import Store
 
 COLUMNS = ("study", "profile", "arm", "outcome", "n", "ratio", "low", "high", "p", "p_holm", "sentence")
@@ -36,9 +41,10 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
 
     Returns:
         `ratio` is that of B's FID to A's with its 95% interval over `n` seeds (`effects.paired_effect`), which holds
-        over interim analyses where one of the two plans had any. `outcome` is "identical", "differs" (p at most 0.05
-        after Holm's correction over all rows), "not shown to differ", "too few seeds", "not comparable" (another
-        protocol, or an FID of 0) or "in one store only".
+        over interim analyses where one of the two plans had any. Where the plans' protocols differ, the scores are
+        those of the one protocol under which both stores have scored all their trials. `outcome` is "identical",
+        "differs" (p at most 0.05 after Holm's correction over all rows), "not shown to differ", "too few seeds",
+        "not comparable" (no such protocol, or an FID of 0) or "in one store only".
 
     Raises:
         UserError: the stores share no study at that profile.
@@ -55,9 +61,14 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
     for study, at in shared:
         plan_a, plan_b = plans_a[study, at], plans_b[study, at]
         if plan_a["protocol_id"] != plan_b["protocol_id"]:
-            why = f"scored under other protocols ({plan_a['protocol_id']} and {plan_b['protocol_id']})"
-            rows.append({"study": study, "profile": at, "arm": "", "outcome": "not comparable", "sentence": why})
-            continue
+            protocols_a, protocols_b = _protocols(a, plan_a), _protocols(b, plan_b)
+            both = sorted(protocols_a.keys() & protocols_b.keys())
+            if len(both) != 1:
+                why = f"scored under other protocols ({plan_a['protocol_id']} and {plan_b['protocol_id']})"
+                why += _remedy(protocols_a.get(plan_a["protocol_id"]), protocols_b.get(plan_b["protocol_id"]))
+                rows.append({"study": study, "profile": at, "arm": "", "outcome": "not comparable", "sentence": why})
+                continue
+            plan_a, plan_b = (_under(both[0], plan) for plan in (plan_a, plan_b))
         arms = list(dict.fromkeys(cell["arm"] for plan in (plan_a, plan_b) for cell in plan["cells"]))
         tables = [results.of_plan(store, plan) for store, plan in ((a, plan_a), (b, plan_b))]
         sequential = any(plan.get("sequential") for plan in (plan_a, plan_b))
@@ -71,6 +82,28 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
         row.sentence if row.outcome == "not comparable" else _sentence(row) for row in table.itertuples()
     ]
     return table
+
+
+def _protocols(store: Store, plan: Mapping[str, Any]) -> dict[str, ScoreProtocol]:
+    """Under which all finished trials of a plan have scores; none for arms on several data sets."""
+    finished = {c["trial_id"] for c in plan["cells"] if store.status(c["trial_id"]) == "ok"}
+    found = [{key: protocol for key, (protocol, _) in store.read_scores(i).items()} for i in sorted(finished)]
+    return {key: found[0][key] for key in found[0] if all(key in one for one in found)} if found else {}
+
+
+def _under(protocol_id: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+    cells = [{**cell, "protocol_id": protocol_id} for cell in plan["cells"]]
+    return {**plan, "protocol_id": protocol_id, "cells": cells}
+
+
+def _remedy(a: ScoreProtocol | None, b: ScoreProtocol | None) -> str:
+    """What to do about two protocols that only their classifier tells apart."""
+    if a is None or b is None or replace(a, extractor_hash="", kid_gamma=b.kid_gamma) != replace(b, extractor_hash=""):
+        return ""
+    return (
+        "; each store has trained a classifier of its own: `score` B's trials with --extractor-weights and the file in "
+        "A's folder `extractors`, or in an export of A, and compare again"
+    )
 
 
 def whole_table(store: Store) -> pd.DataFrame:
@@ -88,6 +121,26 @@ def whole_table(store: Store) -> pd.DataFrame:
     never = tables[0][~tables[0].trial_id.isin(anywhere)]
     table = pd.concat([*scored, never], ignore_index=True)
     return table.sort_values(["trial_id", "protocol_id"], ignore_index=True) if len(table) else table
+
+
+def write_whole_table(store: Store, folder: Path) -> int:
+    """Write `whole_table` as results.parquet and results.csv, and the store's own classifiers; the number of its rows.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    table = whole_table(store)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "results.parquet", table.to_parquet(index=False))
+        write_file(folder / "results.csv", table.to_csv(index=False).encode())
+        if (kept := store.layout.extractors).is_dir():
+            shutil.copytree(kept, folder / kept.name, dirs_exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}; name another folder with --out"
+        ) from None
+    return len(table)
 
 
 def _plans(store: Store, profile: str | None) -> dict[tuple[str, str], dict[str, Any]]:

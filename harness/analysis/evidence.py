@@ -1,5 +1,6 @@
 """All that is known of a study at a profile, loaded and answered once: what tables, figures and pages are made from."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,4 +119,7 @@ def _meant(name: str, protocols: Mapping[str, ScoreProtocol]) -> str:
         return meant[0]
     there = "; ".join(f"{key} ({p.extractor}, {p.num_generated} generated)" for key, p in sorted(protocols.items()))
     what = "names several: take an id" if meant else "has no scores: make them with `score`"
-    raise UserError(f"protocol {name!r} {what}; there: {there or 'none'}")
+    known = {word for key, p in protocols.items() for word in (key, p.extractor)}
+    close = difflib.get_close_matches(name, sorted(known), n=1) if not meant else []
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise UserError(f"protocol {name!r}{hint} {what}; there: {there or 'none'}")

@@ -25,7 +25,7 @@ Record: TypeAlias = dict[str, Any]
 SOURCES = (
     *("architectures/contract.py", "harness/files.py", "harness/metrics.py", "harness/spec.py"),
     *(f"harness/analysis/{name}.py" for name in ("index", "results")),
-    *(f"harness/storage/{name}.py" for name in ("integrity", "layout", "locks", "records", "store")),
+    *(f"harness/storage/{name}.py" for name in ("integrity", "layout", "locks", "plans", "records", "result", "store")),
 )
 """What a record depends on beside the trial's files."""
 

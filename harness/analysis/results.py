@@ -14,12 +14,12 @@ from harness.errors import UserError, unknown_name
 from harness.metrics import SETTLED, THRESHOLDS
 from harness.storage.store import Store
 
-SCORES = ("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall")
-FROM_CURVES = (
-    *("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late"),
-    *(f"kimg_to_fid_{level}" for level in THRESHOLDS),
-    "kimg_to_settle",
+SCORES = (
+    *("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
+    *("density", "coverage", "memorization", "modes", "mode_kl"),
 )
+OF_ONLINE_FID = (*(f"kimg_to_fid_{level}" for level in THRESHOLDS), "kimg_to_settle")
+FROM_CURVES = ("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late", *OF_ONLINE_FID)
 OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
 NO_LOGITS = ("least-squares", "wasserstein")
 """Losses whose D has no 0 between real and fake: its output's sigmoid and sign, as in the curves, say nothing."""
@@ -38,7 +38,7 @@ def load(
     """The results table: one row a trial.
 
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
-    recall (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
+    recall, ... (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
     (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date.
 
     With `study`: one row an arm and seed, by which the study's arms are paired; arms that share a trial have a row
@@ -82,7 +82,7 @@ def load(
     protocol = protocol_id or next(iter(scored), "")
     rows = [
         _row(trial_id, place, record, protocol)
-        for trial_id, record in found.items()
+        for trial_id, record in _by_one_classifier(found).items()
         for place in (places[trial_id] if study is not None else [_joined(places.get(trial_id, []), record)])
     ]
     return _table(rows)
@@ -96,7 +96,7 @@ def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -
     found = index.records(store, [i for i in store.trial_ids() if i in places], record_of)
     rows = [
         _row(trial_id, place, record, protocols[trial_id])
-        for trial_id, record in found.items()
+        for trial_id, record in _by_one_classifier(found).items()
         for place in places[trial_id]
     ]
     return _table(rows)
@@ -144,6 +144,20 @@ def _joined(places: Sequence[_Place], record: Mapping[str, Any]) -> _Place:
     return _Place(" | ".join(dict.fromkeys(studies)), " | ".join(dict.fromkeys(arms)), record["spec"]["seed"])
 
 
+def _by_one_classifier(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records without the FIDs of curves that another classifier measured than those of the newest trial.
+
+    Of each data set by itself. They cannot be compared, and a score under a protocol does not say who watched.
+    """
+    newest = {r["spec"]["data_fingerprint"]: r for r in sorted(found.values(), key=lambda r: r["date"])}
+    return {
+        trial_id: record
+        if record["online_extractor"] == newest[record["spec"]["data_fingerprint"]]["online_extractor"]
+        else {**record, "from_curves": {**record["from_curves"], **dict.fromkeys(OF_ONLINE_FID, math.nan)}}
+        for trial_id, record in found.items()
+    }
+
+
 def _row(trial_id: str, place: _Place, record: Mapping[str, Any], protocol_id: str) -> dict[str, Any]:
     protocol = protocol_id if protocol_id in record["scores"] else ""
     scores = record["scores"].get(protocol, {})
@@ -179,7 +193,7 @@ def record_of(store: Store, trial_id: str) -> dict[str, Any]:
     result, spec = store.read_result(trial_id), store.read_spec(trial_id)
     return {
         **{name: result[name] for name in ("status", "error", "cost")},
-        **{name: result["provenance"].get(name, "") for name in ("commit", "date")},
+        **{name: result["provenance"].get(name, "") for name in ("commit", "date", "online_extractor")},
         "compute_seconds": _compute_seconds(result),
         "spec": spec.to_dict(),
         "scores": {protocol_id: scores for protocol_id, (_, scores) in store.read_scores(trial_id).items()},

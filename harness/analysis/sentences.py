@@ -1,13 +1,14 @@
 """Answers in words: one plain sentence each, and what a reader needs beside it."""
 
 import math
+import re
 
 import numpy as np
 
 from harness.analysis.effects import Scores
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location
 from harness.analysis.verdicts import Answer, margin
-from harness.analysis.wording import count, effect, p_value
+from harness.analysis.wording import agreeing, count, effect, p_value
 from harness.metrics import METRICS
 from harness.questions import Question
 
@@ -25,6 +26,15 @@ def about(question: Question) -> str:
 def in_brief(claim: str, question: Question) -> str:
     """An answer's claim without the network and the factor that it is about: "FID is lower at 3 than at 1"."""
     return claim.removesuffix(about(question))
+
+
+def level_in_words(label: str, question: Question) -> str:
+    """A level as a reader knows it again far from the others: "latent standard deviation σ = 1", "DC"."""
+    return (
+        f"{question.factor.label}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{label}"
+        if re.fullmatch(r"[-+.\de]*\d", label)
+        else label
+    )
 
 
 def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
@@ -98,14 +108,16 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
     unreached = int(np.isinf(scores.values[levels]).sum()) - one.failures
     without = int(scores.without_ratio[levels].sum())
     if one.failures:
-        text += f" {_trials(one.failures, 'diverged and count')} as the worst."
+        counts = agreeing(one.failures, "counts", "count")
+        text += f" {count(one.failures, 'trial')} diverged and {counts} as the worst."
     if unreached and not question.versus:
-        text += f" {_trials(unreached, 'never reached it and count')} as later than any that did."
+        counts = agreeing(unreached, "counts", "count")
+        text += f" {count(unreached, 'trial')} never reached it and {counts} as later than any that did."
     if ties := int((~np.isnan(scores.values[levels])).all(0).sum()) - one.n:
-        text += f" At {count(ties, 'seed')} both that are compared did, a tie that says nothing: left out."
+        text += f" At {count(ties, 'seed')} this holds for both that are compared: a tie says nothing and is left out."
     if without:
-        verb = "has" if without == 1 else "have"
-        text += f" {count(without, 'trial')} {verb} {metric.label} 0, which has no ratio: left out."
+        have = agreeing(without, "has", "have")
+        text += f" {count(without, 'trial')} {have} {metric.label} 0, which has no ratio: left out."
     if question.kind == "contrast":
         return text
     means = [location(level).mean for level in scores.values]
@@ -122,11 +134,6 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
                     f" At {label}, between, its mean is {side} than at both ends, by more than {small} (not tested)."
                 )
     return text
-
-
-def _trials(n: int, what: str) -> str:
-    """1 trial ... counts, 2 trials ... count."""
-    return f"{count(n, 'trial')} {what}" + "s" * (n == 1)
 
 
 def _smallest(question: Question) -> str:

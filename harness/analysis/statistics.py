@@ -28,9 +28,7 @@ class Estimate:
     n: int
 
 
-def mean_interval(
-    values: ArrayLike, confidence: float = CONFIDENCE, *, lowest: float = -math.inf, highest: float = math.inf
-) -> Estimate:
+def mean_interval(values: ArrayLike, *, lowest: float = -math.inf, highest: float = math.inf) -> Estimate:
     """Mean with an interval that holds only values that a mean can have; docs/statistics.md has its coverage.
 
     Without limits this is Student's t interval. With them it is that interval of the mean's logarithm (of its distance
@@ -39,7 +37,6 @@ def mean_interval(
 
     Args:
         values: (n,) one finite value a seed, independent.
-        confidence: Between 0 and 1.
         lowest: What no value can be below; -inf for no such limit.
         highest: What no value can be above; inf for none. Only together with `lowest`.
 
@@ -52,7 +49,7 @@ def mean_interval(
     mean = float(x.mean())
     if x.size < FEWEST_FOR_AN_INTERVAL or not (mean > lowest or math.isinf(lowest)) or not mean < highest:
         return Estimate(mean, np.nan, np.nan, x.size)
-    half = float(stats.t.ppf((1 + confidence) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size))
     if math.isinf(lowest):
         return Estimate(mean, mean - half, mean + half, x.size)
     above = mean - lowest
@@ -65,11 +62,11 @@ def mean_interval(
     return Estimate(mean, float(lowest + span * ends[0]), float(lowest + span * ends[1]), x.size)
 
 
-def failure_rate(failures: int, trials: int, confidence: float = CONFIDENCE) -> Estimate:
+def failure_rate(failures: int, trials: int) -> Estimate:
     """Share of failures with the exact interval of Clopper and Pearson (1934)."""
     if trials == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    interval = stats.binomtest(failures, trials).proportion_ci(confidence, method="exact")
+    interval = stats.binomtest(failures, trials).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(failures / trials, float(interval.low), float(interval.high), trials)
 
 
@@ -81,7 +78,7 @@ def seed_correlation(treated: ArrayLike, baseline: ArrayLike) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def pairing_pays_above(n: int, confidence: float = CONFIDENCE) -> float:
+def pairing_pays_above(n: int) -> float:
     """The correlation r above which n pairs give a narrower t interval than two unpaired samples of n would.
 
     Pairing scales the variance by 1 - r and halves the degrees of freedom: r > 1 - (t_{2n-2} / t_{n-1})²; 0.25 at 6
@@ -89,7 +86,7 @@ def pairing_pays_above(n: int, confidence: float = CONFIDENCE) -> float:
     """
     if n < 2:
         return float("nan")
-    return float(1 - (stats.t.ppf((1 + confidence) / 2, 2 * n - 2) / stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2)
+    return float(1 - (stats.t.ppf((1 + CONFIDENCE) / 2, 2 * n - 2) / stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) ** 2)
 
 
 # ---- tests of paired differences ----
@@ -193,14 +190,13 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDENCE) -> Estimate:
+def location(x: ArrayLike, *, anytime: bool = False) -> Estimate:
     """Where (n,) differences lie: the interval holds the margins that neither direction's test refuses.
 
     Args:
         x: The differences.
         anytime: With the confidence sequence that goes with `anytime_p_greater`, over all interim analyses so far,
             instead of the interval that goes with `p_greater`.
-        confidence: Between 0 and 1.
 
     Returns:
         The mean with its t interval; with an infinite difference the median, with the order statistics that the sign
@@ -210,14 +206,14 @@ def location(x: ArrayLike, *, anytime: bool = False, confidence: float = CONFIDE
     x = np.asarray(x, dtype=float)
     x = x[~np.isnan(x)]
     if not np.isinf(x).any():
-        return _confidence_sequence(x, confidence) if anytime else mean_interval(x, confidence)
+        return _confidence_sequence(x) if anytime else mean_interval(x)
     ordered = np.sort(x)
     with np.errstate(invalid="ignore"):  # between -inf and inf there is no median
         middle = float(np.median(ordered))
     if anytime and x.size >= FEWEST_FOR_AN_INTERVAL:
-        low, high = _anytime_bound(x, 1 - confidence), -_anytime_bound(-x, 1 - confidence)
+        low, high = _anytime_bound(x, 1 - CONFIDENCE), -_anytime_bound(-x, 1 - CONFIDENCE)
         return Estimate(middle, low, high, x.size)
-    rank = int(stats.binom.ppf((1 - confidence) / 2, x.size, 0.5))
+    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, x.size, 0.5))
     if rank == 0:
         return Estimate(middle, np.nan, np.nan, x.size)
     return Estimate(middle, float(ordered[rank - 1]), float(ordered[-rank]), x.size)
@@ -368,13 +364,13 @@ def _t_process(y: np.ndarray, finite: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return n, np.where(n < 2, 0.0, -np.log(a) / 2 + count / 2 * gain), mean, squares
 
 
-def _confidence_sequence(x: np.ndarray, confidence: float) -> Estimate:
+def _confidence_sequence(x: np.ndarray) -> Estimate:
     """The running intersection over seeds of mean ± the half-width at which the t process crosses its line."""
     if x.size < FEWEST_FOR_AN_INTERVAL:
-        return mean_interval(x, confidence)
+        return mean_interval(x)
     n, _, mean, squares = (v[1:] for v in _t_process(x, np.isfinite(x)))
     a = 1 + n * _EFFECT_VARIANCE
-    line = (np.sqrt(a) / (1 - confidence)) ** (2 / n)
+    line = (np.sqrt(a) / (1 - CONFIDENCE)) ** (2 / n)
     with np.errstate(divide="ignore"):
         u = np.where(line < a, (line - 1) / np.maximum(1 - line / a, 1e-300), np.inf)
     with np.errstate(invalid="ignore"):

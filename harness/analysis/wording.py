@@ -58,6 +58,19 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
+def agreeing(n: int, one: str, several: str) -> str:
+    """The word that goes with so many: has where it is 1, else have."""
+    return one if n == 1 else several
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words: "40 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def decimals_of(x: float) -> int:
     """Decimals for about three digits."""
     size = abs(x)

@@ -1,19 +1,30 @@
 """What the trials of a study share, prepared once before the first one starts: data, extractor, protocol, features."""
 
+import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from harness.data import prepare
+from harness.data import PreparedData, prepare
 from harness.errors import UserError
 from harness.execution.provenance import provenance
 from harness.execution.resources import processors
 from harness.execution.trial import TrialContext
+from harness.files import checksum
 from harness.metrics import proof_in_words
-from harness.scoring.extractors import needs_training, prepare_extractor, prepare_online_extractor
+from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
-from harness.spec import TrialSpec
+from harness.scoring.yardstick import (
+    deviation,
+    golden_scores,
+    needs_training,
+    prepare_extractor,
+    prepare_online_extractor,
+    recorded_golden,
+)
+from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -43,21 +54,22 @@ def scoring_contexts(
                 f"{spec.dataset} changed since its trials were planned (fingerprint {data.fingerprint}, then "
                 f"{spec.data_fingerprint}); put the images back as they were"
             )
-        if needs_training(extractor_name, data, store.cache):
+        kept = store.layout.extractors
+        if extractor_weights is None and needs_training(extractor_name, data, kept):
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
             say(f"training the {extractor_name} that scores {at} (once)")
-        extractor = prepare_extractor(extractor_name, data, store.cache, extractor_weights)
+        extractor = prepare_extractor(extractor_name, data, store.cache, extractor_weights, kept)
         if sentence := proof_in_words(extractor.proof()):
             say(f"{spec.dataset}: {sentence[0].lower()}{sentence[1:]}")
-        protocol = make_protocol(extractor, data, num_generated=num_generated)
-        reference, proof = store.read_reference(protocol.protocol_id), extractor.proof()
+        protocol, golden = _protocol(extractor, data, num_generated, store, say)
+        reference, wanted = store.read_reference(protocol.protocol_id), {**extractor.proof(), **golden}
         if not reference:
             say(f"scoring the real images of {spec.dataset} (once a protocol)")
             reference = prepare_reference(protocol, extractor, data, store.cache)
-            store.write_reference(protocol, {**reference, **proof})
-        elif not proof.keys() <= reference.keys():  # written before reports asked for it
-            store.write_reference(protocol, {**reference, **proof})
-        online = prepare_online_extractor(extractor, data, store.cache)
+            store.write_reference(protocol, {**reference, **wanted})
+        elif not wanted.keys() <= reference.keys():  # written before reports asked for it
+            store.write_reference(protocol, {**wanted, **reference})
+        online = prepare_online_extractor(extractor, data, store.cache, kept)
         if online is None and data.num_classes is not None:
             say(f"no FID in the curves on {spec.dataset}: its classes cannot be learned from its pictures")
         contexts[spec.data_fingerprint] = TrialContext(
@@ -70,3 +82,24 @@ def scoring_contexts(
             provenance=provenance(),
         )
     return contexts
+
+
+def _protocol(
+    extractor: Extractor, data: PreparedData, num_generated: int, store: Store, say: Callable[[str], None]
+) -> tuple[ScoreProtocol, dict[str, float]]:
+    """The protocol of the scores that are made here, and what the golden images score.
+
+    Where this machine and its libraries do not measure as those did that the yardstick was made with, the scores get a
+    protocol of their own.
+    """
+    protocol = make_protocol(extractor, data, num_generated=num_generated)
+    golden = golden_scores(extractor, protocol, data, store.cache)
+    recorded = recorded_golden(extractor, store.read_reference(protocol.protocol_id))
+    if why := deviation(golden, recorded):
+        own = replace(protocol, golden=checksum(json.dumps(golden, sort_keys=True).encode())[:12])
+        say(
+            f"{data.dataset}: this machine, with its versions of the libraries, measures otherwise ({why}): its scores "
+            f"get protocol {own.protocol_id}, and cannot be compared with those of protocol {protocol.protocol_id}"
+        )
+        return own, golden
+    return protocol, golden

@@ -33,6 +33,13 @@ SET: dict[str, tuple[str, str]] = {
 }
 """Name -> (value, why)."""
 
+DEFAULTS: dict[str, str] = {
+    # Ray's own 15 lets everybody else on a shared machine go first, and hides what a user's own `nice` asks for:
+    # workers then run as politely as the program that started them, which whoever starts it decides.
+    "RAY_worker_niceness": "0",
+}
+"""Name -> value where nobody has set another."""
+
 KEPT: dict[str, tuple[str, ...]] = {
     "how a cluster is joined and reached": ("RAY_AUTH_TOKEN*", "RAY_USE_TLS", "RAY_TLS_*"),
     "where Ray's sockets may lie": ("RAY_TMPDIR",),
@@ -100,6 +107,7 @@ def sanitised(environment: Mapping[str, str]) -> tuple[dict[str, str], list[Chan
         else:
             found[name] = value
     found |= {name: value for name, (value, _) in SET.items()}
+    found = DEFAULTS | found
     found["MATPLOTLIBRC"] = _matplotlib_style()
     if "MPLCONFIGDIR" not in found and not _home_takes_files():
         found["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / f"gan-ablation-matplotlib-{os.getuid()}")

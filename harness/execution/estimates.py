@@ -15,18 +15,25 @@ from harness.spec import TrialSpec
 from harness.storage.records import Damaged
 from harness.storage.store import Store
 from harness.study import Profile
+from harness.training.loop import build_networks
 
 LOOKED_AT = 400
 """Stored trials that are looked at, at most, spread over the store."""
 
-PACE = {"dc": (21.7, 64e9), "fc": (8.6, 53e9)}
-"""Architecture -> (seconds outside training, floating-point operations a second) of one core.
+OUTSIDE = 3.0
+"""Seconds of a trial outside its training: the start, the scores, the files."""
 
-Fitted to the 390 published laptop trials (reports/published, an AMD EPYC): half of them within 13%, nine of ten within
-27%. A profile's guess sets the level; this says how its arms differ."""
+PACE = {"dc": (0.685, 59e9), "fc": (0.177, 46e9)}
+"""Architecture -> (seconds per thousand images beside the arithmetic, floating-point operations per second), one core.
 
-OWN_PACE = (15.0, 58e9)
+Fitted to the CPU seconds of the 390 published laptop trials (reports/published, an AMD EPYC): half of them within 12%,
+nine of ten within 26%."""
+
+OWN_PACE = (0.4, 52e9)
 """Of networks that are the user's own: between those two."""
+
+COMPARABLE = 3.0
+"""Trials whose arithmetic is at most so many times another's tell how fast a machine is at that other's."""
 
 COST_FIELDS = (
     *("architecture", "resolution", "channels", "latent_dim", "generator_depth", "generator_width", "generator_norm"),
@@ -46,49 +53,68 @@ class Estimate:
 
 
 def estimate(runs: list[Run], weights: Mapping[str, float], profile: Profile, store: Store | None) -> Estimate:
-    """What one trial of each arm takes.
+    """What one trial of each arm takes: the same for the same trial and store, whatever else is planned with it.
 
-    An arm with like trials in the store takes their median. The others keep their share of the profile's guess, scaled
-    as the measured ones turned out to be.
+    An arm with like trials in the store takes their median. Another takes what arithmetic says, scaled as that of
+    comparable trials in the store turned out to be; on a GPU, of which arithmetic knows nothing, the profile's guess.
 
     Args:
         runs: The plan's.
-        weights: Arm -> what its trials cost by arithmetic, in any unit (`arithmetic`).
-        profile: Whose guess holds until there are measurements.
+        weights: Arm -> what its trials cost by `arithmetic`.
+        profile: Whose guess holds on a GPU until there are measurements.
         store: Where finished trials are.
     """
     specs = {run.arm: run.spec for run in reversed(runs)}
-    mean = statistics.fmean(weights[run.arm] for run in runs)
-    guessed = {arm: profile.core_seconds_per_trial * weights[arm] / mean for arm in specs}
     took = _seconds_of(store)
-    known = {arm: took[_like(spec)] for arm, spec in specs.items() if _like(spec) in took}
-    scale = statistics.median(known[arm] / guessed[arm] for arm in known) if known else 1.0
-    return Estimate(seconds={arm: known.get(arm, guessed[arm] * scale) for arm in specs}, measured=len(known))
+    known = {arm: took[_like(spec)][0] for arm, spec in specs.items() if _like(spec) in took}
+    paces = _paces(took)
+    guessed = {
+        arm: profile.core_seconds_per_trial if torch.cuda.device_count() else weights[arm] * _scale(weights[arm], paces)
+        for arm in specs
+    }
+    return Estimate(seconds={**guessed, **known}, measured=len(known))
 
 
 def arithmetic(spec: TrialSpec, gan: GanPair) -> float:
     """Seconds that the published trials' machine would take; the networks may lie on the meta device."""
-    outside, rate = PACE.get(spec.architecture, OWN_PACE)
+    per_kimg, rate = PACE.get(spec.architecture, OWN_PACE)
     with torch.no_grad():
         g = architectures.flops_per_image(gan.generator, (spec.latent_dim,))
         d = architectures.flops_per_image(gan.discriminator, (spec.channels, spec.resolution, spec.resolution))
     # A backward pass costs two forward passes. D sees real and fake images; G's gradient goes through D.
     a_step = 3 * (2 * spec.discriminator_steps * d + spec.generator_steps * (g + d))
-    return outside + a_step * spec.num_steps * spec.batch_size / rate
+    return OUTSIDE + (per_kimg / 1000 + a_step / rate) * spec.num_steps * spec.batch_size
 
 
 def _like(spec: TrialSpec) -> tuple[object, ...]:
     return (*(getattr(spec, name) for name in COST_FIELDS), *(getattr(spec, name) > 0 for name in PENALTIES))
 
 
-def _seconds_of(store: Store | None) -> dict[tuple[object, ...], float]:
-    """Median seconds of the finished trials in the store, by what they have in common."""
-    found: dict[tuple[object, ...], list[float]] = defaultdict(list)
+def _scale(weight: float, paces: list[tuple[float, float]]) -> float:
+    """How many times its arithmetic a trial takes here, by those that are comparable; 1 where none is."""
+    comparable = [took / other for other, took in paces if max(other / weight, weight / other) <= COMPARABLE]
+    return statistics.median(comparable) if comparable else 1.0
+
+
+def _paces(took: Mapping[tuple[object, ...], tuple[float, TrialSpec]]) -> list[tuple[float, float]]:
+    """(by arithmetic, measured) seconds of each kind of stored trial whose networks are at hand."""
+    found = []
+    for seconds, spec in took.values():
+        if spec.architecture in architectures.ARCHITECTURES:
+            with torch.device("meta"):
+                found.append((arithmetic(spec, build_networks(spec)), seconds))
+    return found
+
+
+def _seconds_of(store: Store | None) -> dict[tuple[object, ...], tuple[float, TrialSpec]]:
+    """Median seconds of the finished trials in the store, by what they have in common, and one of them."""
+    found: dict[tuple[object, ...], list[tuple[float, TrialSpec]]] = defaultdict(list)
     trial_ids = store.trial_ids() if store is not None else []
     for trial_id in trial_ids[:: len(trial_ids) // LOOKED_AT + 1]:
         assert store is not None
         with contextlib.suppress(Damaged, FileNotFoundError):  # not a plan's to tell: a run quarantines them
             result = store.read_result(trial_id)
             if result["status"] == "ok":
-                found[_like(store.read_spec(trial_id))].append(result["cost"]["seconds"])
-    return {like: statistics.median(seconds) for like, seconds in found.items()}
+                spec = store.read_spec(trial_id)
+                found[_like(spec)].append((result["cost"]["seconds"], spec))
+    return {like: (statistics.median(took for took, _ in each), each[0][1]) for like, each in found.items()}

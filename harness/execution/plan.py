@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from architectures import GanPair
+from harness.analysis.earlier import left_behind
 from harness.analysis.results import untrained_arm
-from harness.analysis.wording import count
+from harness.analysis.wording import agreeing, count, duration
 from harness.data import prepare
 from harness.design import Design, Run, Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
-from harness.execution.progress import duration
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
 from harness.scoring.extractors import require_labels
@@ -33,7 +33,7 @@ FLOAT = 4  # bytes of a weight
 SMALL_FILES = 64 * 2**10
 """What a trial takes on disk beside weights and picture, in bytes: JSON, curves, and what files are rounded up to."""
 
-GUESS = "a guess; the first trials will tell"
+GUESS = "a guess by arithmetic; the first trials will tell"
 
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
@@ -50,6 +50,7 @@ class Plan:
     core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
+    other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
@@ -103,6 +104,7 @@ class Plan:
         return {
             "protocol_id": cells[0]["protocol_id"],
             "sequential": sequential,
+            **({"file": self.design.file} if self.design.file else {}),
             "cells": cells,
             "ceilings": {name: stored_name(spec.trial_id) for name, spec in self.untrained.items()},
         }
@@ -173,7 +175,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     }
     wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
-    left_behind = 0 if store is None else _left_behind(store, study.name, profile_name, runs)
+    last = {} if store is None else _last_plan(store, study.name, profile_name)
+    file = last.get("file", design.file)
     return Plan(
         design=design,
         runs=runs,
@@ -181,7 +184,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         done=done,
         core_seconds=estimate(runs, weights, profile, store),
         bytes_of=bytes_of,
-        left_behind=left_behind,
+        left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
+        other_file=file if file != design.file else "",
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -198,13 +202,13 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
     arms, seeds, pending = plan.arms, {run.seed for run in plan.runs}, plan.pending()
     sizes = f"{count(len(arms), 'arm')} × {count(len(seeds), 'seed')} = {count(len(plan.trained), 'trial')}"
     lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done"]
-    lines += [left_behind_line(plan.left_behind)] * bool(plan.left_behind)
+    lines += what_changes(plan)
     if pending:
         kimg = f"{sum(run.spec.kimg for run in pending):,.1f}".removesuffix(".0")
         measured = plan.core_seconds.measured
         source = f"as like trials of {measured} of {count(len(arms), 'arm')} took here" if measured else GUESS
         lines += [
-            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored a trial",
+            f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
         ]
@@ -221,13 +225,20 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
     return [f"{plan.design.name} ({plan.design.profile.name}): {plan.design.title}", *(f"  {line}" for line in lines)]
 
 
-def left_behind_line(number: int) -> str:
-    """What a person is told of trials that this study no longer uses."""
-    were = "was" if number == 1 else "were"
-    return (
-        f"{count(number, 'finished trial')} {were} made from an earlier version of this study's code, data or "
-        f"settings: kept, and no longer used"
-    )
+def what_changes(plan: Plan) -> list[str]:
+    """What a person is told of what the study left here that it will no longer use."""
+    lines, number = [], plan.left_behind
+    if plan.other_file:
+        lines.append(
+            f"{plan.design.name} was run here from another file, {plan.other_file}, whose plan and report give way to "
+            f"this one's (trials stay); give one of the two studies another name, or a store of its own, to keep both"
+        )
+    if number:
+        lines.append(
+            f"{count(number, 'finished trial')} {agreeing(number, 'was', 'were')} made from an earlier version of this "
+            f"study's code, data or settings: kept, and no longer used"
+        )
+    return lines
 
 
 def require_samples(number: int) -> None:
@@ -236,16 +247,12 @@ def require_samples(number: int) -> None:
         raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
 
 
-def _left_behind(store: Store, study: str, profile: str, runs: list[Run]) -> int:
-    """Finished trials that the last plan had at an arm and seed where this one has another trial."""
+def _last_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
+    """What the store has as the study's plan; empty where it has none."""
     try:
-        last = store.read_plan(study, profile)
+        return store.read_plan(study, profile) or {}
     except Damaged:  # a run says so, and quarantines it
-        return 0
-    held = {(c["arm"], c["seed"]): c["trial_id"] for c in last["cells"]} if last else {}
-    there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}
-    replaced = {held[place] for place in held.keys() & there.keys() if held[place] != there[place]}
-    return sum(store.status(trial_id) in ("ok", "diverged") for trial_id in replaced - set(there.values()))
+        return {}
 
 
 def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[dict[str, int], dict[str, float]]:

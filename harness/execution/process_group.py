@@ -7,7 +7,7 @@ from harness.execution.assets import Shared
 from harness.execution.environment import sanitise
 from harness.execution.trial import run_trial, train_rank
 from harness.spec import TrialSpec
-from harness.storage.store import TrialResult
+from harness.storage.result import TrialResult
 from harness.training.distributed import join
 
 # ruff: noqa: E402

@@ -1,9 +1,9 @@
 """What a person sees while trials run: a live view in a terminal, plain lines elsewhere."""
 
+import statistics
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import terminal
+from harness.analysis.wording import duration
 
 WIDEST = 100
 """Columns of the live view, at most: a longer bar tells no more."""
@@ -22,7 +23,7 @@ WIDEST = 100
 
 @dataclass(kw_only=True)
 class Progress:
-    """Counts of trials done, running and failed, the time left, and the running best of each arm.
+    """Counts of trials done, running and failed, the time left, and the mean FID of each arm so far.
 
     Use as a context manager. `arms` maps trial_id -> (arm, seed).
     """
@@ -37,8 +38,7 @@ class Progress:
     failed: int = 0
     stopping: bool = False
     running: dict[str, float] = field(default_factory=dict)  # trial_id -> when it started
-    best: dict[str, float] = field(default_factory=dict)  # arm -> lowest FID of those that ended now
-    scored: Counter[str] = field(default_factory=Counter)  # arm -> finished seeds, those from before among them
+    fids: dict[str, list[float]] = field(default_factory=dict)  # arm -> of its finished seeds, those from before too
     _live: Live | None = None
     _began: float = 0.0  # when the first trial started; Ray's own start is not part of the pace
 
@@ -65,8 +65,7 @@ class Progress:
         self.failed += status == "failed"
         arm, seed = self.arms[trial_id]
         if fid is not None:
-            self.best[arm] = min(fid, self.best.get(arm, fid))
-            self.scored[arm] += 1
+            self.fids.setdefault(arm, []).append(fid)
         if self._live is None or status != "ok":
             outcome = f"FID {fid:.1f}" if fid is not None else f"{status}: {error[:160]}"
             self.say(f"{arm}, seed {seed}: {outcome}, {seconds:.0f} s; {self.eta()}")
@@ -105,7 +104,7 @@ class Progress:
         return self.already_done + self.done + self.diverged + self.failed
 
     def _lines(self, width: int, height: int) -> list[RenderableType]:
-        """The live view in at most so many lines: counts and bar, a line each running trial, the best of each arm."""
+        """The live view in at most so many lines: counts and bar, a line for each running trial and each arm."""
         counts = {
             "running": len(self.running),
             "from before": self.already_done,
@@ -119,12 +118,12 @@ class Progress:
             (self.arms[trial_id][0], f"seed {self.arms[trial_id][1]}", f"{now - since:.0f} s")
             for trial_id, since in self.running.items()
         ]
-        arms = [arm for arm in dict.fromkeys(arm for arm, _ in self.arms.values()) if arm in self.best]
-        best = [(arm, str(self.scored[arm]), f"{self.best[arm]:.1f}") for arm in arms]
+        arms = [arm for arm in dict.fromkeys([*(arm for arm, _ in self.arms.values()), *self.fids]) if arm in self.fids]
+        means = [(arm, str(len(self.fids[arm])), f"{_mean(self.fids[arm]):.1f}") for arm in arms]
         lines = [title, self._bar(), *_table(running, width, room, style="dim")]
         room -= len(running)
-        if best and room > 2:  # below an empty line and a heading
-            lines += ["", *_table(best, width, room - 2, heading=("arm", "seeds", "lowest FID"), what=" arms")]
+        if means and room > 2:  # below an empty line and a heading
+            lines += ["", *_table(means, width, room - 2, heading=("arm", "seeds", "mean FID (geom.)"), what=" arms")]
         return lines[: max(height, 1)]
 
     def _bar(self) -> Table:
@@ -149,7 +148,7 @@ def _table(
     """As many rows as have room, each an arm, cut off if it is too long, and two short numbers; and how many more."""
     shown = rows if len(rows) <= room else rows[: max(room - 1, 0)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(heading))
-    table.add_column(heading[0], no_wrap=True, overflow="ellipsis", max_width=max(width - 26, 8))
+    table.add_column(heading[0], no_wrap=True, overflow="ellipsis", max_width=max(width - 32, 8))
     for column in heading[1:]:
         table.add_column(column, justify="right", no_wrap=True, min_width=10)
     for row in shown:
@@ -190,9 +189,6 @@ class _Frame:
         self.drawn = drawn
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words: "40 s", "12 min", "3 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+def _mean(fids: Sequence[float]) -> float:
+    """The geometric one, since FIDs are compared as ratios."""
+    return statistics.geometric_mean(fids) if min(fids) > 0 else 0.0

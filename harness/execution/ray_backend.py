@@ -29,7 +29,8 @@ from harness.execution.resources import ray_folder, ray_options, token
 from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.execution.trial_queue import TrialQueue
 from harness.spec import TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 
 # ruff: noqa: E402
 sanitise()  # before ray is imported, which reads the environment at once; also in workers on other machines

@@ -11,6 +11,7 @@ from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import require_samples
 from harness.execution.progress import Progress
 from harness.execution.run_study import Say, require_workers
+from harness.execution.trial_queue import fids_from_before
 from harness.spec import FOLDER, TrialSpec
 from harness.storage.store import Store
 from harness.study import Profile, Study
@@ -79,6 +80,9 @@ def rescore(
             total=len(finished),
             already_done=len(finished) - len(pending),
             arms={spec.trial_id: arms[trial_id] for trial_id, spec in pending.items()},
+            fids=fids_from_before(
+                store, {i: arms[i] for i in finished}, {i: protocols[i].protocol_id for i in finished}
+            ),
         ) as progress:
             run_trials(pending.values(), contexts, store, progress, workers, cluster)
         failed = progress.failed

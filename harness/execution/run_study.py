@@ -1,17 +1,17 @@
 """From a study to a filled store: plan, prepare what trials share, run what is missing."""
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.analysis.wording import count
+from harness.analysis.wording import agreeing, count, duration
 from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
-from harness.execution.plan import Plan, left_behind_line, make_plan
-from harness.execution.progress import Progress, duration
+from harness.execution.plan import Plan, make_plan, what_changes
+from harness.execution.progress import Progress
+from harness.execution.trial_queue import fids_from_before
 from harness.spec import TrialSpec
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
@@ -63,8 +63,8 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
-    if plan.left_behind:
-        say(left_behind_line(plan.left_behind))
+    for line in what_changes(plan):
+        say(line)
     require_free(store, plan.bytes_left())
     profile = plan.design.profile
     contexts = scoring_contexts(
@@ -80,12 +80,13 @@ def run_study(
     _announce(plan, pending, store, workers, say, cluster)
     from harness.execution.ray_backend import run_trials  # ray is slow to import, and a finished study needs none
 
+    places = {trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()}
     with Progress(
         title=f"{study.name} ({profile_name})",
         total=len(specs),
         already_done=len(specs) - len(pending),
-        arms={trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()},
-        scored=Counter(plan.trials[i].arm for i in specs.keys() - {spec.trial_id for spec in pending}),
+        arms=places,
+        fids=fids_from_before(store, places, {i: protocols[spec.data_fingerprint] for i, spec in specs.items()}),
     ) as progress:
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:
@@ -99,7 +100,7 @@ def _announce(
     """Say what is about to run."""
     to_train = [spec for spec in pending if store.status(spec.trial_id) != "ok"]
     if unscored := len(pending) - len(to_train):  # under another protocol, perhaps by other versions of the libraries
-        have = "has" if unscored == 1 else "have"
+        have = agreeing(unscored, "has", "have")
         say(f"{count(unscored, 'finished trial')} {have} no scores under this protocol; scoring, not training")
     if to_train:
         trained = sum(spec.trial_id in plan.trained for spec in to_train)

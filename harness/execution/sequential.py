@@ -7,12 +7,11 @@ from harness.analysis import results
 from harness.analysis.answers import arms_open
 from harness.analysis.evidence import load_evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
-from harness.analysis.wording import count
+from harness.analysis.wording import count, duration
 from harness.design import Design
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.plan import make_plan
-from harness.execution.progress import duration
 from harness.execution.run_study import Say, run_study
 from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store

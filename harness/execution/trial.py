@@ -25,8 +25,8 @@ from harness.scoring.fidelity import NonFiniteSamples, score_generator
 from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.layout import checkpoint_path
+from harness.storage.result import TrialResult
 from harness.storage.samples import GRID, to_png
-from harness.storage.store import TrialResult
 from harness.training.checkpoint import Snapshot, decode_checkpoint
 from harness.training.distributed import ALONE, Ranks
 from harness.training.loop import (
@@ -95,13 +95,9 @@ def run_trial(
         "g_steps": spec.num_steps * spec.generator_steps,
         **_sizes(spec.at_seed(0)),
     }
-    provenance = {
-        **context.provenance,
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "cpu": cpu_name(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
-        "threads": torch.get_num_threads(),
-    }
+    provenance = _provenance(context, device)
+    if context.online:
+        provenance["online_extractor"] = context.online.weights_hash
     if checkpoints is not None:
         attempt.resume_from(checkpoint_path(checkpoints, spec.trial_id), context.made_for(spec, device))
     ranks.share(attempt.found)
@@ -164,7 +160,18 @@ def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> Tria
         outcome["scores"] = _scores(generator, spec, context, device)
     except NonFiniteSamples:  # among more samples than there were when it was trained
         outcome = {"status": "diverged", "error": "a sample is not finite, and so there is no score"}
-    return TrialResult(spec=spec, protocol=context.protocol, cost={"seconds": time.perf_counter() - started}, **outcome)
+    outcome |= {"cost": {"seconds": time.perf_counter() - started}, "provenance": _provenance(context, device)}
+    return TrialResult(spec=spec, protocol=context.protocol, **outcome)
+
+
+def _provenance(context: TrialContext, device: str) -> dict[str, Any]:
+    return {
+        **context.provenance,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
@@ -245,9 +252,9 @@ def _weights(snapshot: Snapshot) -> bytes:
     )
 
 
-def sample_latents(latent_dim: int, num: int = GRID * GRID) -> Tensor:
-    """The latents of every stored picture: (num, latent_dim), N(0, 1), the same for all arms and seeds."""
-    return torch.randn(num, latent_dim, generator=stream(0, "samples"))
+def sample_latents(latent_dim: int) -> Tensor:
+    """The latents of every stored picture: (GRID², latent_dim), N(0, 1), the same for all arms and seeds."""
+    return torch.randn(GRID * GRID, latent_dim, generator=stream(0, "samples"))
 
 
 def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:

@@ -11,7 +11,8 @@ from harness.errors import UserError
 from harness.execution.progress import Progress
 from harness.execution.resources import memory_kills, memory_left
 from harness.spec import TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 
 WORKER_DEATHS = 2
 """How often a trial is started again after its worker died. If memory ran short, only deaths alone are counted."""
@@ -153,6 +154,28 @@ class TrialQueue:
     def _found(self, spec: TrialSpec) -> None:
         """Count a trial that another process finished."""
         trial_id, protocol_id = spec.trial_id, self.protocols[spec.data_fingerprint]
-        result, scores = self.store.read_result(trial_id), self.store.read_scores(trial_id)
-        fid = scores[protocol_id][1].get("fid") if protocol_id in scores else None
+        result, fid = self.store.read_result(trial_id), fid_of(self.store, trial_id, protocol_id)
         self.progress.finished(trial_id, result["status"], fid, result["cost"].get("seconds", 0.0), result["error"])
+
+
+def fid_of(store: Store, trial_id: str, protocol_id: str) -> float | None:
+    """The FID of a stored trial under a protocol; None where it has none."""
+    scores = store.read_scores(trial_id)
+    return scores[protocol_id][1].get("fid") if protocol_id in scores else None
+
+
+def fids_from_before(
+    store: Store, places: Mapping[str, tuple[str, int]], protocols: Mapping[str, str]
+) -> dict[str, list[float]]:
+    """Arm -> FIDs of its trials that the store holds, for a Progress.
+
+    Args:
+        store: Where they are.
+        places: trial_id -> (arm, seed).
+        protocols: trial_id -> the protocol by whose scores they are to be told.
+    """
+    found: dict[str, list[float]] = {}
+    for trial_id, (arm, _) in places.items():
+        if (fid := fid_of(store, trial_id, protocols[trial_id])) is not None:
+            found.setdefault(arm, []).append(fid)
+    return found

@@ -52,6 +52,32 @@ def set_span(axes: Axes, shown: Sequence[float], ratio: bool) -> None:
         axes.set_xlim(low - margin, high + margin)
 
 
+def real_images(axes: Axes, score: float) -> None:
+    """A line at real images' own score; in words where, drawn to scale, it would flatten all else."""
+    low, high = axes.get_ylim()
+    if score > high + 2 * (high - low):
+        axes.text(
+            1, 1.01, f"↑ real images {score:.3g}, far above", transform=axes.transAxes, ha="right", va="bottom",
+            fontsize=9, color=DARK,
+        )  # fmt: skip
+    elif low <= score:  # a logarithmic axis cannot show one below 0
+        axes.axhline(score, color=DARK, ls="--", lw=1, zorder=1)
+        axes.annotate(
+            f"real images {score:.3g}", (1, score), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+            textcoords="offset points", ha="right", fontsize=9, color=DARK,
+        )  # fmt: skip
+        room_above(axes, score, 0.08)
+
+
+def room_above(axes: Axes, y: float, share: float) -> None:
+    """Raise the top of the y axis where less than this share of it lies above y, for what is written there."""
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        log_axis(axes.yaxis, low, max(high, y * (y / low) ** share))
+    else:
+        axes.set_ylim(low, max(high, y + share * (y - low)))
+
+
 def robust_limits(axes: Axes, shown: pd.Series) -> None:
     """Limits that a few extreme points cannot stretch."""
     low, high = shown.quantile([0.005, 0.995])

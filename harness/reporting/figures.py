@@ -16,6 +16,7 @@ from harness.analysis.effects import Effect, arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.memorization import NearestImages
 from harness.analysis.results import load_curves
+from harness.analysis.sentences import level_in_words
 from harness.analysis.statistics import Estimate
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect as effect_in_words
@@ -32,7 +33,9 @@ from harness.reporting.axes import (
     few_numbers,
     log_axis,
     new_figure,
+    real_images,
     robust_limits,
+    room_above,
     set_span,
     wrapped,
 )
@@ -73,14 +76,14 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
         axes.set_ylabel(wrapped(question.factor.label, 24))
         base = next(label for label in level_arms(evidence.design, question) if label not in found)
         better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
-        said = f"{metric.label}, {'ratio to' if ratio else 'difference from'} the baseline ({base})"
+        against = "ratio to" if ratio else "difference from"
+        said = f"{metric.label}, {against} the baseline ({level_in_words(base, question)})"
         if question.versus:
             said = f"{said}\nin {question.baseline}, over the same in {question.versus}"
         axes.set_xlabel("\n".join(wrapped(line, 56) for line in f"{said}{better}".splitlines()))
         axes.grid(visible=False, axis="y")
         mean = "geometric mean" if ratio else "mean"
-        if any(_endless(effect) for effect in found.values()):
-            mean += " or median"
+        mean += " or median" * any(_endless(effect) for effect in found.values())
         interval = "95% interval over interim analyses" if evidence.sequential else "95% interval"
         known = any(not math.isnan(effect.low) for effect in found.values())
         _legend(figure, axes, mean=f"{mean}, {interval}" if known else mean, shaded=True)
@@ -143,17 +146,17 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
             log_axis(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
         elif metric.scale == "ratio":
             axes.set_ylim(bottom=0)
-        if axes.texts:
-            low, high = axes.get_ylim()  # room above the data for what is written there
-            axes.set_ylim(low, high * (high / low) ** 0.12 if logarithmic else high + 0.12 * (high - low))
-        _real_images(axes, reference.get(name, math.nan))
+        notes = bool(axes.texts)
+        real_images(axes, reference.get(name, math.nan))
+        if notes:
+            room_above(axes, axes.get_ylim()[1], 0.12)
         ticks = [_tick(wrapped(label, 16), arm == question.baseline) for label, arm in arms.items()]
         long = max(map(len, arms)) * len(arms) > 60
         axes.set_xticks(range(len(arms)), ticks, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_xlim(-0.4, len(arms) - 0.6)
         axes.set_xlabel(question.factor.label)
         direction = {"lower": "(lower is better ↓)", "higher": "(higher is better ↑)", "neither": ""}[metric.better]
-        axes.set_ylabel(f"{metric.label}{' ' if len(metric.label) < 12 else chr(10)}{direction}".strip())
+        axes.set_ylabel(f"{wrapped(metric.label, 30)}{' ' if len(metric.label) < 12 else chr(10)}{direction}".strip())
         axes.grid(visible=False, axis="x")
         whose = f"mean of {question.baseline}" if question.versus else "mean"
         known = any(not math.isnan(mean.low) for mean in means)
@@ -411,22 +414,6 @@ def _said(effect: Effect) -> str:
 def _mean_drawn(values: pd.Series, metric: str) -> Estimate:
     """An arm's mean; nothing where some of its trials have no finite value: a mean of the others would flatter it."""
     return arm_mean(values if np.isfinite(values).all() else values.iloc[:0], metric)
-
-
-def _real_images(axes: Axes, score: float) -> None:
-    """A line at real images' own score; in words where, drawn to scale, it would flatten all else."""
-    low, high = axes.get_ylim()
-    if score > high + 2 * (high - low):
-        axes.text(
-            1, 1.01, f"↑ real images {score:.3g}, far above", transform=axes.transAxes, ha="right", va="bottom",
-            fontsize=9, color=DARK,
-        )  # fmt: skip
-    elif low <= score:  # a logarithmic axis cannot show one below 0
-        axes.axhline(score, color=DARK, ls="--", lw=1, zorder=1)
-        axes.annotate(
-            f"real images {score:.3g}", (1, score), xycoords=("axes fraction", "data"), xytext=(-4, 4),
-            textcoords="offset points", ha="right", fontsize=9, color=DARK,
-        )  # fmt: skip
 
 
 def _seeds_at(axes: Axes, y: float, found: pd.Series) -> None:

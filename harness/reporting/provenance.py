@@ -1,20 +1,26 @@
 """What a reader must know before believing a page: what weakens its numbers, and how they were made."""
 
 import math
+import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from harness.analysis.earlier import left_behind, runs_on_the_same_data
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
-from harness.analysis.wording import count
-from harness.metrics import COLLAPSED_IS, collapsed_below, proof_in_words
+from harness.analysis.wording import agreeing, count, duration, number
+from harness.metrics import collapsed_below, is_well_proven, proof_in_words
 from harness.reporting.tables import scored
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
+from harness.study import Design
 
+ROOT = Path(__file__).parents[2]
+"""Of this repository, where `make` takes the store "runs"."""
 FEW_IMAGES = 1000
 """Fewer real images than this to score against, and a report warns of it."""
 MOST_LISTED = 4
@@ -26,10 +32,15 @@ def warnings(evidence: Evidence) -> list[str]:
 
     The first sentence of each is short and complete: the terminal shows no more.
     """
-    rows, cells, finished = evidence.rows, evidence.plan["cells"], scored(evidence.rows)
+    store, rows, cells, finished = evidence.store, evidence.rows, evidence.plan["cells"], scored(evidence.rows)
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
     found = _few_seeds(evidence, counts)
+    if (file := evidence.plan.get("file", evidence.design.file)) != evidence.design.file:
+        found.append(
+            f"The last run here was of another study called {evidence.design.name}. It is that of {file}; what differs "
+            "between the two is missing or not asked. Another name for one of them, or another store, keeps both."
+        )
     protocol = _protocol(evidence)
     if protocol is not None and protocol.num_reference < FEW_IMAGES:
         found.append(
@@ -42,13 +53,23 @@ def warnings(evidence: Evidence) -> list[str]:
             f"The study has since gained {count(len(unknown), 'arm')} never planned here: the next run adds what is "
             f"missing. That is: {'; '.join(unknown)}."
         )
+    if earlier := left_behind(store, evidence.plan, runs_on_the_same_data(rows, evidence.plan, evidence.design)):
+        were = "was" if len(earlier) == 1 else "were"
+        arms = "; ".join(f"{arm} ({n})" for arm, n in Counter(earlier.values()).items())
+        found.insert(
+            0,
+            f"{count(len(earlier), 'trial')} {were} made from an earlier version of this study's code or settings: "
+            f"the next run makes others in their place. What is shown is of the earlier version, in: {arms}.",
+        )
     planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
     if missing := len(planned - set(trials.trial_id)):
-        found.append(f"{missing} of {len(planned)} planned trials have not been run yet; the next run adds them.")
+        have, them = agreeing(missing, "has", "have"), agreeing(missing, "it", "them")
+        of = f"{missing:,} of {count(len(planned), 'planned trial')}"
+        found.append(f"{of} {have} not been run yet; the next run adds {them}.")
     if failed := int((trials.status == "failed").sum()):
         found.append(
             f"{count(failed, 'trial')} failed for reasons outside the model; the next run tries again. "
-            "Until then they are missing."
+            f"Until then {agreeing(failed, 'it is', 'they are')} missing."
         )
     if diverged := int((trials.status == "diverged").sum()):
         found.append(
@@ -59,23 +80,27 @@ def warnings(evidence: Evidence) -> list[str]:
     if len(collapsed):
         found.append(
             f"Mode collapse in {collapsed.sum()} of {count(counts.sum(), 'trial')}: nearly all samples look alike. "
-            f"That is, IS is below {COLLAPSED_IS}, and not a tenth of the way from 1, the least, to that of real "
-            f"images. Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
+            f"IS is 1 where all look the same; {_collapse_in_words(evidence, finished)}. "
+            f"Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
-        found.append(
-            f"{count(unscored, 'trial')} finished but not scored under this protocol; the next run scores them all."
-        )
+        last = evidence.store.read_plan(evidence.plan["study"], evidence.plan["profile"]) or evidence.plan
+        scores = "the next run" if last["protocol_id"] == evidence.plan["protocol_id"] else "the command `score`"
+        them = agreeing(unscored, "it", "them all")
+        found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; {scores} scores {them}.")
     if finished.empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
 
 
-def extractor_proof(evidence: Evidence) -> list[str]:
-    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored."""
-    found = {protocol_id: proof_in_words(scores) for protocol_id, scores in evidence.references.items()}
-    several = len(found) > 1
-    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in found.items() if words]
+def extractor_proof(evidence: Evidence, *, only_weak: bool = False) -> list[str]:
+    """What each classifier that scored gets right of real pictures that it has not seen; none where none scored.
+
+    With `only_weak`, of those alone whose scores need a warning.
+    """
+    several, found = len(evidence.references) > 1, evidence.references.items()
+    said = {key: proof_in_words(scores) for key, scores in found if not (only_weak and is_well_proven(scores))}
+    return [f"{f'Protocol {key}: ' if several else ''}{words}." for key, words in said.items() if words]
 
 
 def provenance(evidence: Evidence) -> pd.DataFrame:
@@ -93,13 +118,10 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         return ", ".join(there) or "–"
 
     dates = sorted(p["date"] for p in made if p.get("date"))
-    profile, seeds = evidence.design.profile.name, evidence.num_seeds
+    seeds, num_planned = evidence.num_seeds, len({cell["trial_id"] for cell in plan["cells"]})
     lines = {
-        "command": f"`python -m studies run {Path(design.file).name} --profile {profile} --seeds {seeds}"
-        f"{store_words(store, '--store ')}`"
-        if design.file
-        else f"`make study-{design.name} PROFILE={profile} SEEDS={seeds}{store_words(store, 'STORE=')}`",
-        "trials": f"{len(rows)} of {len({cell['trial_id'] for cell in plan['cells']})} planned, {len(scored(rows))} scored",
+        "command": f"`{command(design, store, seeds)}`",
+        "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),
@@ -110,18 +132,32 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         },
         "commit": distinct("commit") + (" (+ marks a changed working tree)" if "+" in distinct("commit") else ""),
         "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
-        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {distinct('threads')} thread a trial",
+        "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {_threads(distinct('threads'))} per trial",
         "software": ", ".join(
             f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")
         ),
-        "compute": f"{rows.seconds.sum() / 3600:.2f} hours of trials",
+        "compute": f"{duration(rows.seconds.sum())}, the sum over trials",
     }
     return pd.DataFrame({"": lines.keys(), " ": lines.values()})
 
 
+def command(design: Design, store: Store, seeds: int) -> str:
+    """What runs the design again, for a shell in any folder; for one in this repository's, of its own studies.
+
+    A page does not know where it will be read: what belongs to no repository has its whole path.
+    """
+    profile = design.profile.name
+    if design.file:
+        words = ["python", "-m", "studies", "run", design.file, "--profile", profile, "--seeds", str(seeds)]
+        return shlex.join([*words, "--store", str(store.root)])
+    return shlex.join(["make", f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}"]) + store_words(
+        store, "STORE="
+    )
+
+
 def store_words(store: Store, option: str) -> str:
-    """What a command needs to name the store: nothing where it is the folder that commands take by themselves."""
-    return "" if store.root.name == "runs" else f" {option}{store.root.name}"
+    """What `make` needs to name the store: nothing where it is the folder that it takes by itself."""
+    return "" if store.root == ROOT / "runs" else f" {shlex.quote(f'{option}{store.root}')}"
 
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
@@ -129,12 +165,12 @@ def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
     need = f"a claim needs at least {FEWEST_FOR_A_CLAIM}. With fewer, an exact paired test cannot reach p = 0.05."
     few = counts[(counts > 0) & (counts < FEWEST_FOR_A_CLAIM)]
     if evidence.num_seeds < FEWEST_FOR_A_CLAIM:
-        return [f"Exploratory: {count(evidence.num_seeds, 'seed')} an arm, and {need}"]
+        return [f"Exploratory: {count(evidence.num_seeds, 'seed')} per arm, and {need}"]
     if len(few) and len(few) == (counts > 0).sum():
-        return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} an arm, and {need}"]
+        return [f"Exploratory: at most {count(int(few.max()), 'finished seed')} per arm, and {need}"]
     listed = "; ".join(f"{arm} ({n})" for arm, n in few.items())
-    lack = f"Exploratory in part: {count(len(few), 'arm')} lack seeds, and {need} Finished so far: {listed}."
-    return [lack] if listed else []
+    lack = f"{count(len(few), 'arm')} {agreeing(len(few), 'lacks', 'lack')} seeds"
+    return [f"Exploratory in part: {lack}, and {need} Finished so far: {listed}."] if listed else []
 
 
 def _collapsed(evidence: Evidence, finished: pd.DataFrame) -> pd.DataFrame:
@@ -144,6 +180,21 @@ def _collapsed(evidence: Evidence, finished: pd.DataFrame) -> pd.DataFrame:
     real = {key: scores.get("is_mean", math.nan) for key, scores in evidence.references.items()}
     least = finished.protocol_id.map(lambda key: collapsed_below(real.get(key, math.nan)))
     return finished[finished.is_mean < least.astype(float)]
+
+
+def _collapse_in_words(evidence: Evidence, finished: pd.DataFrame) -> str:
+    """Below which IS a trial of each protocol counts as collapsed, and the IS of real images, which it depends on."""
+    said = []
+    for key in dict.fromkeys(finished.protocol_id):
+        real = evidence.references.get(key, {}).get("is_mean", math.nan)
+        ours = "" if math.isnan(real) else f" (real images have {number(real)})"
+        said.append(f"a trial counts as collapsed below {number(collapsed_below(real))}{ours}")
+    return "; ".join(dict.fromkeys(said))
+
+
+def _threads(found: str) -> str:
+    """1 thread; 1, 2 threads."""
+    return f"{found} thread" if found in ("1", "–") else f"{found} threads"
 
 
 def _protocol(evidence: Evidence) -> ScoreProtocol | None:

@@ -76,7 +76,10 @@ def write(page: Page, out: Path, made_from: str = "") -> list[Path]:
                 (folder / MADE_FROM).write_text(made_from)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"cannot write a report to {out.parent}: {reason}; name another folder") from None
+        raise UserError(
+            f"cannot write a report to {out.parent}: {reason}; where a store cannot be written, copy it and name the "
+            f"copy with --store"
+        ) from None
     return _files(out, page.name)
 
 

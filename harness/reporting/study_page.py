@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from harness.analysis import memorization
 from harness.analysis.effects import arm_values, level_arms
 from harness.analysis.evidence import Evidence
-from harness.analysis.statistics import FEWEST_FOR_AN_INTERVAL
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
@@ -48,11 +47,13 @@ def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
 def study_tables(evidence: Evidence) -> dict[str, Written]:
     """The tables of a study's page, by the names of their files."""
     answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
+    further = tables.further_table(evidence)
     levels = [(question, tables.question_table(evidence, question)) for question in evidence.design.questions]
     return {
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
         **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
         "overview": Written(overview, tables.formatted(overview)),
+        **({"further": Written(further, tables.formatted_further(further))} if len(further) else {}),
         "costs": Written(costs, tables.formatted_costs(costs)),
         "results": Written(evidence.rows, None),
     }
@@ -77,6 +78,7 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
         f"**Expected:** {question.hypothesis}",
         "\n".join(f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key),
         *[f"No scored trial yet of: {', '.join(lacking)}."] * bool(lacking),
+        *[TREND] * (question.kind == "trend"),
         "[↑ all answers](#answers)",
         *(effects or [_no_effect(question, pd.concat(found.values()))]),
     ]
@@ -84,7 +86,7 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
         blocks += picture(figures.samples(evidence, question), "samples", "Generated samples at each level")
     else:
         blocks.append(f"*Samples and curves of these arms stand under “{first.text}”*")
-    scores = [*with_note(table.shown), *_pairing(table.numbers)]
+    scores = [table.shown, *notes(tables.why_no_interval(table=table.numbers)), *_pairing(table.numbers)]
     scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
     blocks.append(Fold("Scores at each level", scores))
     if first is not question:
@@ -108,10 +110,10 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
 def _no_effect(question: Question, reached: pd.Series) -> str:
     metric = METRICS[question.metric]
     if len(reached) and reached.eq(math.inf).all():
-        return "*At no seed did a level or its baseline come to a finite value: there is no effect to draw.*"
+        return "*No trial of these arms came to a finite value, so there is no effect to draw.*"
     if metric.scale == "ratio" and reached.le(0).any():
         return f"*Where {metric.label} is 0 there is no ratio, and so there is no effect to draw.*"
-    return "*No two arms of this question share a scored seed yet, so there is no effect to draw.*"
+    return "*No level has a scored trial at the same seed as the baseline yet, so there is no effect to draw.*"
 
 
 def _pairing(table: pd.DataFrame) -> list[Block]:
@@ -120,16 +122,25 @@ def _pairing(table: pd.DataFrame) -> list[Block]:
     known = table.dropna(subset="seed_correlation")
     shown = [f"{r.level}: {r.seed_correlation:+.2f}".replace(": -", ": −") for r in known.itertuples()]
     return [
-        f"*Correlation over seeds with the baseline: {', '.join(shown)}. Above +{table.pairing_pays_above.max():.2f}, "
-        "pairing by seed made the interval narrower than it would be unpaired.*"
+        f"*Correlation over seeds with the baseline: {', '.join(shown)}. Where it is above "
+        f"+{table.pairing_pays_above.max():.2f}, comparing the arms seed by seed has made the interval narrower.*"
     ]
+
+
+FURTHER_NOTE = (
+    "*Density and coverage: Naeem et al. 2020. Memorization is the chance that a sample lies nearer to a training "
+    "image than a real image that nothing was trained on does: 0.5 is to be expected, copies have 1, and samples that "
+    "are like no image 0. Modes are the classes that the classifier sees among the samples; mode KL is how far their "
+    "shares are from those of real images.*"
+)
 
 
 def _arms(evidence: Evidence, written: Mapping[str, Written]) -> list[Block]:
     """Every arm of the study: scores, cost, and the trials that diverged or failed."""
-    lost = tables.failure_table(evidence.rows)
+    overview, lost = written["overview"], tables.failure_table(evidence.rows)
     return [
-        Fold("Scores", with_note(written["overview"].shown)),
+        Fold("Scores", [overview.shown, *notes(tables.why_no_interval(table=overview.numbers))]),
+        *([Fold("Further scores", [written["further"].shown, FURTHER_NOTE])] if "further" in written else []),
         Fold("Cost of a trial", [written["costs"].shown]),
         *[Fold("Trials that diverged or failed", [lost])] * bool(len(lost)),
     ]
@@ -143,14 +154,14 @@ def scope(profile: Profile, seeds: int) -> str:
     data, kimg = profile.changes.get("dataset"), profile.changes.get("kimg")
     seen = ("images" if kimg is None else f"{kimg:g} thousand images") + (f" of {data}" if data else "")
     return (
-        f"networks that see {seen}, {count(seeds, 'training seed')} an arm. What is refuted "
+        f"networks that see {seen}, {count(seeds, 'training seed')} per arm. What is refuted "
         "here is refuted for these, not for every GAN, and what takes longer training cannot show."
     )
 
 
 def warnings(evidence: Evidence) -> list[Block]:
     """What a reader must know before believing the tables."""
-    found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence)]
+    found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence, only_weak=True)]
     return ["\n>\n".join(f"> {warning}" for warning in found)] if found else []
 
 
@@ -169,25 +180,24 @@ def verdicts(design: Design, answers: Sequence[Answer], *, linked: bool = False)
     shown = tables.formatted_verdicts(answers)
     if linked:
         shown["claim"] = [link(a.claim, a.question) for a in answers]
-    blocks = with_note(shown)
+    blocks: list[Block] = [shown, *notes(tables.why_no_interval(answers))]
     reach = {a.n: a.smallest_p for a in answers if a.n}
     least = ", ".join(f"{p_value(p)} with {count(n, 'seed')}" for n, p in sorted(reach.items()))
     mostly = "an anytime-valid t test" if any("anytime" in a.method for a in answers) else "Student's t"
     if least:
         blocks.append(
-            f"*p is that of the verdict's test, mostly {mostly} of paired differences, which uses their sizes. The "
-            "exact p beside it is of a test that flips their signs only: it assumes less, and can come no lower than "
-            f"{least}.*"
+            f"*p belongs to the test that the verdict rests on. Mostly this is {mostly} of paired differences. The "
+            "exact p beside it belongs to a test that tries all ways to change the signs of these differences. It "
+            f"assumes less, but it cannot be smaller than {least}.*"
         )
     if any(design.question(a.question).expected == "equal" for a in answers):
         blocks.append(P_OF_EQUALITY)
     return blocks
 
 
-def with_note(table: pd.DataFrame) -> list[Block]:
-    """A formatted table, and why intervals are missing where they are."""
-    lacking = table.map(lambda cell: "[–]" in str(cell)).any(axis=None)
-    return [table, *[NO_INTERVAL] * bool(lacking)]
+def notes(sentences: Sequence[str]) -> list[Block]:
+    """What stands below a table, in italics."""
+    return [f"*{sentence}*" for sentence in sentences]
 
 
 def link(text: str, name: str) -> str:
@@ -196,13 +206,13 @@ def link(text: str, name: str) -> str:
 
 
 P_OF_EQUALITY = (
-    "*Of a claim that something is the same, p is of the test that the difference is smaller than the smallest effect "
-    "of interest: a small p shows that it is, and p = 1 only that this is not shown.*"
+    "*Where the claim is that something is the same, p belongs to the test that the difference is smaller than the "
+    "smallest effect of interest. A small p shows that it is smaller. A large p shows nothing.*"
 )
 
-NO_INTERVAL = (
-    f"*[–]: no interval. Fewer than {FEWEST_FOR_AN_INTERVAL} seeds say too little of how much seeds differ (a 95% "
-    "interval from two would be 9 standard deviations wide either way), and a mean at a bound of its metric has none.*"
+TREND = (
+    "*The answer compares the last level with the first. The figures and the table below compare each level with the "
+    "baseline, so that their signs may be the other way round.*"
 )
 
 NO_TRAINING_IMAGES = (
@@ -211,33 +221,48 @@ NO_TRAINING_IMAGES = (
 )
 
 NEAREST = (
-    "The samples nearest to a training image come first. Far below 1 a generator copies, or draws less than digits "
-    "vary (blur also lies near everything): the pairs tell which."
+    "The samples that lie nearest to a training image come first. Where the distance is far below 1, the generator "
+    "copies training images, or its images are blurred or vary less than real ones. The pairs show which it is."
 )
 
 HOW_TO_READ = Fold(
     "How to read this",
     [
         """\
-A trial is one training run, named by its seed; all arms run the same seeds, for the same number of images. Effects are
-against the baseline arm, paired by seed, with 95% intervals over seeds: ratios (geometric means) of FID, differences of
-what is bounded. Before anything ran, each question declared its expectation, the metric that decides and the smallest
-effect of interest, below which an effect counts as none.
+A **trial** is one training run. An **arm** is one setting, of which several trials are run, each with another random
+seed. All arms run the same seeds and, unless the page says otherwise, the same number of images. So each arm can be
+compared with the **baseline** arm seed by seed.
 
-- **supported**: the expectation was shown, after correction for the number of claims in the question (Holm).
-- **refuted**: shown, too: the opposite, or an effect smaller than the smallest of interest.
-- **unresolved**: neither. Not evidence of no difference; 'seeds needed' says how many in all would probably settle it.
+Each question declared three things before any trial ran: what it expects, the metric that decides, and the smallest
+effect of interest. An effect that is smaller than this counts as no effect. The verdicts are:
 
-The p beside a verdict is its own: of what refutes the claim where it is refuted, otherwise of the claim. The first is
-uncorrected, the one in brackets corrected by Holm.
+- **supported**: the tests show what was expected, also after Holm's correction for the number of claims in the
+  question.
+- **refuted**: the tests show the opposite, or that the effect is smaller than the smallest effect of interest.
+- **unresolved**: the tests show neither. This does not mean that there is no difference. 'Seeds needed' is a rough
+  guess of how many seeds in all would settle the claim.
 
-*Above any ratio* and *below any ratio* are said where, at most seeds, one of the two compared has no finite value: it
-diverged, or never reached the level of FID that is asked for. The effect is then the median over seeds. A diverged
-trial is an outcome: it counts as worse than any score. Scores belong to the protocol at the end of the page and cannot
-be compared with another's.
+**Effects.** An effect says how the metric of one arm differs from that of another. For FID and for times it is a
+ratio (the geometric mean over seeds): ×1.20 is 20% more. For precision, recall, accuracy, IS, KID and losses it is a
+difference. The brackets hold the 95% interval. What is compared depends on the claim:
 
-The interval of an arm's own mean is computed on the scale on which its metric has no end (the logarithm of FID, the log
-odds of precision, recall and accuracy), so that it holds only values that there can be.
+- a claim about one level compares that level with the baseline;
+- a claim that the metric rises or falls along the levels compares the last level with the first ("last : first level"
+  as a ratio, "last − first level" as a difference). Figures and tables of single levels still compare each level with
+  the baseline. Where the baseline is the last level, their signs are therefore the other way round;
+- a claim that both ends are worse than a level between them shows the end with the smaller effect.
+
+*Above any ratio* and *below any ratio* stand where, at most seeds, one of the two arms has no finite value: the trial
+diverged, or it never reached what is asked for. The effect is then the median over seeds. A trial that diverged is a
+result, too: it counts as worse than any score. A seed at which neither arm has a finite value is a tie. It says
+nothing, and it is not counted in *n*.
+
+**p values.** The p beside a verdict belongs to that verdict: to the refutation where the claim is refuted, and
+otherwise to the claim. The first number is uncorrected, the number in brackets is corrected by Holm's method.
+
+**Scores of an arm.** The interval of an arm's own mean holds only values that the metric can have, because it is
+computed on a scale without an end (the logarithm of FID, the log odds of precision, recall and accuracy). Scores
+depend on the protocol, which stands at the end of the page. They cannot be compared with scores of another protocol.
 """
     ],
 )

@@ -7,11 +7,10 @@ import pandas as pd
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.statistics import MOST_SEEDS
 from harness.analysis.verdicts import Answer
-from harness.analysis.wording import effect
 from harness.errors import UserError, unknown_name
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
-from harness.reporting.study_page import HOW_TO_READ, link, scope, tally, verdicts, warnings, with_note
+from harness.reporting.study_page import HOW_TO_READ, link, notes, scope, tally, verdicts, warnings
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -53,7 +52,7 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
         lead=f"Profile **{profile}**: {scope(at, seeds)}"
         + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else ""),
         sections=[
-            Section("claims", "The document's claims", [*_linked(table, claims), HOW_TO_READ]),
+            Section("claims", "The document's claims", [*_linked(table, claims, found), HOW_TO_READ]),
             *(Section(name, study.title, _answers(study, profile, store, found)) for name, study in there.items()),
             Section("provenance", "How these numbers were made", _provenance(found)),
         ],
@@ -66,12 +65,13 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     )
 
 
-def _linked(table: pd.DataFrame, claims: Claims) -> list[Block]:
+def _linked(table: pd.DataFrame, claims: Claims, found: Mapping[str, Evidence]) -> list[Block]:
     """The founding document's claims, each with the verdicts of the questions that test it, and leading to them."""
     first = [references[0].split("/")[0] if references else "" for references in claims.values()]
     shown = table.assign(claim=[link(words, study) for words, study in zip(table.claim, first, strict=True)])
     shown["effects [95%]"] = shown["effects [95%]"].str.replace("; ", "\n")
-    return with_note(shown)
+    tested = [answer for words in claims for _, answer in _tested(claims[words], found)]
+    return [shown, *notes(tables.why_no_interval(tested))]
 
 
 def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evidence]) -> list[Block]:
@@ -105,7 +105,7 @@ def _provenance(found: Mapping[str, Evidence]) -> list[Block]:
 def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
     rows = []
     for words, references in claims.items():
-        tested = [(reference, answer) for reference in references for answer in _tests(reference, found)]
+        tested = _tested(references, found)
         answers = [answer for _, answer in tested]
         counts = {v: sum(a.verdict == v for a in answers) for v in figures.VERDICTS}
         said = [f"{n} {v}" for v, n in counts.items() if n]
@@ -115,7 +115,7 @@ def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
             verdict = "no results"
         else:
             verdict = next(v for v in counts if counts[v]) if len(said) == 1 else ", ".join(said)
-        effects = [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers]
+        effects = [f"{tables.compared(a)} {tables.effect_of(a)}".strip() for a in answers]
         if len(effects) > 1:
             effects = [f"{_about(found, *one)} {text}" for one, text in zip(tested, effects, strict=True)]
         seeds = sorted({a.n for a in answers})
@@ -131,6 +131,11 @@ def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _tested(references: Sequence[str], found: Mapping[str, Evidence]) -> list[tuple[str, Answer]]:
+    """The answers that some references name, each with its reference."""
+    return [(reference, answer) for reference in references for answer in _tests(reference, found)]
 
 
 def _tests(reference: str, found: Mapping[str, Evidence]) -> list[Answer]:

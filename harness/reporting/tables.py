@@ -12,7 +12,14 @@ from tabulate import tabulate
 
 from harness.analysis.effects import arm_mean, arm_values, level_arms, level_effects
 from harness.analysis.evidence import Evidence
-from harness.analysis.statistics import MOST_SEEDS, Estimate, failure_rate, pairing_pays_above
+from harness.analysis.statistics import (
+    FEWEST_FOR_A_CLAIM,
+    FEWEST_FOR_AN_INTERVAL,
+    MOST_SEEDS,
+    Estimate,
+    failure_rate,
+    pairing_pays_above,
+)
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect, number, p_value, with_interval
 from harness.metrics import METRICS
@@ -21,6 +28,7 @@ from harness.questions import Question
 WORDS = ("arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " ")
 """Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
+FURTHER = ("density", "coverage", "memorization", "modes", "mode_kl")
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",
@@ -30,6 +38,20 @@ SIZES = (  # these do not
     "discriminator_parameters",
     "generator_flops_per_image",
     "discriminator_flops_per_image",
+)
+
+FEW_SEEDS = (
+    f"[–]: fewer than {FEWEST_FOR_AN_INTERVAL} seeds give no interval. They say too little of how much seeds differ: "
+    "a 95% interval from two would be 9 standard deviations wide on either side."
+)
+NOT_FINITE = (
+    f"[–]: where trials have no finite value, fewer than {FEWEST_FOR_A_CLAIM} seeds give no interval. Such a trial "
+    "diverged, or never reached what is asked for. A seed at which neither of the two compared has a finite value is a "
+    "tie: it says nothing and is not counted."
+)
+AT_A_BOUND = (
+    "[–]: a mean at a bound of its metric has no interval. A recall of 0 at every seed, for example, says that recall "
+    "is too small to be measured, and not how small."
 )
 
 
@@ -97,6 +119,17 @@ def overview_table(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(arm_row(evidence.rows, arm) for arm in evidence.arms)
 
 
+def further_table(evidence: Evidence) -> pd.DataFrame:
+    """Mean and 95% interval of the FURTHER scores, one row a planned arm; of those that some trial has."""
+    rows = evidence.rows
+    there = [name for name in FURTHER if name in rows and rows[name].notna().any()]
+    table = [
+        {"arm": arm} | {k: v for m in there for k, v in _columns(m, arm_mean(arm_values(rows, arm, m), m)).items()}
+        for arm in evidence.arms * bool(there)
+    ]
+    return pd.DataFrame(table)
+
+
 def cost_table(evidence: Evidence) -> pd.DataFrame:
     """What one trial of each arm costs: one row an arm; times are means over its scored trials, sizes are the same.
 
@@ -124,7 +157,7 @@ def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:
         {
             "claim": [a.claim for a in answers],
             "verdict": [a.verdict for a in answers],
-            "effect [95%]": [effect(a.effect, a.low, a.high, a.scale) if a.n else "–" for a in answers],
+            "effect [95%]": [f"{compared(a)}\n{effect_of(a)}".strip() for a in answers],
             "p of the verdict (Holm)": [f"{p_value(a.p)} ({p_value(a.p_holm)})" for a in answers],
             "exact p": [p_value(a.p_exact) for a in answers],
             "n": [str(a.n) for a in answers],
@@ -132,6 +165,39 @@ def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:
             "seeds needed": [_needed(a) for a in answers],
         }
     )
+
+
+def effect_of(answer: Answer) -> str:
+    """An answer's effect with its interval; a dash where no seed says anything."""
+    return effect(answer.effect, answer.low, answer.high, answer.scale) if answer.n else "–"
+
+
+def compared(answer: Answer) -> str:
+    """What the effect of a trend compares, as figures and tables of levels compare others: each with the baseline."""
+    if "last against first level" not in answer.method or effect_of(answer) == "–":
+        return ""
+    return f"last {':' if answer.scale == 'ratio' else '−'} first level"
+
+
+def why_no_interval(answers: Sequence[Answer] = (), table: pd.DataFrame | None = None) -> list[str]:
+    """Why "[–]" stands in place of intervals, a note each reason; the first sentence of each says it in short.
+
+    Args:
+        answers: Whose effects are shown.
+        table: What `question_table` or `overview_table` gave.
+    """
+    found = {
+        FEW_SEEDS if answer.n < FEWEST_FOR_AN_INTERVAL else NOT_FINITE
+        for answer in answers
+        if "[–]" in effect_of(answer)
+    }
+    for row in [] if table is None else table.to_dict("records"):
+        for name in (low.removesuffix("_low") for low in row if low.endswith("_low") and math.isnan(row[low])):
+            if math.isfinite(row[name]) and name != "diverged" and not row.get(f"{name}_not_reached", 0) > 0:
+                against = name.endswith(("_ratio", "_difference"))
+                few = row["pairs" if against else "n"] < FEWEST_FOR_AN_INTERVAL
+                found.add(FEW_SEEDS if few else NOT_FINITE if against else AT_A_BOUND)
+    return [reason for reason in (FEW_SEEDS, NOT_FINITE, AT_A_BOUND) if reason in found]
 
 
 def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
@@ -148,25 +214,36 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
     else:
         shown["level"] = [f"{r.level} (baseline)" if r.is_baseline else r.level for r in lines]
     shown["seeds"] = table.n.astype(str)
-    shown["diverged [95%]"] = [_failures(r) for r in lines]
-    if table.failed.any():
-        shown["failed"] = table.failed.astype(str)
     shown[f"{heading(metric)} [95%]"] = [_mean_and_interval(r, metric) for r in lines]
     if question is not None:
         scale = METRICS[metric].scale
-        against = f" relative to {question.versus}" if question.versus else ""
+        against = {"ratio": "ratio to the baseline", "difference": "difference from the baseline"}[scale]
+        against += f", relative to {question.versus}" * bool(question.versus)
         ends = [f"{metric}_{scale}{end}" for end in ("", "_low", "_high")]
-        shown[f"{scale}{against} [95%]"] = [
+        shown[f"{against} [95%]"] = [
             "" if r.is_baseline else effect(*(getattr(r, e, math.nan) for e in ends), scale) for r in lines
         ]
-    if metric != "fid":
-        shown["FID ↓ [95%]"] = [_mean_and_interval(r, "fid") for r in lines]
-    shown["KID×10³ ↓"] = [_mean_and_interval(r, "kid", 1000) for r in lines]
-    shown["IS ↑"] = [_mean_and_interval(r, "is_mean") for r in lines]
-    shown["precision ↑"] = [_mean_and_interval(r, "precision") for r in lines]
-    shown["recall ↑"] = [_mean_and_interval(r, "recall") for r in lines]
+    shown["diverged [95%]"] = [_failures(r) for r in lines]
+    if table.failed.any():
+        shown["failed"] = table.failed.astype(str)
+    for name, head, unit in (
+        ("fid", "FID ↓ [95%]", 1),
+        ("kid", "KID×10³ ↓", 1000),
+        ("is_mean", "IS ↑", 1),
+        ("precision", "precision ↑", 1),
+        ("recall", "recall ↑", 1),
+    ):
+        if unit != 1 or name != metric:  # the question's own stands before
+            shown[head] = [_mean_and_interval(r, name, unit) for r in lines]
     shown["s/trial"] = [number(s) for s in table.seconds]
     return shown
+
+
+def formatted_further(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of further scores for people."""
+    lines = list(table.itertuples())
+    there = {heading(name): [_mean_and_interval(r, name) for r in lines] for name in FURTHER if name in table}
+    return pd.DataFrame({"arm": [r.arm for r in lines], **there})
 
 
 def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +281,7 @@ def latex(table: pd.DataFrame) -> str:
     """A formatted table as LaTeX's tabular; its document needs the package booktabs and no other."""
     words = {"arm", "level", "claim", "verdict"}
     columns = "".join("l" if column in words else "r" for column in table.columns)
-    text = table.to_latex(index=False, escape=True, column_format=columns)
+    text = table.replace("\n", " ", regex=True).to_latex(index=False, escape=True, column_format=columns)
     return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
 
 
@@ -240,7 +317,8 @@ def _mean_and_interval(row: Any, name: str, scale: float = 1) -> str:
     mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
     missed = getattr(row, f"{name}_not_reached", 0)
     if missed and not math.isnan(missed):
-        return "never" if missed == row.n else f"median {number(mean)}; {missed:.0f} never"
+        never = f"never in {missed:.0f} of {row.n}"
+        return "never" if missed == row.n else never if math.isinf(mean) else f"median {number(mean)}, {never}"
     return with_interval(mean, low, high)
 
 

@@ -1,8 +1,8 @@
 """The end of a command, in a terminal of any width: counts of verdicts, a line each claim, what weakens them most."""
 
 import io
-import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import get_args
@@ -14,15 +14,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness import terminal
 from harness.analysis.evidence import Evidence
 from harness.analysis.sentences import in_brief, whose
+from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.verdicts import Answer, Verdict
-from harness.analysis.wording import count, effect
+from harness.analysis.wording import count
 from harness.reporting import provenance
-from harness.reporting.tables import formatted, formatted_verdicts, overview_table
+from harness.reporting.tables import effect_of, formatted, overview_table, why_no_interval
 
 MOST_WARNINGS = 5
 """Sentences of warning at the end of a run; all are on the page."""
+BELOW = 3
+"""Lines of a terminal below the summary: the page's path, which may need two, and the shell's next prompt."""
 COLOURS = {"supported": "green", "refuted": "red", "unresolved": "dim"}
 
 
@@ -44,17 +48,16 @@ def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool
         scores = formatted(overview_table(evidence))
         scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
         sentences = [f"- {answer.sentence}" for answer in answers]
-        claims = _claims(evidence, set(range(len(answers))))
+        claims, found = _claims(evidence, set(range(len(answers)))), [*why_no_interval(answers), *found]
         return [*title, *claims, _table(scores), *(f"\n{line}" for line in (*sentences, *found)), ""]
-    if any(a.n and math.isnan(a.low) and "[–]" in effect(a.effect, a.low, a.high, a.scale) for a in answers):
-        found.append("[–] stands where seeds are too few for an interval.")
-    told = _in_short(found)
     settled_first = sorted(range(len(answers)), key=lambda i: answers[i].verdict == "unresolved")
     for n in range(len(answers), 0, -1):
-        parts = [*title, *_claims(evidence, set(settled_first[:n])), *told, ""]
+        shown = set(settled_first[:n])
+        told = _in_short(found) + _in_short(why_no_interval([answers[i] for i in shown]))
+        parts = [*title, *_claims(evidence, shown), *told, ""]
         if n == 1 or _height(parts, width) <= lines:
             return parts
-    return [*title, *told, ""]
+    return [*title, *_in_short(found), ""]
 
 
 def _claims(evidence: Evidence, shown: Collection[int]) -> list[RenderableType]:
@@ -69,11 +72,10 @@ def _claims(evidence: Evidence, shown: Collection[int]) -> list[RenderableType]:
         groups.setdefault(f"{whose(question)}: {question.factor.label}", []).append(answer)
     for subject, group in groups.items():
         table.add_row(Text(subject, style="bold"))
-        effects = formatted_verdicts(group)["effect [95%]"]
-        for answer, known in zip(group, effects, strict=True):
+        for answer in group:
             claim = Text(in_brief(answer.claim, question_of(answer.question)))
             verdict = Text(answer.verdict, style=COLOURS[answer.verdict])
-            table.add_row(Padding(claim, (0, 0, 0, 2)), verdict, Text(known), str(answer.n))
+            table.add_row(Padding(claim, (0, 0, 0, 2)), verdict, Text(effect_of(answer)), str(answer.n))
     left = [answer.verdict for i, answer in enumerate(answers) if i not in shown]
     if not left:
         return [table, ""]
@@ -90,10 +92,55 @@ def _height(parts: Sequence[RenderableType], width: int) -> int:
     return capture.get().count("\n")
 
 
-def claims_for_terminal(table: pd.DataFrame, *, full: bool = False) -> list[RenderableType]:
-    """The summary: counts of verdicts and a line each claim of the summary's table; with effects where full."""
+def claims_for_terminal(
+    table: pd.DataFrame, *, width: int | None = None, lines: int | None = None, full: bool = False
+) -> list[RenderableType]:
+    """The summary: counts of verdicts, and a line each claim of the summary's table that has results.
+
+    Args:
+        table: The summary's, as numbers and words.
+        width: Columns that there are; by default those of stdout.
+        lines: That it may take; by default what stdout has beside the page's path. Where the claims need more, those
+            without a verdict are left out first, and counted.
+        full: Whether to show all claims, with all that is known of them.
+    """
     shown = table if full else table[["claim", "verdict", "n"]]
-    return [_counted(list(table.verdict)), "", _table(shown)]
+    words = {"no results": "without results"}
+    told = ["with answers that differ" if "," in verdict else words.get(verdict, verdict) for verdict in table.verdict]
+    counts = [_counted(told), ""]
+    if full:
+        return [*counts, _table(shown)]
+    width, lines = width or terminal.width(sys.stdout), lines or terminal.height(sys.stdout) - BELOW
+    there = [i for i, verdict in enumerate(table.verdict) if verdict not in ("no results", "not tested")]
+    settled_first = sorted(there, key=lambda i: table.verdict[i] == "unresolved")
+    for n in range(len(there), 0, -1):
+        rows, left = _with_heads(table.claim, settled_first[:n]), settled_first[n:]
+        empty = len(table) - len({*rows, *there})
+        kind = "unresolved" if {table.verdict[i] for i in left} <= {"unresolved"} else "with results"
+        more = [f"{len(left)} more {kind}"] * bool(left) + [f"{empty} without results"] * bool(empty)
+        noted = [f"and {', '.join(more)}: on the page below, and with --full"] * bool(more)
+        parts = [*counts, _table(shown.iloc[rows]), *noted, *_exploratory([table.n[i] for i in there]), ""]
+        if n == 1 or _height(parts, width) <= lines:
+            return parts
+    return [*counts, "No study has results of these claims yet.", ""]
+
+
+def _with_heads(claims: Sequence[str], places: Sequence[int]) -> list[int]:
+    """These places in order, and those of the claims that the ones among them go on from, which begin with "..."."""
+    found = set(places)
+    for place in places:
+        while claims[place].startswith("..."):
+            place -= 1
+        found.add(place)
+    return sorted(found)
+
+
+def _exploratory(seeds: Sequence[str]) -> list[str]:
+    """Whether claims rest on too few seeds, of which the table tells those of one or of several answers: 6, 3–6."""
+    few = sum(int(n.split("–")[0]) < FEWEST_FOR_A_CLAIM for n in seeds)
+    return [
+        f"Exploratory: {few} of {count(len(seeds), 'claim')} with results had fewer than {FEWEST_FOR_A_CLAIM} seeds."
+    ] * bool(few)
 
 
 def _counted(verdicts: Sequence[str]) -> str:

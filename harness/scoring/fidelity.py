@@ -9,7 +9,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from harness.data import PreparedData
 from harness.errors import UserError
 from harness.files import checksum, file_checksum, write_file
-from harness.scoring.extractors import FEATURE_DIM, Extractor, Pretrained, first_line
+from harness.scoring.classifier import FEATURE_DIM
+from harness.scoring.extractors import Extractor, Pretrained, first_line
+from harness.scoring.features import NEAREST, density_and_coverage, memorization, modes_and_kl
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
@@ -76,7 +78,6 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
         kid_subset_size=min(1000, min(len(reference), num_generated) // 2),
         kid_gamma=1 / (dim * rms**2),
         **published,
-        versions=tuple((name, version(name)) for name in ("torch", "torch-fidelity", "numpy")),
     )
 
 
@@ -101,7 +102,7 @@ def prepare_reference(
     network = feature_network(extractor, device)
     found = _extract(network, _batches(real, batch_size, device))
     reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return {**_scores(found, *reference, protocol), "num_images": float(len(real))}
+    return {**_scores(found, replace(reference, train=None), protocol), "num_images": float(len(real))}
 
 
 def score_generator(
@@ -116,10 +117,10 @@ def score_generator(
     device: str = "cpu",
     batch_size: int = 250,
 ) -> dict[str, float]:
-    """Score a generator: fid ↓, is_mean ↑, kid ↓, precision ↑, recall ↑ and the spreads that the library gives.
+    """Score a generator: everything of harness.metrics that is a score, and the spreads that the library gives.
 
     Also fid_at_<N> for the first half and quarter of the samples, against the whole reference: how much of the FID is
-    the bias of its sample size. No inception score by networks that classify nothing.
+    the bias of its sample size. Networks that classify nothing give no inception score, and only the classifier modes.
 
     Args:
         generator: latents (N, latent_dim) -> images (N, C, H, W) in [-1, 1]; put into eval mode and back.
@@ -152,24 +153,40 @@ def score_generator(
     finally:
         generator.train(was_training)
     reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return _scores(found, *reference, protocol)
+    return _scores(found, reference, protocol)
 
 
-def _scores(
-    made: tuple[Tensor, ...], reference: Tensor, statistics: dict[str, np.ndarray], protocol: ScoreProtocol
+def score_images(
+    network: FeatureNetwork, images: np.ndarray, others: np.ndarray, protocol: ScoreProtocol, device: str
 ) -> dict[str, float]:
-    """All scores of what a FeatureNetwork made of images, against the reference's features and their FID statistics."""
+    """Scores of uint8 images against others, by the protocol's numbers alone."""
+    made, (theirs, *_) = (_extract(network, _batches(each, 50, device)) for each in (images, others))
+    return _scores(made, _Reference(features=theirs, statistics=fid_features_to_statistics(theirs)), protocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """What samples are scored against."""
+
+    features: Tensor  # (N, D) of real images that nothing was trained on
+    statistics: dict[str, np.ndarray]  # their mean and covariance
+    classes: Tensor | None = None  # (C,) how many of them the classifier sees in each class
+    train: Tensor | None = None  # (M, D) features of as many training images, or all there are
+
+
+def _scores(made: tuple[Tensor, ...], reference: _Reference, protocol: ScoreProtocol) -> dict[str, float]:
+    """All scores of what a FeatureNetwork made of images."""
     features, *logits = made
 
     def fid(of: Tensor) -> dict[str, float]:
-        return fid_statistics_to_metric(fid_features_to_statistics(of), statistics, verbose=False)
+        return fid_statistics_to_metric(fid_features_to_statistics(of), reference.statistics, verbose=False)
 
     found = fid(features)
     if logits:
         found |= isc_features_to_metric(logits[0], protocol.inception_splits, rng_seed=protocol.latent_seed)
     found |= kid_features_to_metric(
         features,
-        reference,
+        reference.features,
         kid_subsets=protocol.kid_subsets,
         kid_subset_size=protocol.kid_subset_size,
         kid_kernel_poly_gamma=protocol.kid_gamma,
@@ -177,9 +194,15 @@ def _scores(
         verbose=False,
     )
     found |= prc_features_to_metric(
-        features, reference, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
+        features, reference.features, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
     )
     scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
+    if len(reference.features) > NEAREST:
+        scores["density"], scores["coverage"] = density_and_coverage(features, reference.features)
+    if reference.train is not None:
+        scores["memorization"] = memorization(features, reference.train, reference.features[: len(reference.train)])
+    if reference.classes is not None:
+        scores["modes"], scores["mode_kl"] = modes_and_kl(logits[0].argmax(1), reference.classes)
     parts = [part for part in (len(features) // 4, len(features) // 2) if part > 1]
     return scores | {f"fid_at_{part}": float(fid(features[:part])[KEY_METRIC_FID]) for part in parts}
 
@@ -204,14 +227,25 @@ def _reference(
     cache: Path,
     device: str,
     batch_size: int,
-) -> tuple[Tensor, dict[str, np.ndarray]]:
-    """Features of the reference, (N, D), and their FID statistics; made once for its content."""
+) -> _Reference:
+    """The reference of a protocol; each of its parts is made once for its content."""
     name = f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.hashed_name}"
     folder, layer = cache_folder(cache, "features"), extractor.pretrained.layer if extractor.pretrained else "pool"
-    images = data.images("reference")[: protocol.num_reference]
-    batches = _batches(images, batch_size, device)
-    features = _cached(folder / f"{name}-features-{layer}.pt", lambda: _extract(network, batches)[0])
-    return features, _cached(folder / f"{name}-stat-fid-{layer}.pt", lambda: fid_features_to_statistics(features))
+
+    def extracted(part: str) -> tuple[Tensor, ...]:
+        return _extract(network, _batches(data.images(part)[: protocol.num_reference], batch_size, device))
+
+    features = _cached(folder / f"{name}-features-{layer}.pt", lambda: extracted("reference")[0])
+    classes = None
+    if extractor.pretrained is None:
+        seen = lambda: torch.bincount(extracted("reference")[1].argmax(1), minlength=extractor.num_classes)  # noqa: E731
+        classes = _cached(folder / f"{name}-classes.pt", seen)
+    return _Reference(
+        features=features,
+        statistics=_cached(folder / f"{name}-stat-fid-{layer}.pt", lambda: fid_features_to_statistics(features)),
+        classes=classes,
+        train=_cached(folder / f"{name}-train-{data.fingerprint}-{layer}.pt", lambda: extracted("train")[0]),
+    )
 
 
 def _cached(path: Path, make: Callable[[], Any]) -> Any:

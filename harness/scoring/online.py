@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from harness.scoring.extractors import FEATURE_DIM, Extractor
+from harness.scoring.classifier import FEATURE_DIM
+from harness.scoring.extractors import Extractor
 
 
 class OnlineFid:

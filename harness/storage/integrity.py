@@ -110,7 +110,7 @@ def plan_was_lost(store: Store, study: str, profile: str) -> bool:
 
 
 def summary(store: Store) -> str:
-    """What is in the store, in a line: trials by status, and what lies beside them."""
+    """What is in the store, in a line: trials by status, what lies beside them, and what is planned and not there."""
     counts = Counter(store.status(trial_id) or "unreadable" for trial_id in store.trial_ids())
     trials = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     layout, unfinished = store.layout, len(list(store.layout.trials.glob(".*-*")))
@@ -118,9 +118,24 @@ def summary(store: Store) -> str:
     told = [f"{number} {name}{'s' * (number != 1)}" for name, number in held.items()]
     told[0] += f" ({trials})" if trials else ""
     told.append(f"{len(listed(layout.quarantine))} in quarantine")
+    planned = _planned(store)
+    if missing := sum(not os.path.lexists(store.trial_folder(trial_id)) for trial_id in planned):
+        told.append(
+            f"{missing} of {len(planned)} planned trials not there (not run yet, or taken away: `run` makes them)"
+        )
     if unfinished:
         told.append(f"{unfinished} half-written (the next run removes them)")
     return ", ".join(told)
+
+
+def _planned(store: Store) -> set[str]:
+    """The trials of all plans, untrained baselines among them, that can be read."""
+    found: set[str] = set()
+    for path in listed(store.layout.plans):
+        with contextlib.suppress(Damaged):
+            plan = read_plan_file(store.layout, path)
+            found |= {cell["trial_id"] for cell in plan["cells"]} | set(plan.get("ceilings", {}).values())
+    return found
 
 
 def stamp(store: Store, trial_id: str) -> str:

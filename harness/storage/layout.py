@@ -9,6 +9,7 @@
                              weights.safetensors    generator, its moving average, discriminator
     <root>/references/<protocol_id>.json     scores of real images: the real-vs-real reference
     <root>/plans/<study>-<profile>.json      which trial fills which (arm, seed) of a study
+    <root>/extractors/                       classifiers that were trained for this store's own data
     <root>/cache/                            prepared data, extractors, features, checkpoints, the index
     <root>/reports/<study>-<profile>/        what `report` writes; rebuilt from the rest
     <root>/quarantine/                       damaged trials and files, as they were found; never read
@@ -37,7 +38,7 @@ SPEC, RESULT, CURVES, SAMPLES, WEIGHTS = (
 )
 """The files of a trial, beside those of its scores."""
 
-CacheFolder = Literal["data", "downloads", "extractors", "features", "index", "snapshots"]
+CacheFolder = Literal["data", "downloads", "extractors", "features", "golden", "index", "snapshots"]
 
 
 def cache_folder(cache: Path, kind: CacheFolder) -> Path:
@@ -67,6 +68,7 @@ class Layout:
         self.marker = root / "store.json"
         self.trials, self.references, self.plans = root / "trials", root / "references", root / "plans"
         self.cache, self.reports, self.quarantine = root / "cache", root / "reports", root / "quarantine"
+        self.extractors = root / "extractors"
         self.locks = root / "claims"
         self.index = cache_folder(self.cache, "index") / "rows.jsonl"
 

@@ -7,10 +7,9 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet
@@ -21,64 +20,19 @@ from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec
 from harness.storage import layout as names
 from harness.storage.layout import Layout, listed, score_files, scores_path
 from harness.storage.locks import Locks, locks_at
+from harness.storage.plans import former_plans, read_plan_file, renamed
 from harness.storage.records import (
     Damaged,
     checked_json,
     explained,
-    plain_json,
     quarantine,
     read_checked,
     read_json,
     write_record,
 )
+from harness.storage.result import Status, TrialResult, scores_record
 
 FORMAT = 1
-
-Status = Literal["ok", "diverged", "failed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialResult:
-    """Everything that a trial leaves behind. `failed` is for what went wrong outside the model, and is tried again."""
-
-    spec: TrialSpec
-    status: Status
-    error: str = ""  # one line: where it diverged, or what failed
-    protocol: ScoreProtocol | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)  # fid, is_mean, kid, precision, recall, ...
-    cost: Mapping[str, float] = field(default_factory=dict)  # seconds, steps, parameters, FLOPs, memory
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, hardware, date
-    curves: pd.DataFrame | None = None
-    samples_png: bytes = b""
-    weights: bytes = b""  # safetensors
-
-    def files(self) -> dict[str, bytes]:
-        """Name -> content of the files in the trial's folder, in the order of writing."""
-        trial_id = self.spec.trial_id
-        files = {names.SPEC: plain_json(self.spec.to_dict())}
-        if self.curves is not None:
-            buffer = io.BytesIO()
-            self.curves.to_parquet(buffer, index=False)
-            files[names.CURVES] = buffer.getvalue()
-        if self.samples_png:
-            files[names.SAMPLES] = self.samples_png
-        if self.weights:
-            files[names.WEIGHTS] = self.weights
-        if self.protocol is not None and self.scores:
-            path = scores_path(Path(), self.protocol.protocol_id)
-            files[str(path)] = checked_json(_scores(trial_id, self.protocol, self.scores))
-        files[names.RESULT] = checked_json(
-            {
-                "trial_id": trial_id,
-                "result_version": RESULT_VERSION,
-                "status": self.status,
-                "error": self.error,
-                "cost": dict(self.cost),
-                "provenance": dict(self.provenance),
-                "sha256": {name: checksum(content) for name, content in files.items()},
-            }
-        )
-        return files
 
 
 class Store:
@@ -143,6 +97,10 @@ class Store:
         except (FileNotFoundError, Damaged):
             return None
 
+    def finished(self) -> list[str]:
+        """The names of all trials that need not be trained again."""
+        return [trial_id for trial_id in self.trial_ids() if self.status(trial_id) in ("ok", "diverged")]
+
     def is_done(self, trial_id: str, protocol_id: str) -> bool:
         """Whether nothing is left to do: the trial diverged, or is finished and scored under this protocol."""
         status, path = self.status(trial_id), scores_path(self.trial_folder(trial_id), protocol_id)
@@ -160,7 +118,7 @@ class Store:
         status = self.status(trial_id)
         if status in ("ok", "diverged"):
             if status == "ok" and result.protocol is not None and result.scores:
-                self.add_scores(trial_id, result.protocol, result.scores)
+                self.add_scores(trial_id, result.protocol, result.scores, result.provenance)
             return
         folder = self.layout.trial(trial_id)
         if status is None and folder.exists():
@@ -173,12 +131,19 @@ class Store:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process finished the same trial first
                 raise explained(error, self.layout) from None
 
-    def add_scores(self, trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> None:
+    def add_scores(
+        self,
+        trial_id: str,
+        protocol: ScoreProtocol,
+        scores: Mapping[str, float],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
         """Add the scores of a stored trial under a further protocol; those it has are never replaced."""
         folder = self.trial_folder(trial_id)
         path = scores_path(folder, protocol.protocol_id)
         if not path.exists():
-            write_record(self.layout, path, checked_json(_scores(folder.name, protocol, scores)))
+            content = scores_record(folder.name, protocol, scores) | {"provenance": dict(provenance or {})}
+            write_record(self.layout, path, checked_json(content))
 
     def read_result(self, trial_id: str) -> dict[str, Any]:
         """result.json as it stands: status, error, cost, provenance, sha256."""
@@ -274,34 +239,18 @@ class Store:
         """Keep which trial fills which cell of a study: {"protocol_id", "cells": [...], ...}, and what it is of."""
         content = checked_json({**plan, "study": study, "profile": profile})
         write_record(self.layout, self.layout.plan(study, profile), content)
+        for former in list(former_plans(self.layout, study, profile)):
+            former.unlink(missing_ok=True)
 
     def read_plan(self, study: str, profile: str) -> dict[str, Any] | None:
         """The plan of the study's last run at this profile; None if it never ran here."""
         path = self.layout.plan(study, profile)
-        return read_plan_file(self.layout, path) if path.exists() else None
+        there = path if path.exists() else next(former_plans(self.layout, study, profile), None)
+        return {**read_plan_file(self.layout, there), "profile": profile} if there else None
 
     def read_plans(self) -> list[dict[str, Any]]:
         """Every plan in the store, by name."""
-        return [read_plan_file(self.layout, path) for path in listed(self.layout.plans)]
-
-
-def read_plan_file(layout: Layout, path: Path) -> dict[str, Any]:
-    """A plan by its path.
-
-    Raises:
-        Damaged: it is not what was written, or the plan of another study.
-    """
-    content = read_checked(path)
-    study, profile = content.get("study"), content.get("profile")
-    if not isinstance(study, str) or not isinstance(profile, str) or not isinstance(content.get("cells"), list):
-        raise Damaged(path, "it holds something else")
-    if path != layout.plan(study, profile):
-        raise Damaged(path, f"it is the plan of {study} ({profile})")
-    return content
-
-
-def _scores(trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> dict[str, Any]:
-    return {"trial_id": trial_id, "protocol": protocol.to_dict(), "scores": dict(scores)}
+        return [renamed(self.layout, read_plan_file(self.layout, path)) for path in listed(self.layout.plans)]
 
 
 def _read_scores(path: Path) -> tuple[ScoreProtocol, dict[str, float], str | None]:

@@ -51,5 +51,5 @@ _SHIPPED = {
     ),
 }
 
-LOSSES: Registry[GanLoss] = Registry(_SHIPPED)
+LOSSES: Registry[GanLoss] = Registry(_SHIPPED, "loss")
 """One entry adds a loss."""

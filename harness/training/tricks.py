@@ -127,5 +127,5 @@ def _cutout(images: Tensor, views: Draws) -> Tensor:
     return torch.where(hidden, 0.0, images)
 
 
-AUGMENTATIONS = Registry({"brightness": _brightness, "translation": _translation, "cutout": _cutout})
+AUGMENTATIONS = Registry({"brightness": _brightness, "translation": _translation, "cutout": _cutout}, "augmentation")
 """Differentiable augmentation of everything that D sees (Zhao et al. 2020, DiffAugment), in this order."""

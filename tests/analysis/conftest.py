@@ -15,7 +15,8 @@ from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.verdicts import Answer
 from harness.questions import Question
 from harness.spec import ScoreProtocol
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Design, Interaction, Study
 from studies import STUDIES
 

@@ -382,7 +382,7 @@ def test_two_arms_that_always_diverge_show_nothing(sequential: bool) -> None:
     for expected in ("lower", "equal"):
         (found,) = ask(make_study("contrast", expected, 2), np.full((2, 8), INF), sequential)
         assert (found.verdict, found.p, found.n, found.failures) == ("unresolved", 1, 0, 16)
-        assert math.isnan(found.effect) and "At 8 seeds both that are compared did, a tie" in found.sentence
+        assert math.isnan(found.effect) and "At 8 seeds this holds for both that are compared: a tie" in found.sentence
 
 
 @pytest.mark.parametrize("kind", ["contrast", "trend", "sweet-spot"])
@@ -445,6 +445,7 @@ def test_a_level_not_reached_is_no_failure() -> None:
 def test_few_seeds_are_exploratory(n: int, sequential: bool) -> None:
     for study, scores in (
         (make_study("contrast", "lower"), fids(-3, 0, -3, n=n)),
+        (make_study("contrast", "lower"), fids(3, 0, 3, n=n)),
         (make_study("trend", "falling"), fids(3, 0, -3, n=n)),
         (make_study("sweet-spot", "worse outside"), fids(3, 0, 3, n=n)),
     ):
@@ -597,5 +598,7 @@ def test_an_interaction_is_the_ratio_of_the_ratios() -> None:
     assert one.seconds == 32
     (other,) = answer_study(study, rows[rows.arm != "c latent_std=1"])
     assert other.verdict == "unresolved"
+    (lost,) = answer_study(study, rows.assign(status=np.where(rows.trial_id == "c latent_std=1/3", "diverged", "ok")))
+    assert lost.failures == 1
     two = answer_study(study, rows.assign(fid=np.where(rows.arm == "c latent_std=1", 0.5, 2 / 3) * rows.fid))
     assert two[0].effect == pytest.approx(1.0) and two[0].verdict != "supported"

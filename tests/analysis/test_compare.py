@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis.compare import compare, whole_table
+from harness.analysis.compare import compare, whole_table, write_whole_table
 from harness.analysis.results import load
 from harness.errors import UserError
 from harness.storage.store import Store
@@ -61,15 +62,24 @@ def test_fids_of_nothing_have_no_ratio(store: Store, other: Store) -> None:
     assert table.loc["fc", "n"] == 5 and table.loc["fc", "ratio"] == pytest.approx(1.1)
 
 
-def test_what_cannot_be_compared_is_said(store: Store, other: Store, study: Study, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_said(store: Store, other: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"share no study .* B holds nothing"):
         compare(store, Store(tmp_path / "empty", create=True))
     with pytest.raises(UserError, match=rf"unknown profile 'smoke'; valid: {PROFILE}"):
         compare(store, other, "smoke")
+
+
+def test_a_protocol_that_both_have_is_taken(store: Store, other: Store, study: Study) -> None:
+    theirs = replace(make_protocol(), extractor_hash="a" * 16)
+    for row in load(other).query("status == 'ok'").itertuples():
+        other.add_scores(row.trial_id, theirs, {"fid": 2 * row.fid})
     plan = other.read_plan(study.name, PROFILE)
-    other.write_plan(study.name, PROFILE, {**(plan or {}), "protocol_id": "another"})
-    table = compare(store, other)
-    assert table.outcome.tolist() == ["not comparable"] and "other protocols" in table.sentence[0]
+    other.write_plan(study.name, PROFILE, {**(plan or {}), "protocol_id": theirs.protocol_id})
+    assert set(compare(store, other).outcome) == set(compare(store, store).outcome)
+    for trial_id in other.trial_ids():
+        (other.layout.trial(trial_id) / "scores" / f"{make_protocol().protocol_id}.json").unlink(missing_ok=True)
+    (sentence,) = compare(store, other).sentence
+    assert "other protocols" in sentence and "`score` B's trials with --extractor-weights" in sentence
 
 
 def test_whole_table_has_every_trial_and_protocol(store: Store, other: Store, tmp_path: Path) -> None:
@@ -84,8 +94,12 @@ def test_whole_table_has_every_trial_and_protocol(store: Store, other: Store, tm
     mine = both[both.trial_id == trial_id].set_index("protocol_id").fid
     assert mine[second.protocol_id] == 99.0 and len(mine) == 2
     assert set(both[both.status != "ok"].trial_id) == set(rows[rows.status != "ok"].trial_id)
-    both.to_parquet(tmp_path / "all.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), both)
+    assert write_whole_table(other, tmp_path / "all") == len(both)
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["results.csv", "results.parquet"]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all" / "results.parquet"), both)
+    assert len(pd.read_csv(tmp_path / "all" / "results.csv")) == len(both)
+    with pytest.raises(UserError, match="cannot write to .*results.csv.* name another folder with --out"):
+        write_whole_table(other, tmp_path / "all" / "results.csv")
     assert whole_table(Store(tmp_path / "empty", create=True)).empty
 
 

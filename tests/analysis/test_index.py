@@ -14,7 +14,8 @@ from harness.analysis.results import load
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.integrity import read_index, write_index
 from harness.storage.records import Damaged
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from tests.analysis.conftest import SEEDS
 from tests.storage.test_store import edit, everything, truncate
 from tests.unit.test_imports import ROOT, imports

@@ -1,5 +1,6 @@
 """From the store to rows: which trials, under which names, and never two protocols in one table."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from harness.analysis.results import FROM_CURVES, curve_metrics, load, load_curv
 from harness.errors import UserError
 from harness.metrics import METRICS
 from harness.spec import TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.records import checked_json
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Study
 from tests.analysis.conftest import DIVERGED, EMPTY, FAILED, PROFILE, SINGLE, make_protocol, with_untrained
 from tests.unit.test_spec import VALUES
@@ -112,6 +115,20 @@ def test_arms_that_share_a_trial_have_rows_each(store: Store, study: Study, tmp_
         assert len(dc) == 6 and dc.equals(twin)
         assert scores_of(rows, ["dc", "twin"], "fid").values.std(axis=0).max() == 0
     assert load(store).trial_id.is_unique
+
+
+def test_curves_of_two_classifiers_are_not_mixed(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    before = load(store, study=study.name, profile=PROFILE).set_index("trial_id")
+    later = before[(before.arm == "dc") & (before.status == "ok")].index[0]
+    result = store.layout.trial(later) / "result.json"
+    content = {k: v for k, v in json.loads(result.read_text()).items() if k != "seal"}
+    provenance = {**content["provenance"], "online_extractor": "e" * 16, "date": "2100-01-01T00:00:00Z"}
+    result.write_bytes(checked_json({**content, "provenance": provenance}))
+    rows = load(store, study=study.name, profile=PROFILE).set_index("trial_id")
+    assert rows.loc[later, "kimg_to_settle"] == before.loc[later, "kimg_to_settle"]
+    assert rows.drop(later).kimg_to_settle.isna().all() and before.drop(later).kimg_to_settle.notna().any()
+    assert rows.fid.equals(before.fid) and rows.g_loss_late.equals(before.g_loss_late)
 
 
 def test_protocols_are_not_mixed(store: Store, study: Study, tmp_path: Path) -> None:

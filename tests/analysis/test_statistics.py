@@ -40,8 +40,8 @@ def test_mean_interval_by_hand() -> None:
 
 def test_mean_interval_is_that_of_scipy() -> None:
     x = np.random.default_rng(0).lognormal(3, 0.5, 9)
-    expected = stats.ttest_1samp(x, 0).confidence_interval(0.9)
-    found = mean_interval(x, 0.9)
+    expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
+    found = mean_interval(x)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
@@ -306,6 +306,9 @@ def test_confidence_sequence_covers_at_every_seed() -> None:
     assert missed < 50
     infinite = location([1.0, 1.2, 0.9, 1.1, INF, 1.05, INF, 1.3, 0.8, 1.0], anytime=True)
     assert -INF < infinite.low < 1.075 == pytest.approx(infinite.mean)
+    x = rng.normal(2, 1, 24)
+    found = [location(x[:n], anytime=True) for n in range(6, 25)]
+    assert all(a.low <= b.low <= b.high <= a.high for a, b in itertools.pairwise(found)), "what is ruled out stays so"
 
 
 # ---- families, trends, power ----

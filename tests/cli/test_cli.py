@@ -1,5 +1,6 @@
 """The program as a person meets it: real processes, exit codes, one line an error."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
         (["run", "nose"], "unknown study 'nose' (did you mean 'noise'?); valid: architecture"),
         (["plan", "noise", "--profile", "huge"], "unknown profile 'huge'; valid: smoke, laptop"),
         (["report", "noise", "--store", "absent"], "no store at"),
-        (["run", "noise", "--seeds", "many"], "Invalid value for '--seeds': "),
+        (["run", "noise", "--seeds", "many"], "--seeds many is not a whole number; `python -m studies run --help`"),
+        (["run", "noise", "--gpus-per-trial", "half"], "--gpus-per-trial half is not a number; `python"),
         (["run", "noise", "--snapshots", "nope://place"], "snapshots cannot be kept at nope://place: "),
         (["run"], "Missing argument 'name'; `python -m studies run --help` lists what is allowed"),
         (["runn"], "No such command 'runn'"),
@@ -73,7 +75,7 @@ def test_the_studys_own_profile_is_the_default(tmp_path: Path) -> None:
     made = subprocess.run(["make", "-n", "plan-reference"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--profile" not in made.stdout, "make types no profile for the user either"
     made = subprocess.run(["make", "-n", "plan-noise", "PROFILE=smoke"], cwd=ROOT, capture_output=True, text=True)
-    assert "--profile smoke" in made.stdout
+    assert "--profile 'smoke'" in made.stdout
 
 
 def test_a_summary_of_nothing_has_status_2(tmp_path: Path) -> None:
@@ -89,6 +91,42 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     done = studies("run", "noise", "--profile", "smoke", "--store", "thesis", cwd=tmp_path)
     assert done.returncode == 2 and "exists and is not a store" in done.stderr
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+@pytest.mark.parametrize("target", ["report-noise", "summary"])
+def test_seeds_do_not_choose_what_a_report_shows(target: str) -> None:
+    done = subprocess.run(["make", "-n", target, "SEEDS=3"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "SEEDS=3 is for plan-%, study-% and studies" in done.stderr
+    assert subprocess.run(["make", "-n", "studies", "SEEDS=3"], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_make_hands_on_names_with_spaces() -> None:
+    words = ["make", "-n", "report-noise", "STORE=my 'store", "PROFILE=smoke@folder:a b"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shlex.split(done.stdout.splitlines()[-1])[4:] == [
+        "noise",
+        "--profile",
+        "smoke@folder:a b",
+        "--store",
+        "my 'store",
+    ]
+
+
+def test_a_flag_shows_no_value_in_help(tmp_path: Path) -> None:
+    shown = studies("run", "--help", cwd=tmp_path).stdout
+    assert "--until-answered" in shown and "--full" in shown
+    assert [line for line in shown.splitlines() if "<bool>" in line and "--help" not in line] == []
+
+
+def test_lines_of_help_and_list_fit(tmp_path: Path) -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    command = f"stty cols 80; {sys.executable} -m studies list"
+    shown = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], cwd=tmp_path, capture_output=True, text=True
+    ).stdout
+    lines = shown.splitlines()
+    assert len(lines) > 50 and max(map(len, lines)) <= 80 and any(line.startswith("    ") for line in lines)
 
 
 def test_help_lists_every_target_with_one_line() -> None:

@@ -21,7 +21,7 @@ from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON
 from harness.plugins import UserCode
-from harness.sources import PACKAGES, is_downloaded
+from harness.sources import PACKAGES, Package, is_downloaded
 
 ROOT = Path(__file__).parents[2]
 
@@ -387,7 +387,7 @@ def send_requests_to(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) 
 def without_packages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine that is not Debian's."""
     for name, package in PACKAGES.items():
-        monkeypatch.setitem(PACKAGES, name, package._replace(folder=folder / "no" / package.name))
+        monkeypatch.setitem(PACKAGES, name, Package(package.name, folder / "no" / package.name))
 
 
 def test_a_failed_download_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from harness.data import PreparedData, prepare
 from harness.errors import UserError
 from harness.execution.plan import make_plan
 from harness.inspection import contact_sheet, full_lines, short_lines
-from harness.scoring.extractors import prepare_extractor, prepare_online_extractor, train_extractor
+from harness.scoring.yardstick import prepare_classifier, prepare_extractor, prepare_online_extractor
 from studies.catalog import CATALOG
 from studies.noise import NOISE
 from tests.cli.test_cli import studies
@@ -48,7 +48,7 @@ def test_a_classifier_that_learned_nothing_is_refused(noise: tuple[PreparedData,
     with pytest.raises(UserError, match=wrong) as caught:
         prepare_extractor("classifier", data, cache)
     assert "or take another extractor: inception-v3" in str(caught.value) and "\n" not in str(caught.value)
-    found = train_extractor(data, cache)
+    found = prepare_classifier(data, cache)
     guesses = found.load()(torch.from_numpy(np.array(data.images("reference"))))[1].argmax(1).numpy()
     assert found.accuracy == pytest.approx((guesses == data.labels("reference")).mean()) and found.accuracy < 0.5
     assert found.chance == np.bincount(data.labels("reference")).max() / 240

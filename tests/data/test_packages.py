@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import architectures
 from harness.data import PARTS, PreparedData, prepare
 from harness.errors import UserError
 from harness.execution.plan import make_plan
 from harness.inspection import full_lines, short_lines
-from harness.sources import PACKAGES, is_downloaded, natural_shape
+from harness.sources import NATURAL_SHAPES, PACKAGES, Package, is_downloaded, natural_shape
 from studies.noise import NOISE
 from tests.data.test_data import put_idx
 
@@ -20,7 +21,7 @@ from tests.data.test_data import put_idx
 def put_package(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let this folder be where Debian's package has its data."""
     folder.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setitem(PACKAGES, name, PACKAGES[name]._replace(folder=folder))
+    monkeypatch.setitem(PACKAGES, name, Package(PACKAGES[name].name, folder))
     return folder
 
 
@@ -151,5 +152,7 @@ def test_a_profile_takes_its_datas_shape(tmp_path: Path, monkeypatch: pytest.Mon
         made = make_plan(NOISE, f"laptop@{dataset}", 1, None)
         assert {(run.spec.resolution, run.spec.channels) for run in made.runs} == {shape}
         assert made.data_lines[0].startswith(f"{dataset}: ")
-    assert natural_shape("mnist") == {} == natural_shape("folder:openclipart")
+    assert natural_shape("mnist") == ({}, 0) == natural_shape("folder:openclipart")
+    for resolution, _, stages in NATURAL_SHAPES.values():
+        assert architectures.defaults("dc", resolution=resolution)["generator_depth"] == stages
     assert NOISE.profile("paper@openclipart").changes == {"dataset": "openclipart", "kimg": 2000.0}

@@ -85,5 +85,10 @@ def test_in_a_worker_rays_own_variables_stay() -> None:
     assert [change.name for change in changes] == ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
 
 
+def test_workers_are_as_polite_as_their_user_says() -> None:
+    assert sanitised({})[0]["RAY_worker_niceness"] == "0", "and not Ray's own 15"
+    assert sanitised({"RAY_worker_niceness": "10"}) == ({**sanitised({})[0], "RAY_worker_niceness": "10"}, [])
+
+
 def test_every_variable_says_why() -> None:
     assert all([*KEPT, *REMOVED, *(why for _, why in SET.values())])

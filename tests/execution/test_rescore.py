@@ -22,7 +22,8 @@ from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.scoring.extractors import Extractor
 from harness.spec import TrialSpec
 from harness.storage.integrity import check
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Study
 from studies.noise import NOISE
 

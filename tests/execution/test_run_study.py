@@ -11,13 +11,16 @@ import torchvision
 import architectures
 from architectures import fc
 from architectures.contract import require
+from harness.analysis.evidence import load_evidence
 from harness.errors import UserError
 from harness.execution import plan as planning
+from harness.execution import run_study as running
 from harness.execution.cluster import Cluster
-from harness.execution.plan import SMALL_FILES, default_workers, make_plan
+from harness.execution.plan import SMALL_FILES, default_workers, describe, make_plan
 from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
+from harness.reporting import provenance
 from harness.spec import TrialSpec
 from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
@@ -117,6 +120,37 @@ def test_a_lost_plan_may_have_been_sequential(tmp_path) -> None:
     assert not is_sequential(store, "noise", "smoke")
 
 
+def test_anothers_study_of_one_name_is_said(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path / "store", create=True)
+    mine, theirs = (replace(NOISE, own_code=UserCode(str(tmp_path / name), "")) for name in ("a.py", "b.py"))
+    plan = make_plan(mine, "smoke", 1, store)
+    protocols = dict.fromkeys((run.spec.data_fingerprint for run in plan.runs), "0" * 12)
+    record = plan.record(protocols, store.stored_name, sequential=False)
+    monkeypatch.setattr(running, "scoring_contexts", stop)
+    for study, plan_of, said in ((theirs, record, True), (mine, record, False), (theirs, without(record), False)):
+        store.write_plan("noise", "smoke", plan_of)
+        lines: list[str] = []
+        with pytest.raises(UserError, match="no further"):
+            run_study(study, "smoke", 1, store, 1, lines.append)
+        assert (
+            any(f"noise was run here from another file, {tmp_path / 'a.py'}, whose" in line for line in lines) is said
+        )
+        assert (
+            any("another file" in line for line in describe(make_plan(study, "smoke", 1, store), 1, tmp_path)) is said
+        )
+        warned = provenance.warnings(load_evidence(store, study, "smoke"))
+        assert any("was of another study called noise." in line for line in warned) is said
+
+
+def stop(*_: object) -> None:
+    raise UserError("no further")
+
+
+def without(record: dict) -> dict:
+    """The plan as stores have it that were made before it named a file."""
+    return {key: value for key, value in record.items() if key != "file"}
+
+
 def test_a_plan_refuses_impossible_batches_and_networks(monkeypatch) -> None:
     with pytest.raises(UserError) as caught:
         make_plan(NOISE, "smoke@mnist-5k@20", 1, None)
@@ -131,7 +165,7 @@ def test_a_plan_refuses_impossible_batches_and_networks(monkeypatch) -> None:
     own = replace(
         NOISE,
         baselines={**NOISE.baselines, "shallow": {**FC, "architecture": "shallow"}},
-        own_code=UserCode("mine.py", 'ARCHITECTURES["shallow"] = None'),
+        own_code=UserCode("mine.py", "ANYTHING = 1"),
     )
     with pytest.raises(
         UserError, match="arm 'shallow' cannot be built: generator_depth=3 is not possible; allowed: at most 1"

@@ -24,12 +24,14 @@ from harness.execution.plan import make_plan
 from harness.execution.trial import TrialContext, online_fid, run_trial, sample_latents, train_rank
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Factor, Study, Trend
 from harness.training import loop
 from harness.training.distributed import join
 from harness.training.loop import build_networks, report_points
 from studies.baselines import DC, FC
+from studies.catalog import STUDIES
 from studies.noise import NOISE
 from studies.profiles import SMOKE
 from tests.unit.test_spec import VALUES
@@ -308,12 +310,38 @@ def test_an_impossible_level_is_refused_before_work(tmp_path) -> None:
     assert store.trial_ids() == [] and not (store.root / "plans").exists()
 
 
+def test_a_guess_is_of_the_trial_alone(tmp_path: Path) -> None:
+    """Not of what else its study has: arms that are shared take equally long in both, measured ones or none."""
+
+    def guesses(study: Study, store: Store | None) -> dict[str, float]:
+        return dict(make_plan(study, "laptop", 1, store).core_seconds.seconds)
+
+    depth, noise = guesses(STUDIES["depth"], None), guesses(NOISE, None)
+    assert (depth["fc"], depth["dc"]) == (noise["fc"], noise["dc"])
+    assert 11 <= noise["fc"] <= 20 and 25 <= noise["dc"] <= 40, "as the published trials took"
+
+    store = Store(tmp_path / "store", create=True)
+    slow = next(
+        run.spec for run in make_plan(STUDIES["depth"], "laptop", 1, store).runs if run.arm == "dc generator_depth=3"
+    )
+    store.write(TrialResult(spec=slow, status="ok", cost={"seconds": 2 * depth["dc generator_depth=3"]}, provenance={}))
+    assert guesses(NOISE, store)["dc"] == pytest.approx(2 * noise["dc"]), "this machine is half as fast"
+    assert guesses(NOISE, store)["dc"] == guesses(STUDIES["depth"], store)["dc"]
+    smoke = make_plan(NOISE, "smoke", 1, store).core_seconds.seconds
+    assert smoke == make_plan(NOISE, "smoke", 1, None).core_seconds.seconds, "which says nothing of so short trials"
+
+
+def test_on_a_gpu_the_profile_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    seconds = make_plan(NOISE, "smoke", 1, None).core_seconds.seconds
+    assert set(seconds.values()) == {SMOKE.core_seconds_per_trial}
+
+
 def test_a_plan_counts_what_the_store_holds(tmp_path, context: TrialContext) -> None:
     store = Store(tmp_path / "store", create=True)
     plan = make_plan(NOISE, "smoke", 2, store)
     assert len(plan.trained) == len(plan.pending()) == 36 and not plan.core_seconds.measured
     guessed = plan.core_seconds.seconds
-    assert sum(guessed[cell.arm] for cell in plan.runs) / 36 == pytest.approx(SMOKE.core_seconds_per_trial)
     assert guessed["dc"] > guessed["fc"], "a convolution costs more"
 
     done = plan.pending()[0].spec

@@ -19,7 +19,7 @@ from harness.execution import ray_backend, trial_queue
 from harness.execution.cluster import Cluster
 from harness.execution.progress import Progress
 from harness.execution.ray_backend import TuneSearch, require_room, run_trials
-from harness.execution.trial_queue import MEMORY_PAUSES, MEMORY_RECOVERY, WORKER_DEATHS, TrialQueue
+from harness.execution.trial_queue import MEMORY_PAUSES, MEMORY_RECOVERY, WORKER_DEATHS, TrialQueue, fids_from_before
 from harness.storage.store import Store
 from tests.faults.sleepers import PROTOCOL_ID, specs
 from tests.storage.test_store import result
@@ -142,6 +142,17 @@ def test_what_is_over_may_be_locked_again(queue: TrialQueue) -> None:
     queue.close()
     assert queue.store.locks.acquire(second.trial_id), "what did not finish is given back in the end"
     queue.store.locks.release(first.trial_id, second.trial_id)
+
+
+def test_fids_from_before_are_those_of_the_store(queue: TrialQueue) -> None:
+    first, second, third = specs(3)
+    for spec in (first, second):
+        queue.store.write(result(spec=spec))
+    places = {spec.trial_id: ("dc" if spec is not second else "fc", spec.seed) for spec in (first, second, third)}
+    found = fids_from_before(queue.store, places, dict.fromkeys(places, PROTOCOL_ID))
+    fid = result(spec=first).scores["fid"]
+    assert found == {"dc": [fid], "fc": [fid]}
+    assert not fids_from_before(queue.store, places, dict.fromkeys(places, "0" * 12)), "under another protocol"
 
 
 def test_what_another_process_finished_is_counted(queue: TrialQueue) -> None:

@@ -21,7 +21,8 @@ from harness.execution.trial import TrialContext
 from harness.scoring.extractors import Extractor
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.integrity import quarantine_damaged, sweep
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 PROTOCOL_ID = ScoreProtocol(**PROTOCOL).protocol_id

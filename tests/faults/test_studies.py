@@ -55,7 +55,7 @@ def test_scoring_survives_a_kill_and_ctrl_c(finished: Path, launch: Launch, tmp_
     wait_until(lambda: number_of_scores(place) > 3, first)
     os.killpg(first.pid, signal.SIGINT)
     _, errors = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 130 and "interrupted: scores so far are kept" in errors
+    assert first.returncode == 130 and "interrupted: scores so far kept" in errors
     assert "its worker died; started again" in errors and "Traceback" not in errors and "(raylet)" not in errors
     kept = number_of_scores(place)
     assert 4 <= kept < TRIALS + UNTRAINED

@@ -113,7 +113,8 @@ def test_effects_are_each_seed_over_its_own_baseline(evidence: Evidence, rows: p
         assert np.isclose(ratios[:, None], shown, rtol=1e-12).any(1).all()
         assert np.isclose(shown, np.exp(np.log(ratios).mean()), rtol=1e-9).any()
     words = texts(figure)
-    assert "ratio to the baseline (1)" in words and "← better" in words and "too small to matter" in words
+    assert "baseline (latent standard deviation σ = 1)" in words.replace("\xa0", " ").replace("\n", " ")
+    assert "ratio to the baseline" in words and "← better" in words and "too small to matter" in words
     assert figure.axes[0].get_xscale() == "log"
 
 
@@ -123,7 +124,8 @@ def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> Non
     assert figure is not None
     shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
     assert shade.get_x() == pytest.approx(-0.07)
-    assert "recall, difference from the baseline (1)  (better →)" in texts(figure)
+    words = texts(figure).replace("\xa0", " ").replace("\n", " ")
+    assert "recall, difference from the baseline (latent standard deviation σ = 1)  (better →)" in words
 
 
 def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:
@@ -146,6 +148,17 @@ def test_an_interaction_shows_both_networks(evidence: Evidence) -> None:
     assert "in dc, over the same in fc" in texts(effects)
     legend = " ".join(text.get_text() for text in levels.legends[0].get_texts())
     assert "mean of dc" in legend and "mean of fc" in legend
+
+
+def test_long_names_of_metrics_stay_in_the_figure(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(evidence.design.question("latent-std-dc"), metric="kimg_to_settle")
+    figure = figures.levels(asked(evidence, question, rows.assign(kimg_to_settle=10.0 + rows.seed)), question)
+    assert figure is not None
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    name, legend = axes.yaxis.label.get_window_extent(), figure.legends[0].get_window_extent()
+    assert "within 10%" in axes.get_ylabel().replace("\n", " ")
+    assert name.x0 >= 0 and name.y0 >= 0 and name.y1 <= legend.y0, "cut, or run into the legend"
 
 
 def test_an_empty_level_is_said(evidence: Evidence) -> None:
@@ -176,6 +189,28 @@ def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataF
         figure = figures.levels(with_reference(asked(evidence, question, poor), recall=recall), question)
         assert figure is not None and ("far above" in texts(figure)) is far
         assert figure.axes[0].get_ylim()[1] < 3 * poor.recall.max()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", ["precision", "recall"])
+def test_real_images_above_notes_stay_inside(evidence: Evidence, rows: pd.DataFrame, metric: str) -> None:
+    question = dataclasses.replace(evidence.design.question("latent-std-dc"), metric=metric)
+    noted = rows.copy()
+    noted.loc[(rows.arm == "dc") & (rows.seed == 1), "status"] = "diverged"
+    spread = 9 if metric == "recall" else 1  # the second on a logarithmic axis
+    noted[metric] = 0.3 * np.where(noted.arm == "dc", 1, 1 / spread) + 0.001 * noted.seed
+    for score in (0.304, 0.3055, 0.312, 0.6):
+        figure = figures.levels(with_reference(asked(evidence, question, noted), **{metric: score}), question)
+        assert figure is not None and "diverged" in texts(figure)
+        figures.as_png(figure)
+        axes, (low, high) = figure.axes[0], figure.axes[0].get_ylim()
+        assert (axes.get_yscale() == "log") is (spread > 1) and axes.get_window_extent().height > 200
+        drawn = "far above" not in texts(figure)
+        (label,) = [text for text in axes.texts if "real images" in text.get_text()]
+        (note,) = [text for text in axes.texts if "diverged" in text.get_text()]
+        assert bool(low < score < high) is drawn
+        if drawn:
+            assert label.get_window_extent().y1 < note.get_window_extent().y0
 
 
 def test_nothing_finished_gives_no_figure(evidence: Evidence, rows: pd.DataFrame) -> None:

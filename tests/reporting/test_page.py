@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import pytest
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.results import load
 from harness.errors import UserError
+from harness.plugins import UserCode
 from harness.reporting import provenance
 from harness.reporting.blocks import Page, flat
 from harness.reporting.study_page import scope, study_page
 from harness.reporting.summary_page import summary_page
-from harness.storage.store import Store, TrialResult
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from harness.study import Study
 from studies import STUDIES
 from studies.claims import CLAIMS
-from tests.analysis.conftest import PROFILE, make_protocol
+from tests.analysis.conftest import PROFILE, make_protocol, with_reference
 
 
 def shown_by(evidence: Evidence, *keys: str) -> str:
@@ -59,7 +62,8 @@ def test_what_no_trial_ever_reached_is_sentences(store: Store, study: Study) -> 
     evidence = load_evidence(store, study, PROFILE)
     unsettled = dataclasses.replace(evidence, rows=evidence.rows.assign(kimg_to_settle=math.inf))
     text = shown_by(unsettled, "speed-fc")
-    assert "At no seed did a level or its baseline come to a finite value" in text and "share a scored seed" not in text
+    assert "No trial of these arms came to a finite value" in text and "share a scored seed" not in text
+    assert "compares the last level with the first" in text.split('<a id="speed-fc"></a>')[1]
     assert "speed-fc-effects" not in text.splitlines() and len(re.findall(r"\| +never \|", text)) == 3
 
 
@@ -77,9 +81,32 @@ def test_two_seeds_have_no_interval_and_why(store: Store, study: Study, tmp_path
     plan = few.read_plan(study.name, PROFILE) or {}
     few.write_plan(study.name, PROFILE, {**plan, "cells": [c for c in plan["cells"] if c["seed"] < 2]})
     text = shown_by(load_evidence(few, study, PROFILE), "latent-std-dc")
-    assert "[–]: no interval. Fewer than 3 seeds" in text
+    assert "*[–]: fewer than 3 seeds give no interval." in text and "have no finite value" not in text
     shown = [line for line in text.splitlines() if line.startswith("| ")]
     assert shown and not any(re.search(r"\d \[[−+\d]", re.sub(r"of \d \[.*?%\]", "", line)) for line in shown)
+
+
+def test_the_verdicts_say_which_levels_a_trend_compares(store: Store, study: Study) -> None:
+    text = shown_by(load_evidence(store, study, PROFILE))
+    answers = text.split("How to read this")[0].splitlines()
+    assert any("| [recall rises" in line and "| last − first level<br>" in line for line in answers)
+    assert '"last : first level"' in text
+
+
+def test_how_it_was_made_is_told_in_words(store: Store, study: Study) -> None:
+    box = provenance.provenance(load_evidence(store, study, PROFILE)).set_index("")[" "]
+    assert box["hardware"].endswith("1 thread per trial") and re.fullmatch(
+        r"\d+ (s|min), the sum over trials", box["compute"]
+    )
+
+
+def test_good_extractors_are_facts_and_no_warning(store: Store, study: Study) -> None:
+    evidence = load_evidence(store, study, PROFILE)
+    for accuracy, warned in ((0.955, False), (0.5, True)):
+        proof = {"extractor_accuracy": accuracy, "extractor_chance": 0.1, "extractor_unseen": 2000.0}
+        text = shown_by(with_reference(evidence, **{**evidence.reference, **proof}))
+        assert any(line.startswith("> The classifier gets") for line in text.splitlines()) is warned
+        assert re.search(r"\| extractor +\| +The classifier gets", text)
 
 
 def test_many_commits_are_summarised(store: Store, study: Study, tmp_path: Path) -> None:
@@ -100,7 +127,7 @@ def test_too_few_seeds_and_missing_arms_are_said(store: Store, study: Study, tmp
     kept = [c for c in plan["cells"] if c["seed"] < 2 and not c["arm"].startswith("fc latent_std")]
     few.write_plan(study.name, PROFILE, {**plan, "cells": kept})
     text = shown_by(load_evidence(few, study, PROFILE), "latent-std-dc", "latent-std-fc")
-    assert "Exploratory: 2 seeds an arm" in text and "That is: fc latent_std=0.1;" in text
+    assert "Exploratory: 2 seeds per arm" in text and "That is: fc latent_std=0.1;" in text
     assert "No scored trial yet of: `fc latent_std=0.1`, `fc latent_std=0.3`" in text
     assert "latent-std-dc-effects" in text and "latent-std-fc-effects" not in text
     assert "| supported" not in text and "| refuted" not in text and "| unresolved" in text
@@ -129,6 +156,21 @@ def test_few_real_images_are_said(store: Store, study: Study, tmp_path: Path) ->
     poor.write_plan(study.name, PROFILE, {**plan, "protocol_id": protocol.protocol_id, "cells": cells})
     text = shown_by(load_evidence(poor, study, PROFILE), "latent-dim-dc")
     assert "Scored against 600 real images: of so few, FID and the others" in text
+
+
+def test_commands_can_be_pasted(store: Store, study: Study, tmp_path: Path) -> None:
+    """Whatever files, folders and stores are called, and wherever the page is read."""
+    there = Store(shutil.copytree(store.root, tmp_path / "my runs" / "runs"))
+    design = study.at(PROFILE)
+    assert shlex.split(provenance.command(design, there, 6)) == [
+        *("make", "study-noise", f"PROFILE={PROFILE}", "SEEDS=6", f"STORE={there.root}")
+    ], "it is no store of the repository's, though called as that is"
+    code = UserCode(str(tmp_path / "my study.py"), "")
+    odd = dataclasses.replace(study, own_code=code).at(f"{PROFILE}@folder:{tmp_path}/mes photos é")
+    assert shlex.split(provenance.command(odd, there, 6)) == [
+        *("python", "-m", "studies", "run", str(tmp_path / "my study.py")),
+        *("--profile", f"{PROFILE}@folder:{tmp_path}/mes photos é", "--seeds", "6", "--store", str(there.root)),
+    ]
 
 
 def test_a_deleted_cache_is_said(store: Store, study: Study, tmp_path: Path) -> None:
@@ -174,5 +216,5 @@ def test_every_claim_names_existing_questions_and_levels() -> None:
 def test_every_profile_can_say_what_it_is_about(study: Study) -> None:
     """The reference networks' have a budget each, and the profile none."""
     for profile in study.profiles:
-        assert f" of {profile.changes['dataset']}, 7 training seeds an arm" in scope(profile, 7)
-        assert ", 1 training seed an arm" in scope(profile, 1)
+        assert f" of {profile.changes['dataset']}, 7 training seeds per arm" in scope(profile, 7)
+        assert ", 1 training seed per arm" in scope(profile, 1)

@@ -30,7 +30,7 @@ from harness.storage.store import Store
 from harness.study import Study
 from studies import STUDIES
 from studies.claims import CLAIMS
-from tests.analysis.conftest import DIVERGED, PROFILE
+from tests.analysis.conftest import DIVERGED, PROFILE, make_protocol
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OLD = "left by an earlier report"
@@ -86,6 +86,12 @@ def test_a_report_lasts_until_its_sources_change(
     assert report.last(tmp_path, study.name, report.sources_checksum(study, PROFILE, store)) == []
     assert last(store, "clip") == [], "by other scores"
     other = Store(shutil.copytree(store.root, tmp_path / "store"))
+    assert last(other)
+    reference = other.layout.reference(make_protocol().protocol_id)
+    sealed = reference.read_bytes()
+    reference.write_bytes(sealed + b" ")
+    assert last(other) == [], "real images have other scores"
+    reference.write_bytes(sealed)
     assert last(other)
     plan = other.read_plan(study.name, PROFILE)
     assert plan is not None
@@ -286,6 +292,9 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="something other than a report of noise"):
         report.write(page, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write a report to .*file: .* copy it and name the copy with --store"):
+        report.write(page, tmp_path / "file" / "noise-laptop")
 
 
 def test_what_never_ran_is_refused(store: Store, study: Study) -> None:
@@ -317,7 +326,7 @@ def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
             overflow: root.scrollWidth - root.clientWidth,
             images: images.length, loaded: images.filter(i => i.complete && i.naturalWidth > 300).length,
             wide: images.filter(i => !i.closest(".scroll") && i.getBoundingClientRect().right > {width}).length,
-            small: images.filter(i => i.width < Math.min(i.naturalWidth, 570)).length,
+            cropped: images.filter(i => i.getBoundingClientRect().right > {width}).length,
             verdicts: page.querySelectorAll(".verdicts td").length,
             hidden: [...page.querySelectorAll(".verdicts td, .verdicts span")].filter(
               e => !e.innerText || e.getBoundingClientRect().right > {width}).length,
@@ -326,7 +335,9 @@ def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
               e => e.getBoundingClientRect().right > {width}).length,
             right: Math.max(...[...page.querySelectorAll("main > p, main > .scroll, main > img")].map(
               e => e.getBoundingClientRect().right)),
-            text: page.body.innerText.length }});
+            text: page.body.innerText.length,
+            small: (page.querySelectorAll(".picture input").forEach(i => i.click()),
+              images.filter(i => i.width < Math.min(i.naturalWidth, 570)).length) }});
         }};
         frame.srcdoc = new TextDecoder().decode(Uint8Array.from(
           atob("{base64.b64encode(page.read_bytes()).decode()}"), c => c.charCodeAt(0)));
@@ -353,14 +364,15 @@ def test_a_browser_shows_everything_at_any_width(folder: Path, study: Study, tmp
     assert int(str(found["facts"])) > 10 and found["cut"] == 0
     answers = pd.read_csv(folder / "verdicts.csv")
     assert int(str(found["verdicts"])) == 8 * len(answers) and found["hidden"] == 0, "effects, intervals"
-    assert found["small"] == 0, "pictures whose text cannot be read"
+    assert found["cropped"] == 0, "pictures of which a part is out of sight"
+    assert found["small"] == 0, "pictures whose text cannot be read, enlarged by a tap neither"
     assert float(str(found["right"])) > 0.9 * width, "the right of the page is blank"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in a browser")
 def test_the_browser_notices_what_phones_cannot_show(folder: Path, tmp_path: Path) -> None:
     page = (folder / "noise.html").read_text(encoding="utf-8")
-    for rule in ("overflow-x: auto", "display: flex; flex-wrap: wrap", "max-width: max(100%, 36rem)"):
+    for rule in ("overflow-x: auto", "display: flex; flex-wrap: wrap", "max-width: none; width: 52rem"):
         assert rule in page
         page = page.replace(rule, "")
     (tmp_path / "wide.html").write_text(page, encoding="utf-8")

@@ -22,6 +22,9 @@ from harness.questions import Question
 from harness.reporting import provenance
 from harness.reporting.provenance import extractor_proof, warnings
 from harness.reporting.tables import (
+    AT_A_BOUND,
+    FEW_SEEDS,
+    NOT_FINITE,
     cost_table,
     failure_table,
     formatted,
@@ -32,6 +35,7 @@ from harness.reporting.tables import (
     overview_table,
     question_table,
     verdict_table,
+    why_no_interval,
 )
 from harness.reporting.terminal import claims_for_terminal, study_for_terminal
 from harness.storage.store import Store
@@ -111,7 +115,12 @@ def test_one_seed_has_no_interval(evidence: Evidence) -> None:
     shown = formatted(table, question).set_index("level")
     assert table.n.tolist() == [1, 6, 6, 0]
     assert shown.loc["2", "FID ↓ [95%]"].endswith(" [–]") and shown.loc["2", "IS ↑"].endswith(" [–]")
-    assert shown.loc["256", "FID ↓ [95%]"] == shown.loc["256", "ratio [95%]"] == shown.loc["256", "recall ↑"] == "–"
+    assert (
+        shown.loc["256", "FID ↓ [95%]"]
+        == shown.loc["256", "ratio to the baseline [95%]"]
+        == shown.loc["256", "recall ↑"]
+        == "–"
+    )
     assert "nan" not in markdown(shown.reset_index())
 
 
@@ -148,6 +157,24 @@ def test_warnings_tell_all_that_weakens_the_table(evidence: Evidence) -> None:
     assert all(len(re.split(r"(?<=[.!?])\s", line)[0]) <= 110 for line in told.splitlines()), "short at first"
 
 
+def test_warnings_agree_with_their_numbers(evidence: Evidence, rows: pd.DataFrame) -> None:
+    planned = {cell["trial_id"]: cell for cell in evidence.plan["cells"]}
+    absent = next(trial_id for trial_id in planned if trial_id not in set(rows.trial_id))
+    few = [c for i, c in planned.items() if i == absent or (i in set(rows.trial_id) and c["arm"] != "dc latent_dim=2")]
+    kept = rows[rows.arm != "dc latent_dim=2"]
+    told = "\n".join(warnings(replace(evidence, plan={**evidence.plan, "cells": few}, rows=kept)))
+    assert f"1 of {len(few)} planned trials has not been run yet; the next run adds it." in told
+    assert "Until then it is missing" in told and "in part: 1 arm lacks seeds" in told
+
+
+def test_what_another_protocol_lacks_is_scored_apart(evidence: Evidence, rows: pd.DataFrame) -> None:
+    unscored = replace(evidence, rows=rows.assign(fid=np.nan))
+    assert "the next run scores them all" in "\n".join(warnings(unscored))
+    other = replace(unscored, plan={**evidence.plan, "protocol_id": "0" * 16})
+    told = "\n".join(warnings(other))
+    assert "the command `score` scores them all" in told and "the next run scores" not in told
+
+
 def test_every_arm_has_its_cost(evidence: Evidence, rows: pd.DataFrame) -> None:
     assert overview_table(evidence).arm.tolist() == cost_table(evidence).arm.tolist() == evidence.arms
     table = cost_table(evidence)
@@ -177,9 +204,30 @@ def test_another_metrics_question_is_told_by_it(evidence: Evidence, rows: pd.Dat
     assert table.loc["3", "pairs"] == 6 and table.loc["3", "kimg_to_fid_300_ratio"] == pytest.approx(1)
     shown = formatted(table.reset_index(), question).set_index("level")
     head = "kimg until online FID ≤ 300 ↓ [95%]"
-    assert list(shown.columns)[2] == head
-    assert shown.loc["3", head] == "median 14.5; 2 never" and shown.loc["10", head] == "never"
-    assert shown.loc["10", "ratio [95%]"] == "above any ratio" and "nan" not in markdown(shown.reset_index())
+    assert list(shown.columns)[1:5] == [head, "ratio to the baseline [95%]", "diverged [95%]", "FID ↓ [95%]"]
+    assert shown.loc["3", head] == "median 14.5, never in 2 of 6" and shown.loc["10", head] == "never"
+    assert shown.loc["10", "ratio to the baseline [95%]"] == "above any ratio" and "nan" not in markdown(
+        shown.reset_index()
+    )
+
+
+def test_an_infinite_median_is_told_by_counts(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = replace(evidence.design.question("latent-std-dc"), metric="kimg_to_fid_300")
+    never = rows.assign(kimg_to_fid_300=np.where(rows.seed < 4, math.inf, 10.0))
+    table = question_table(asked(evidence, question, never), question)
+    assert set(formatted(table, question).iloc[:, 2]) == {"never in 4 of 6"}
+
+
+def test_a_questions_own_metric_stands_once(evidence: Evidence) -> None:
+    for metric, name in (("precision", "precision"), ("recall", "recall"), ("is_mean", "IS"), ("fid", "FID")):
+        question = replace(evidence.design.question("latent-std-dc"), metric=metric, smallest_effect=1.5)
+        heads = list(formatted(question_table(asked(evidence, question), question), question))
+        assert [i for i, head in enumerate(heads) if head.startswith(name)] == [2], heads
+        assert {head.split(" ")[0] for head in heads} >= {"FID", "IS", "precision", "recall", "KID×10³"}
+
+
+def test_an_arms_fid_comes_first(evidence: Evidence) -> None:
+    assert list(formatted(overview_table(evidence)))[:4] == ["arm", "seeds", "FID ↓ [95%]", "diverged [95%]"]
 
 
 def test_no_interval_holds_what_cannot_be(evidence: Evidence, rows: pd.DataFrame) -> None:
@@ -294,8 +342,28 @@ def test_each_claim_is_said_once(evidence: Evidence) -> None:
 
 def test_no_interval_is_explained(evidence: Evidence) -> None:
     few = replace(evidence, rows=evidence.rows[evidence.rows.seed < 2])
-    assert "[–] stands where seeds are too few" in ended(few)
+    assert "[–]: fewer than 3 seeds give no interval." in ended(few) and "finite" not in ended(few)
     assert "[–]" not in ended(with_answers(evidence, [a for a in evidence.answers if a.n > 2]))
+    ties = [replace(a, low=math.nan, high=math.nan, n=4) for a in evidence.answers]
+    told = ended(with_answers(evidence, ties))
+    assert "[–]: where trials have no finite value, fewer than 6 seeds give no interval." in told
+    assert "fewer than 3" not in told
+    hidden = [replace(a, verdict="refuted") for a in evidence.answers]
+    hidden[-1] = replace(ties[-1], verdict="unresolved")
+    assert "[–]" not in ended(with_answers(evidence, hidden), 80, 22), "of a claim that is not shown"
+
+
+def test_each_table_has_its_own_reasons(evidence: Evidence, rows: pd.DataFrame) -> None:
+    def why(of: pd.DataFrame, key: str = "latent-std-dc", metric: str = "recall") -> list[str]:
+        question = replace(evidence.design.question(key), metric=metric, smallest_effect=1.5)
+        return why_no_interval(table=question_table(asked(evidence, question, of), question))
+
+    assert why(rows) == []
+    assert why(rows[rows.seed < 2]) == [FEW_SEEDS]
+    assert why(rows.assign(recall=0.0)) == [AT_A_BOUND]
+    never = rows.assign(kimg_to_fid_300=np.where((rows.seed == 1) & (rows.arm == "dc"), math.inf, 10.0))
+    assert why(never[never.seed < 4], metric="kimg_to_fid_300") == [NOT_FINITE]
+    assert AT_A_BOUND not in why_no_interval(table=overview_table(evidence))
 
 
 def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,12 +376,42 @@ def test_many_warnings_are_five_short_sentences(evidence: Evidence, monkeypatch:
 
 def test_the_summary_counts_and_lists_claims() -> None:
     table = pd.DataFrame(
-        {"claim": ["a, b", "c"], "verdict": ["supported", "no results"], "n": ["6", "–"], "x": ["", "y"]}
+        {
+            "claim": ["a, b", "c", "d", "e"],
+            "verdict": ["supported", "no results", "1 supported, 1 refuted", "1 refuted, 1 unresolved"],
+            "n": ["6", "–", "6", "6"],
+            "x": ["", "y", "", ""],
+        }
     )
-    lines = printed(claims_for_terminal(table)).splitlines()
-    assert lines[0] == "2 claims: 1 supported, 0 refuted, 0 unresolved, 1 no results"
+    lines = printed(claims_for_terminal(table, width=100, lines=21)).splitlines()
+    verdicts = "1 supported, 0 refuted, 0 unresolved, 1 without results, 2 with answers that differ"
+    assert lines[0] == f"4 claims: {verdicts}"
     assert "a, b" in lines[4] and "y" not in "".join(lines[1:])
     assert "y" in "".join(printed(claims_for_terminal(table, full=True)).splitlines()[1:])
+
+
+@pytest.mark.parametrize("empty", [0, 15, 22])
+def test_the_summary_fits_the_screen(empty: int) -> None:
+    claims = [f"A claim of some {'many' if i % 3 else 'very, very, very many'} words, {i}" for i in range(22)]
+    claims[20:] = ["... and goes on", "... and on"]
+    seeds, verdicts = ["3", "3–6", *["6"] * 20], ["supported", "unresolved"] * 11
+    table = pd.DataFrame({"claim": claims, "verdict": verdicts, "n": seeds})
+    table.loc[: empty - 1, ["verdict", "n"]] = ["no results", "–"]
+    text = printed(claims_for_terminal(table, width=80, lines=21), 80)
+    assert len(text.splitlines()) <= 21 and "22 claims: " in text.splitlines()[0]
+    assert (f"and {empty} without results" in text) is (empty == 15)
+    assert ("No study has results of these claims yet." in text) is (empty == 22)
+    listed = [line for line in text.splitlines() if re.search("  (supported|unresolved)", line)]
+    assert len(listed) == {15: 7, 22: 0}.get(empty, len(listed)) and (empty or "more unresolved: on the page" in text)
+    assert ("Exploratory: 2 of 22 claims with results had fewer than 6 seeds." in text) is (empty == 0)
+    assert all(claim in printed(claims_for_terminal(table, full=True), 200) for claim in claims)
+
+
+def test_a_claim_that_goes_on_has_its_head() -> None:
+    table = pd.DataFrame({"claim": ["A is so", "... and b", "... and c"], "n": ["–", "–", "6"]})
+    table["verdict"] = ["no results", "no results", "refuted"]
+    lines = printed(claims_for_terminal(table)).splitlines()
+    assert [line.split("  ")[0] for line in lines[4:6]] == ["A is so", "... and c"] and "1 without results" in lines[6]
 
 
 def test_nothing_finished_is_said_and_not_a_crash(study: Study, store: Store, tmp_path: Path) -> None:
@@ -341,6 +439,8 @@ def test_mode_collapse_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
     collapsed.loc[(rows.arm == "dc latent_std=3") & rows.seed.isin([1, 4]), "is_mean"] = 1.04
     (told,) = (line for line in warnings(replace(evidence, rows=collapsed)) if "Mode collapse in 2 of 9" in line)
     assert "dc latent_std=3 (2 of 6)" in told
+    real = number(evidence.reference["is_mean"])
+    assert f"IS is 1 where all look the same; a trial counts as collapsed below 1.10 (real images have {real})." in told
 
 
 def test_collapse_is_judged_by_real_images(evidence: Evidence, rows: pd.DataFrame) -> None:
@@ -374,7 +474,7 @@ def test_an_interaction_is_paired_twice(evidence: Evidence, rows: pd.DataFrame) 
     assert found.by_seed.tolist() == pytest.approx((own / other).tolist())
     table = question_table(shown, question)
     assert table.set_index("level").fid_ratio["0.3"] == found.mean
-    assert "ratio relative to fc [95%]" in formatted(table, question)
+    assert "ratio to the baseline, relative to fc [95%]" in formatted(table, question)
     recall = replace(question, metric="recall", smallest_effect=0.05)
     at = rows.set_index(["arm", "seed"]).recall
     difference = at["dc latent_std=0.3"] - at["dc"] - (at["fc latent_std=0.3"] - at["fc"])

@@ -25,10 +25,9 @@ from harness.scoring.extractors import (
     WEIGHTS_OPTION,
     WEIGHTS_VARIABLE,
     Extractor,
-    prepare_extractor,
-    prepare_online_extractor,
 )
 from harness.scoring.fidelity import feature_network, fitted, make_protocol, prepare_reference, score_generator
+from harness.scoring.yardstick import prepare_extractor, prepare_online_extractor
 from tests.scoring.test_scoring import Images
 
 
@@ -225,7 +224,11 @@ def test_a_named_file_precedes_the_variable(
     for name, weights, message in (
         ("inception-v3", tmp_path / "lost.pth", f"--extractor-weights={tmp_path}/lost.pth is not a file"),
         ("inception-v3", None, f"GAN_EXTRACTOR_WEIGHTS={tmp_path}/absent.pth is not a file"),
-        ("classifier", inception_weights, "which is trained here; leave it out, or take another extractor: inception"),
+        (
+            "classifier",
+            inception_weights,
+            "inception.pth does not hold a classifier that this program has trained; name one",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             prepare_extractor(name, digits, tmp_path, weights)

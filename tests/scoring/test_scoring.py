@@ -2,6 +2,7 @@ import hashlib
 import os
 import shutil
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from torch_fidelity import (
 import architectures
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
-from harness.scoring import extractors
-from harness.scoring.extractors import Extractor, prepare_extractor
+from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import SCORES, NonFiniteSamples, make_protocol, prepare_reference, score_generator
 from harness.scoring.online import OnlineFid
+from harness.scoring.yardstick import prepare_extractor
 
 EIGENVALUE_ERROR = 1e-5
 """The library takes roots of the eigenvalues of a product of covariances, some of them 0 up to 1e-13 either way."""
@@ -80,24 +81,6 @@ def test_the_classifier_knows_digits_it_never_saw(extractor: Extractor, digits: 
     assert extractor.accuracy >= 0.93
     guesses = extractor.load()(torch.from_numpy(np.array(digits.images("reference"))))[1].argmax(1).numpy()
     assert (guesses == digits.labels("reference")).mean() == pytest.approx(extractor.accuracy)
-
-
-def test_its_training_is_a_function_of_the_data(extractor: Extractor, digits: PreparedData, tmp_path: Path) -> None:
-    torch.rand(5)
-    state = torch.get_rng_state()
-    again = prepare_extractor("classifier", digits, tmp_path)
-    assert again.weights_hash == extractor.weights_hash
-    assert torch.equal(torch.get_rng_state(), state)
-    assert again.feature_rms == extractor.feature_rms and 1 < again.feature_rms < 100
-
-
-def test_it_learns_from_its_own_part_alone(digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    images = PreparedData.images
-    monkeypatch.setattr(PreparedData, "images", lambda self, part: asked.append(part) or images(self, part))
-    monkeypatch.setattr(extractors, "EPOCHS", 1)
-    extractors.train_classifier(digits)
-    assert set(asked) == {"extractor"}
 
 
 def test_fid_is_exact(score, extractor, digits, protocol) -> None:
@@ -297,7 +280,7 @@ def test_files_among_the_features_run_nothing(score, digits, home: Path, tmp_pat
     images, mark = digits.images("train")[:1000], tmp_path / "mark"
     clean = score(Fixed(images), cache=home)
     paths, checksums = (sorted((home / "features").glob(pattern)) for pattern in ("*.pt", "*.sha256"))
-    assert len(paths) == len(checksums) == 2
+    assert len(paths) == len(checksums) == 4
     torch.save(Malicious(mark), tmp_path / "malicious.pt")
     torch.load(tmp_path / "malicious.pt", weights_only=False)
     assert mark.exists(), "it would run"
@@ -316,7 +299,7 @@ def test_files_among_the_features_run_nothing(score, digits, home: Path, tmp_pat
         ((plant, truncate), True),
         ((truncate, plant), True),
     ):
-        for harm, path, checksum in zip(harms, paths, checksums, strict=True):
+        for harm, path, checksum in zip(cycle(harms), paths, checksums, strict=False):
             harm(path)
             if without:
                 checksum.unlink()

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.spec import ScoreProtocol, TrialSpec, content_hash
-from harness.storage.integrity import check, prune, quarantine_damaged, remove_if_unused, require_free, sweep
+from harness.storage.integrity import check, prune, quarantine_damaged, remove_if_unused, require_free, summary, sweep
 from harness.storage.records import Damaged
 from harness.storage.store import Store
 from tests.storage.test_store import OTHER, SCORES, SECOND, SPEC, edit, everything, result, truncate
@@ -122,6 +122,21 @@ def test_writing_quarantines_a_foreign_folder(store: Store) -> None:
     assert "precious" in [p.read_text() for p in (store.root / "quarantine").rglob("*.tex")]
 
 
+def test_what_a_live_process_works_on_stays(store: Store) -> None:
+    store.write(result())
+    folder = store.trial_folder(SPEC.trial_id)
+    truncate(folder / "result.json")
+    unfinished = folder.with_name(f".{SPEC.trial_id}-1")
+    unfinished.mkdir()
+    assert store.locks.acquire(SPEC.trial_id)
+    sweep(store)
+    assert quarantine_damaged(store, [SPEC.trial_id]) == {} and folder.exists() and unfinished.exists()
+    store.locks.release(SPEC.trial_id)
+    sweep(store)
+    assert quarantine_damaged(store, [SPEC.trial_id]).keys() == {SPEC.trial_id}
+    assert not folder.exists() and not unfinished.exists()
+
+
 def test_trials_from_before_a_revision_are_quarantined(store: Store) -> None:
     spec = TrialSpec(**{**VALUES, "discriminator_norm": "none", "r1_gamma": 1.0})
     store.write(result(spec=spec))
@@ -131,6 +146,16 @@ def test_trials_from_before_a_revision_are_quarantined(store: Store) -> None:
     assert not store.is_done(spec.trial_id, "0" * 12)
     assert list(quarantine_damaged(store, [spec.trial_id, spec.former_id])) == [spec.former_id]
     assert not store.trial_ids()
+
+
+def test_planned_trials_that_are_absent_are_counted(store: Store) -> None:
+    store.write(result())
+    for name, trial_ids in (("noise", [SPEC.trial_id, OTHER.trial_id]), ("depth", [SPEC.trial_id])):
+        cells = [{"arm": "dc", "seed": seed, "trial_id": trial_id} for seed, trial_id in enumerate(trial_ids)]
+        store.write_plan(name, "smoke", {"cells": cells})
+    assert "1 of 2 planned trials not there (not run yet, or taken away: `run` makes them)" in summary(store)
+    truncate(store.layout.plan("noise", "smoke"))
+    assert "planned" not in summary(store)
 
 
 def test_what_is_no_trial_is_only_reported(store: Store) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -13,7 +14,9 @@ from harness import files
 from harness.errors import UserError
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.integrity import check, sweep
-from harness.storage.store import Store, TrialResult
+from harness.storage.records import checked_json
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from tests.unit.test_spec import PROTOCOL, VALUES
 
 SPEC = TrialSpec(**VALUES)
@@ -195,6 +198,23 @@ def test_profiles_on_other_data_have_own_files(store: Store) -> None:
     assert [store.read_plan("noise", profile)["profile"] for profile in profiles] == profiles
     assert len(list((store.root / "plans").iterdir())) == len(profiles)
     assert all(store.layout.report_folder("noise", p).parent == store.root / "reports" for p in profiles)
+
+
+def test_a_plan_on_a_folder_has_one_name(store: Store) -> None:
+    """However the path was typed; plans that were called by what was typed are found, and renamed by the next run."""
+    spec = dataclasses.replace(result().spec, dataset="folder:/pictures/my faces")
+    store.write(result(spec=spec))
+    cells = [{"arm": "dc", "seed": 0, "trial_id": spec.trial_id}]
+    for typed in ("paper@folder:../my faces", "paper@folder:/pictures/my faces/"):
+        content = {"cells": cells, "study": "noise", "profile": typed}
+        store.layout.plans.mkdir(exist_ok=True)
+        store.layout.plan("noise", typed).write_bytes(checked_json(content))
+    name = "paper@folder:/pictures/my faces"
+    assert store.read_plan("noise", name) == {"cells": cells, "study": "noise", "profile": name}
+    assert store.read_plan("noise", "paper@folder:/pictures") is None and store.read_plan("aa", name) is None
+    assert {plan["profile"] for plan in store.read_plans()} == {name}
+    store.write_plan("noise", name, {"cells": []})
+    assert [plan["cells"] for plan in store.read_plans()] == [[]]
 
 
 def test_a_retried_trial_is_whole_whenever_killed(store: Store, monkeypatch) -> None:

@@ -128,8 +128,18 @@ def test_the_old_form_works_and_is_told() -> None:
         assert Question(**words, kind="contrast", expected="equal", versus="fc").versus == "fc"
     with pytest.warns(FutureWarning, match="is written SweetSpot"):
         assert Question(**words, kind="sweet-spot", expected="worse outside") == SweetSpot(**words)
+    with pytest.warns(FutureWarning) as told:
+        Question(**words, kind="trend", expected="rising")
+    assert [warning.filename for warning in told] == [__file__], "where it is written"
     with pytest.raises(UserError, match="unknown kind of question 'k' 'guess'.*valid: contrast, trend, sweet-spot"):
         Question(**words, kind="guess", expected="lower")
+    with pytest.raises(UserError, match="question 'k' is of no kind; write one of Contrast, .*, Interaction in place"):
+        Question(**words, expected="lower")
+    with pytest.raises(UserError, match="question 'k' is of no kind"):
+        Question("k", "dc", NOISE.questions[0].factor, expected="lower")
+    with pytest.warns(FutureWarning, match="is written Trend"):
+        old = Question("k", "dc", words["factor"], text="?", hypothesis="!", kind="trend", expected="rising")
+    assert old == Trend(**words, expected="rising")
 
 
 def test_the_smallest_effect_is_the_metrics_own() -> None:
@@ -141,6 +151,19 @@ def test_the_smallest_effect_is_the_metrics_own() -> None:
 def test_a_profile_on_other_data() -> None:
     assert NOISE.profile("smoke@folder:/a/faces@2").changes["dataset"] == "folder:/a/faces@2"
     assert NOISE.profile("smoke@cifar10").name == "smoke@cifar10"
+
+
+@pytest.mark.parametrize("typed", ["../faces é", "/a/faces é/", "/a/b/.././faces é", "~/faces é"])
+def test_a_profile_on_a_folder_has_one_name(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By it the store names plans and reports."""
+    monkeypatch.setenv("HOME", "/a")
+    monkeypatch.setattr("os.getcwd", lambda: "/a/b")
+    profile = NOISE.profile(f"smoke@folder:{typed}")
+    assert profile.name == "smoke@folder:/a/faces é" and profile.changes["dataset"] == "folder:/a/faces é"
+    assert NOISE.profile(profile.name) == profile
+
+
+def test_a_misspelled_profile_on_other_data_is_refused() -> None:
     with pytest.raises(UserError, match="unknown profile 'smoek'.*did you mean 'smoke'"):
         NOISE.profile("smoek@cifar10")
 

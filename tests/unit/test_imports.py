@@ -1,6 +1,10 @@
 """Imports point one way: the design's floors, read from the sources themselves."""
 
 import ast
+import itertools
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,25 +17,25 @@ HOMES = {  # heavy libraries, and the only files that may import them
     "mlxtend": {"harness/sources.py"},
 }
 FLOORS = {  # inside harness: a room imports only from floors below its own
-    "harness.program": 10,
-    "harness.cli": 9,
-    "harness.options": 0,
-    "harness.execution": 8,
-    "harness.reporting": 8,
-    "harness.analysis": 7,
-    "harness.catalog": 6,
+    "harness.program": 12,
+    "harness.cli": 11,
+    "harness.options": 10,
+    "harness.execution": 10,
+    "harness.reporting": 10,
+    "harness.analysis": 9,
+    "harness.catalog": 8,
+    "harness.study": 7,
+    "harness.design": 6,
     "harness.training": 5,
     "harness.scoring": 5,
     "harness.storage": 5,
     "harness.inspection": 5,
-    "harness.study": 5,
-    "harness.design": 4,
     "harness.data": 4,
     "harness.sources": 3,
     "harness.pictures": 2,
+    "harness.plugin_identity": 3,
+    "harness.plugins": 2,
     "harness.questions": 1,
-    "harness.plugin_identity": 2,
-    "harness.plugins": 1,
     "harness.spec": 1,
     "harness.storage.layout": 1,  # where things lie, without what they are
     "harness.files": 0,
@@ -40,6 +44,13 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.interrupts": 0,
     "harness.terminal": 0,
 }
+LIGHT = (  # never load torch: tables, figures and pages are made again on any machine
+    *("studies", "harness.analysis", "harness.reporting", "harness.storage"),
+    *("harness.catalog", "harness.study", "harness.design", "harness.questions", "harness.spec"),
+)
+USERS_OF_NETWORKS = ("harness.spec", "harness.training", "harness.scoring", "harness.execution")
+TOP = ("studies", "architectures")  # packages of their own
+PICTURE = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
 
 
 def sources() -> list[Path]:
@@ -65,25 +76,56 @@ def room(module: str) -> str | None:
     return next((name for name in names if name in FLOORS), None)
 
 
+def inside(name: str, *rooms: str) -> bool:
+    """Whether a module is one of these rooms or in one."""
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_down(path: Path) -> None:
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    package = name.split(".")[0]
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for module in imports(path):
-        top = module.split(".")[0]
-        if package == "architectures":
-            assert top not in {"harness", "studies"}, f"{name} imports {module}"
-        if package == "harness":
-            assert top != "studies", f"{name} imports {module}"
-        if name.startswith(("studies", "harness.analysis", "harness.storage", "harness.study", "harness.spec")):
-            assert top not in {"torch", "torchvision"}, f"{name} imports {module}"
+        top, told = module.split(".")[0], f"{name} imports {module}"
+        assert top != "tests", told
+        if inside(name, "architectures"):
+            assert top not in {"harness", "studies"}, told
+        if inside(name, "harness"):
+            assert top != "studies", told
+            assert top != "architectures" or inside(name, *USERS_OF_NETWORKS), told
+        if inside(name, "studies") and name != "studies.__main__" and top == "harness":
+            assert inside(module, "harness.study", "harness.catalog"), told
+        if inside(name, *LIGHT):
+            assert top not in {"torch", "torchvision"}, told
         if top in HOMES:
-            assert str(path.relative_to(ROOT)) in HOMES[top], f"{name} imports {module}"
+            assert str(path.relative_to(ROOT)) in HOMES[top], told
         mine, theirs = room(name), room(module)
         if mine and theirs and mine != theirs:
-            assert FLOORS[theirs] < FLOORS[mine], f"{name} (floor {FLOORS[mine]}) imports {module}"
+            assert FLOORS[theirs] < FLOORS[mine], f"{told}, from floor {FLOORS[mine]}"
+
+
+def test_what_is_light_loads_no_torch() -> None:
+    """By no detour either: all of it, in a process of its own."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources()]
+    loaded = [name for name in names if inside(name, *LIGHT) and not name.endswith("__main__")]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {loaded}]; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or "torch is loaded"
 
 
 def test_every_room_is_on_a_floor() -> None:
     rooms = {".".join(p.relative_to(ROOT).with_suffix("").parts[:2]) for p in (ROOT / "harness").rglob("*.py")}
     assert rooms - {"harness.__init__"} == {floor for floor in FLOORS if floor.count(".") == 1}
+
+
+def test_the_picture_shows_every_floor() -> None:
+    """docs/architecture.md draws each room once, and none above what it may be imported by."""
+    lines = [re.findall(r"\b[a-z_]+\b", re.split(r"   ", line.strip())[0].replace("harness.", "")) for line in drawn()]
+    floors = [[FLOORS[f"harness.{name}"] for name in line] for line in lines]
+    shown = [f"harness.{name}" for line in lines for name in line]
+    assert sorted(shown) == sorted(name for name in FLOORS if name.count(".") == 1)
+    assert all(min(upper) > max(lower) for upper, lower in itertools.pairwise(floors)), lines
+
+
+def drawn() -> list[str]:
+    """The lines of the picture that name rooms of the harness."""
+    return [line for line in PICTURE.splitlines() if re.match(" [a-z]", line) and line.split()[0] not in TOP]

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.analysis.evidence import load_evidence
 from harness.errors import UserError
 from harness.execution.plan import make_plan
 from harness.plugin_identity import identity
 from harness.plugins import UserCode, read_user_code
-from harness.storage.store import Store, TrialResult
+from harness.reporting.provenance import warnings
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
 from studies.catalog import find
 
 STUDY = '''
@@ -224,6 +227,33 @@ def test_what_cannot_be_followed_is_refused(folder: Path, file: str, old: str, n
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("'architecture': 'fc-mien'", "unknown architecture 'fc-mien' (did you mean 'fc-mine'?); valid: fc, dc"),
+        ("'loss': 'hinje'", "unknown loss 'hinje' (did you mean 'hinge'?); valid: nonsaturating"),
+        (
+            "'augmentation': 'cutout+cutoff'",
+            "unknown augmentation 'cutoff' (did you mean 'cutout'?); valid: none, brightness",
+        ),
+        ("'augmentation': 'nome'", "unknown augmentation 'nome' (did you mean 'none'?); valid: "),
+    ],
+)
+def test_a_name_that_nobody_registered_is_refused(folder: Path, changes: str, message: str) -> None:
+    """Each trial would else fail with a KeyError, after its preparation."""
+    edit(folder / "mystudy.py", '"fc": FC', f'"fc": {{**FC, {changes}}}')
+    study = find(str(folder / "mystudy.py"))
+    with pytest.raises(UserError) as refused:
+        make_plan(study, "smoke", None, None)
+    assert str(refused.value).startswith(f"arm 'fc': {message}") and "\n" not in str(refused.value)
+
+
+def test_a_baseline_without_a_loss_is_refused(folder: Path) -> None:
+    edit(folder / "mystudy.py", '"fc": FC', "'fc': {k: v for k, v in FC.items() if k != 'loss'}")
+    with pytest.raises(UserError, match="arm 'fc': spec lacks the fields loss"):
+        make_plan(find(str(folder / "mystudy.py")), "smoke", None, None)
+
+
 def test_what_evaluates_a_network_is_no_eval(folder: Path) -> None:
     edit(folder / "nets.py", "pair = fc", "nn.Identity().eval(); pair = fc")
     hashes(folder)
@@ -271,6 +301,18 @@ def test_trials_of_earlier_code_are_counted(folder: Path) -> None:
     edit(folder / "mystudy.py", "A title", "Another title")
     plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
     assert (len(plan.pending()), plan.left_behind) == (0, 0)
+    assert not told_of_earlier(folder, store)
     edit(folder / "parts/layers.py", "nn.SiLU()", "nn.Tanh()")
     plan = make_plan(find(str(folder / "mystudy.py")), "smoke", None, store)
     assert (len(plan.pending()), plan.left_behind) == (1, 1), "the baseline's trial is still good"
+    told = told_of_earlier(folder, store)
+    assert told[0].startswith("1 trial was made from an earlier version of this study's code or settings: the next run")
+    assert told[0].endswith("in: mine (1).") and len(told) == 1
+    edit(folder / "mystudy.py", '"architecture": "fc-mine"', '"architecture": "fc-mien"')
+    assert not told_of_earlier(folder, store), "what is refused today cannot be compared, and the report goes on"
+
+
+def told_of_earlier(folder: Path, store: Store) -> list[str]:
+    """What a report of the study warns of earlier code."""
+    evidence = load_evidence(store, find(str(folder / "mystudy.py")), "smoke")
+    return [line for line in warnings(evidence) if "earlier version" in line]

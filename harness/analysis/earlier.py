@@ -1,0 +1,58 @@
+"""Trials that a study's last run used and its design of today would not: made from other code, data or settings."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import UserError
+from harness.storage.store import Store
+from harness.study import Design, Run
+
+
+def left_behind(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> dict[str, str]:
+    """Finished trials of a plan at an arm and seed where there is another trial today, and none of today's: id -> arm.
+
+    Args:
+        store: Where they are.
+        plan: Of the study's last run.
+        runs: Those of today.
+    """
+    held = {(c["arm"], c["seed"]): c["trial_id"] for c in plan.get("cells", [])}
+    there = {(run.arm, run.seed): store.stored_name(run.spec.trial_id) for run in runs}
+    replaced = {held[place]: place[0] for place in held if place in there and held[place] != there[place]}
+    current = set(there.values())
+    return {
+        trial_id: arm
+        for trial_id, arm in replaced.items()
+        if trial_id not in current and store.status(trial_id) in ("ok", "diverged")
+    }
+
+
+def runs_on_the_same_data(rows: pd.DataFrame, plan: Mapping[str, Any], design: Design) -> list[Run]:
+    """What the design would run today at the seeds of a plan, if the pictures were still those of the plan's trials.
+
+    Nothing is prepared, so that a store is enough. Empty where that is not enough: trials are refused today, or a data
+    set is not that of any trial.
+
+    Args:
+        rows: A results table of the plan's trials.
+        plan: Of the study's last run.
+        design: The study of today.
+    """
+    if rows.empty:  # a table without trials lacks some columns
+        return []
+    data = rows.groupby(["dataset", "resolution", "channels"]).data_fingerprint
+    known: dict[Any, str] = {key: found.iloc[-1] for key, found in data}
+
+    def fingerprint(dataset: str, resolution: int, channels: int) -> str:
+        if (dataset, resolution, channels) not in known:
+            raise UserError(f"{dataset} at {resolution}×{resolution}×{channels} is not that of any trial")
+        return known[dataset, resolution, channels]
+
+    seeds = Counter(cell["arm"] for cell in plan["cells"])
+    try:
+        return design.runs({arm: seeds[arm] or 1 for arm in design.every_arm}, fingerprint)
+    except UserError:
+        return []

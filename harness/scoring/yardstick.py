@@ -1,0 +1,290 @@
+"""The yardstick: which network scores a data set, and whether it measures here as it did where it was made.
+
+A classifier is, in this order, the file that the user names, the one that this package ships for the data, the one
+that the store keeps, or one trained now and kept from then on. So a store has one yardstick for good, whatever becomes
+of its cache, its machine and the versions of the libraries.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from harness.data import PreparedData
+from harness.errors import UserError, unknown_name
+from harness.files import checksum, file_checksum, write_file
+from harness.metrics import least_accuracy
+from harness.scoring.classifier import (
+    FEATURE_DIM,
+    Classifier,
+    ClassifierCard,
+    classifier_bytes,
+    learned_from,
+    one_thread,
+    read_card,
+    train_classifier,
+)
+from harness.scoring.extractors import (
+    EXTRACTORS,
+    PRETRAINED,
+    WEIGHTS_OPTION,
+    Extractor,
+    prepare_pretrained,
+    require_labels,
+)
+from harness.scoring.fidelity import FeatureNetwork, feature_network, score_images
+from harness.spec import ScoreProtocol
+from harness.storage.layout import cache_folder
+
+SHIPPED = Path(__file__).with_name("shipped")
+"""Classifiers that come with this package, for data sets that packages ship, too."""
+
+GOLDEN_IMAGES, GOLDEN_IMAGES_PRETRAINED = 500, 64  # of the second kind a laptop takes six a second
+FEWEST_GOLDEN = 10
+GOLDEN_NOISE = 32  # standard deviation, of 255
+TOLERANCE = 1e-6
+"""Relative difference of golden scores up to which two machines measure alike. In float32, instruction sets differ by
+some 1e-7."""
+
+
+def needs_training(name: str, data: PreparedData, kept: Path) -> bool:
+    """Whether `prepare_extractor` would first train a classifier, which takes minutes at large sizes."""
+    trains = name == "classifier" and data.num_classes is not None
+    return trains and _found(learned_from(*_tensors(data, "extractor")), kept) is None
+
+
+def prepare_extractor(
+    name: str, data: PreparedData, cache: Path, weights: Path | None = None, kept: Path | None = None
+) -> Extractor:
+    """The extractor for this data, with its weights in the cache.
+
+    Args:
+        name: One of EXTRACTORS.
+        data: What is to be scored.
+        cache: Of a store.
+        weights: A file: of a pretrained network (else the one that GAN_EXTRACTOR_WEIGHTS names, else torch.hub's copy,
+            else a download), or a classifier that was trained on this data elsewhere.
+        kept: The folder in which classifiers are kept; one in the cache if None.
+
+    Raises:
+        UserError: an unknown name, data without labels to train on, a classifier that learned too little of them to
+            score by, or weights that cannot be had, read or used, or are damaged.
+    """
+    if name in PRETRAINED:
+        return prepare_pretrained(name, data.channels, cache, weights)
+    if name not in EXTRACTORS:
+        raise unknown_name("extractor", name, EXTRACTORS)
+    require_labels(name, data)
+    extractor = prepare_classifier(data, cache, weights, kept)
+    if not extractor.knows_its_classes:
+        bar = least_accuracy(extractor.chance, extractor.num_unseen)
+        raise UserError(
+            f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
+            f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
+            f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
+            f"picture (`python -m studies inspect {data.dataset}`), add pictures, or take another extractor: "
+            f"{', '.join(PRETRAINED)}"
+        )
+    return extractor
+
+
+def prepare_classifier(
+    data: PreparedData, cache: Path, weights: Path | None = None, kept: Path | None = None
+) -> Extractor:
+    """The classifier for labelled data, whatever it has learned; see `prepare_extractor`."""
+    copies = cache_folder(cache, "extractors")
+    copies.mkdir(parents=True, exist_ok=True)
+    kept = kept or copies
+    images, labels = _tensors(data, "extractor")
+    key = learned_from(images, labels)
+    with FileLock(copies / "classifier.lock"):
+        if weights is not None:
+            _refuse_foreign(weights, data, key)
+        source = weights or _found(key, kept)
+        content = source.read_bytes() if source else _trained(data, images, labels, key)
+        digest = checksum(content)[:16]
+        if _found(key, kept) is None:
+            write_file(kept / f"{key}-{digest}.safetensors", content)
+        copy = copies / f"classifier-{digest}.safetensors"
+        if not copy.exists() or file_checksum(copy)[:16] != digest:
+            write_file(copy, content)
+    card, unseen = read_card(copy), data.labels("reference")
+    return Extractor(
+        name="classifier",
+        weights_path=copy,
+        weights_hash=digest,
+        channels=card.channels,
+        num_classes=card.num_classes,
+        accuracy=card.accuracy,
+        chance=np.bincount(unseen).max().item() / len(unseen),
+        num_unseen=len(unseen),
+        feature_rms=card.feature_rms,
+        golden=card.golden,
+    )
+
+
+def prepare_online_extractor(
+    extractor: Extractor, data: PreparedData, cache: Path, kept: Path | None = None
+) -> Extractor | None:
+    """The extractor for the FID in the curves: the classifier, which is cheap.
+
+    None where the data has no labels, or they are not what can be learned from its images.
+
+    A pretrained network would take longer at each of the curve's points than the training between them.
+    """
+    if extractor.pretrained is None:
+        return extractor
+    classifier = prepare_classifier(data, cache, kept=kept) if data.num_classes is not None else None
+    return classifier if classifier is not None and classifier.knows_its_classes else None
+
+
+def _found(key: str, kept: Path) -> Path | None:
+    """The shipped or kept classifier that learned from these pictures."""
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        if read_card(path).learned_from == key:
+            return path
+    for path in sorted(kept.glob(f"{key}-*.safetensors")):
+        if file_checksum(path)[:16] != path.stem.removeprefix(f"{key}-"):
+            raise UserError(
+                f"{path} is damaged: its checksum differs; put back what was there, or remove it: then another is "
+                f"trained, whose scores get a protocol of their own"
+            )
+        return path
+    return None
+
+
+def _refuse_foreign(weights: Path, data: PreparedData, key: str) -> None:
+    if not weights.is_file():
+        raise UserError(f"{WEIGHTS_OPTION} {weights} is not a file; name a classifier that scores {data.dataset}")
+    if read_card(weights).learned_from != key:
+        raise UserError(
+            f"{WEIGHTS_OPTION} {weights} was trained on other pictures than {data.dataset} at "
+            f"{data.resolution}×{data.resolution}×{data.channels} sets aside for that; leave it out, or name one that "
+            f"a store of this data keeps in its folder `extractors`"
+        )
+
+
+def _trained(data: PreparedData, images: Tensor, labels: Tensor, key: str) -> bytes:
+    """A classifier trained now, as its file."""
+    network = train_classifier(images, labels, int(data.num_classes or 0))
+    return classifier_bytes(network, describe_classifier(network, data, key))
+
+
+def describe_classifier(network: Classifier, data: PreparedData, key: str) -> ClassifierCard:
+    """What there is to say of a trained classifier: what it gets right, the scale of its features, what it measures."""
+    with one_thread(), torch.no_grad():
+        unseen, labels = _tensors(data, "reference")
+        guesses = torch.cat([network(batch)[1].argmax(1) for batch in unseen.split(500)])
+        rms = network(_tensors(data, "extractor")[0])[0].square().mean().sqrt().item()
+        return ClassifierCard(
+            channels=data.channels,
+            num_classes=int(data.num_classes or 0),
+            learned_from=key,
+            accuracy=(guesses == labels).double().mean().item(),
+            feature_rms=rms,
+            golden=_golden_scores(network, data, GOLDEN_IMAGES, nameless(data, 1 / (FEATURE_DIM * rms**2)), "cpu"),
+        )
+
+
+def nameless(data: PreparedData, kid_gamma: float) -> ScoreProtocol:
+    """A protocol for scores whose extractor has no hash yet: its numbers alone are of use."""
+    return ScoreProtocol(
+        extractor="classifier",
+        extractor_hash="",
+        reference="",
+        reference_hash="",
+        num_reference=GOLDEN_IMAGES,
+        num_generated=GOLDEN_IMAGES,
+        resolution=data.resolution,
+        channels=data.channels,
+        kid_subset_size=GOLDEN_IMAGES // 2,
+        kid_gamma=kid_gamma,
+    )
+
+
+def _tensors(data: PreparedData, part: str) -> tuple[Tensor, Tensor]:
+    """The part's images and labels."""
+    return torch.from_numpy(np.array(data.images(part))), torch.from_numpy(data.labels(part))
+
+
+def golden_scores(extractor: Extractor, protocol: ScoreProtocol, data: PreparedData, cache: Path) -> dict[str, float]:
+    """What the extractor measures on this machine, with these libraries, of images that are the same everywhere.
+
+    FID and KID of real images of the reference part against others of it, and of the same with fixed noise. Measured
+    once for the machine and the versions. Empty for data with too few images.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    number = GOLDEN_IMAGES_PRETRAINED if extractor.pretrained else GOLDEN_IMAGES
+    name = {
+        "extractor": extractor.hashed_name,
+        "reference": protocol.reference_hash,
+        "preparation": protocol.preparation,
+        "machine": machine(device),
+    }
+    path = cache_folder(cache, "golden") / f"{checksum(json.dumps(name, sort_keys=True).encode())[:16]}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = _golden_scores(feature_network(extractor, device), data, number, protocol, device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps(found).encode())
+        return found
+
+
+def _golden_scores(
+    network: FeatureNetwork, data: PreparedData, number: int, protocol: ScoreProtocol, device: str
+) -> dict[str, float]:
+    number = min(number, len(data.images("reference")) // 2)
+    if number < FEWEST_GOLDEN:
+        return {}
+    protocol = replace(protocol, num_reference=number, num_generated=number, kid_subset_size=number // 2)
+    images = np.array(data.images("reference")[: 2 * number])
+    real, others = images[:number], images[number:]
+    noise = np.random.RandomState(0).standard_normal(real.shape) * GOLDEN_NOISE  # this stream never changes
+    noisy = (real + noise.round().astype(np.int64)).clip(0, 255).astype(np.uint8)
+    found = {}
+    for name, shown in (("real", real), ("noisy", noisy)):
+        scores = score_images(network, shown, others, protocol, device)
+        found |= {f"golden_{metric}_{name}": scores[metric] for metric in ("fid", "kid")}
+    return found
+
+
+def recorded_golden(extractor: Extractor, reference: Mapping[str, float]) -> dict[str, float]:
+    """What was measured where the classifier was made; else where the store first used the protocol."""
+    return dict(extractor.golden) or {key: value for key, value in reference.items() if key.startswith("golden_")}
+
+
+def deviation(measured: Mapping[str, float], recorded: Mapping[str, float]) -> str:
+    """In words, the golden score that differs most by more than TOLERANCE; "" where all agree.
+
+    Of real images KID is about 0, so that it is held to the scale of that of the noisy ones.
+    """
+
+    def relative(name: str) -> float:
+        scale = abs(recorded["golden_kid_noisy"]) if "_kid_" in name else abs(recorded[name])
+        apart = abs(measured.get(name, math.nan) - recorded[name])
+        return apart / scale if scale and not math.isnan(apart) else math.inf
+
+    worst = max(recorded, key=relative, default="")
+    if not worst or relative(worst) <= TOLERANCE:
+        return ""
+    kind, images = worst.removeprefix("golden_").split("_")
+    here = measured.get(worst, math.nan)
+    return f"{kind.upper()} of the {images} golden images is {here:.9g} here, and {recorded[worst]:.9g} on record"
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What decides the last digits of a score: libraries, instruction set, and the GPU where there is one."""
+    return {
+        **{name: version(name) for name in ("torch", "torch-fidelity", "numpy")},
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
+    }

@@ -117,12 +117,14 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
         check: Whether to read all of a set that is there, and make it again if it is no longer that of its fingerprint.
 
     Raises:
-        UserError: an unknown name, no readable image, a subset larger than what there is, a download that failed, or
-            a disk without room. Nothing half-written stays.
+        UserError: an unknown name, no readable image, more copies than different pictures, a subset larger than
+            what there is, a download that failed, or a disk without room. Nothing half-written stays.
     """
     require_utf8("dataset", dataset)
     name, size = split_subset(dataset)
     source = find_source(name, resolution)
+    if name == "stacked-mnist" and channels != 3:
+        raise UserError(f"{name} is three digits in three channels; channels={channels} would mix them; allowed: 3")
     what = [source.identity, size, resolution, channels, PREPARATION, SURVEY]
     key = checksum(json.dumps(what).encode())[:16]
     folder = cache_folder(cache.resolve(), "data") / key
@@ -148,11 +150,23 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
         full = "; free some space, or name another place with --store" if error.errno in DISK_FULL else ""
         raise UserError(f"cannot keep prepared data in {folder.parent}: {error.strerror or error}{full}") from None
     found = {key: _meta(folder)[key] for key in ("fingerprint", "num_classes", "arrangement")}
-    return PreparedData(dataset=dataset, resolution=resolution, channels=channels, folder=folder, **found)
+    data = PreparedData(dataset=dataset, resolution=resolution, channels=channels, folder=folder, **found)
+    _refuse_copies(data)
+    return data
 
 
 _asked: dict[tuple[Path, Load], Path] = {}
 """What a user's own loaders gave in this process, which asks each of them once."""
+
+
+def _refuse_copies(data: PreparedData) -> None:
+    """Refuse data of which most is there more than once: its numbers would promise more than it holds."""
+    copies, pictures = data.survey.copies, data.survey.pictures
+    if 2 * copies > pictures:
+        raise UserError(
+            f"{data.dataset}: {copies:,} of {pictures:,} pictures are copies of the other {pictures - copies:,} (equal "
+            f"at {data.resolution}×{data.resolution}), more copies than pictures; take them out, or give other images"
+        )
 
 
 def stored_images(cache: Path, fingerprint: str, part: str) -> np.ndarray | None:
@@ -171,9 +185,7 @@ def _warnings(folder: Path, source: Source) -> list[str]:
     """What a person should know of a set that was just prepared."""
     meta = _meta(folder)
     told = [source.arrangement] * source.is_guess
-    told += [f"not read: {summary(meta['skipped'])}"] * bool(meta["skipped"])
-    copies, pictures = meta["survey"]["copies"], meta["survey"]["pictures"]
-    return told + [f"{copies:,} of {pictures:,} pictures are copies of others"] * (2 * copies > pictures)
+    return told + [f"not read: {summary(meta['skipped'])}"] * bool(meta["skipped"])
 
 
 def _named_by_pixels(folder: Path, key: str) -> Path:
@@ -196,7 +208,7 @@ def _write(
     """Prepare a set into an empty folder, one picture in memory at a time."""
     _require_room(folder, name, source.num_pictures, channels * resolution**2)
     skipped: list[str] = []
-    hashes, found_labels, is_test = [], [], []
+    hashes, found_labels, is_test, given = [], [], [], []
     sizes, modes, endings = Counter[tuple[int, int]](), Counter[str](), Counter[str]()
     with (folder / "pixels").open("wb") as file:
         for sample in source.load(downloads, skipped):
@@ -208,6 +220,7 @@ def _write(
             hashes.append(checksum(pixels))
             found_labels.append(sample.label)
             is_test.append(sample.is_test)
+            given.append(sample.part)
         sync(file)
     if not hashes:
         raise UserError(
@@ -218,7 +231,10 @@ def _write(
     num_classes = len(classes) if len(classes) > 1 and "" not in classes else None
     numbers = {label: i if num_classes else 0 for i, label in enumerate(classes)}
     labels = np.array([numbers[label] for label in found_labels], dtype=np.int64)
-    parts = _split(np.array(hashes), labels, np.array(is_test) if any(is_test) else None)
+    if all(given):
+        parts = _split_as_given(np.array(hashes), given)
+    else:
+        parts = _split(np.array(hashes), labels, np.array(is_test) if any(is_test) else None)
     if empty := [part for part in PARTS if len(parts[part]) == 0]:
         raise UserError(
             f"{name} has {len(hashes)} images, {len(set(hashes))} of them distinct at {resolution}×{resolution}: too "
@@ -318,11 +334,21 @@ def _fit(picture: Image.Image, resolution: int, channels: int) -> np.ndarray:
     picture = picture.convert("L" if channels == 1 else "RGB")
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    picture = picture.crop((left, top, left + side, top + side))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is in memory, whatever its size
+        picture = picture.crop((left, top, left + side, top + side))
     if side != resolution:
         picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
     pixels = np.asarray(picture)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _split_as_given(hashes: np.ndarray, given: list[str]) -> dict[str, np.ndarray]:
+    """As `_split`, of a source that says itself which part each picture is of; equal pictures go with the first."""
+    part_of = dict(zip(reversed(hashes.tolist()), reversed(given), strict=True))
+    parts = np.array([part_of[digest] for digest in hashes.tolist()])
+    order = np.argsort(hashes, kind="stable")
+    return {part: order[parts[order] == part] for part in PARTS}
 
 
 def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -> dict[str, np.ndarray]:

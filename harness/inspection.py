@@ -85,9 +85,8 @@ def _doubts(data: PreparedData) -> Iterable[str]:
     if survey.enlarged:
         yield f"{survey.enlarged:,} are smaller than {at} and were enlarged"
     if survey.copies:
-        most = ": more copies than pictures" if 2 * survey.copies > survey.pictures else ""
         two = f", {survey.contradictions:,} of them in another class" if survey.contradictions else ""
-        yield f"{survey.copies:,} are copies of others (equal at {at}){two}{most}"
+        yield f"{survey.copies:,} are copies of others (equal at {at}){two}"
 
 
 def _split(data: PreparedData) -> str:

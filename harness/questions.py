@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from harness.errors import UserError, unknown_name
@@ -212,3 +212,19 @@ class Profile:
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = "classifier"
     core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones
+
+    def fitted(
+        self, shape: Mapping[str, int], stages: int, baselines: Mapping[str, Changes], dataset: str
+    ) -> "Profile":
+        """The profile on other data, at the resolution and channels that these need, where it sets any itself.
+
+        A DC generator reaches a resolution by doubling, once a stage: those of the baselines get `stages` at the least.
+        """
+        changes = {**self.changes, "dataset": dataset}
+        deeper = dict(self.baselines)
+        if shape and "resolution" in changes:
+            changes |= shape
+            for name, values in baselines.items():
+                if values.get("architecture") == "dc" and 0 < int(values.get("generator_depth", 0)) < stages:
+                    deeper[name] = {**deeper.get(name, {}), "generator_depth": stages}
+        return replace(self, changes=changes, baselines=deeper)

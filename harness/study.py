@@ -23,6 +23,7 @@ from harness.questions import (
     Trend,
     located,
 )
+from harness.sources import natural_shape
 
 __all__ = [
     "Arm",
@@ -103,7 +104,7 @@ class Study:
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.
 
-        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces".
+        "NAME@DATASET" is the profile NAME on another data set, for example "paper@folder:faces"; see `Profile.fitted`.
         """
         for profile in self.profiles:
             if profile.name == name:
@@ -111,7 +112,8 @@ class Study:
         plain, _, dataset = name.partition("@")
         if dataset:
             base, dataset = self.profile(plain), located(dataset)
-            return replace(base, name=f"{plain}@{dataset}", changes={**base.changes, "dataset": dataset})
+            fitted = base.fitted(*natural_shape(dataset), self.baselines, dataset)
+            return replace(fitted, name=f"{plain}@{dataset}")
         raise unknown_name("profile", name, [p.name for p in self.profiles])
 
     def at(self, profile_name: str) -> Design:

@@ -21,6 +21,7 @@ from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON
 from harness.plugins import UserCode
+from harness.sources import PACKAGES, Package, is_downloaded
 
 ROOT = Path(__file__).parents[2]
 
@@ -383,16 +384,25 @@ def send_requests_to(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(scheme, f"http://{address[0]}:{address[1]}")
 
 
+def without_packages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that is not Debian's."""
+    for name, package in PACKAGES.items():
+        monkeypatch.setitem(PACKAGES, name, Package(package.name, folder / "no" / package.name))
+
+
 def test_a_failed_download_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the request, which is refused by the machine itself: no test may depend on a network being there or not."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         send_requests_to(closed.getsockname(), monkeypatch)
     monkeypatch.setitem(sys.modules, "gdown", None)  # as where it is not installed: CelebA is asked for through it
+    without_packages(tmp_path, monkeypatch)
     started = time.monotonic()
-    for name in sorted(DATASETS.keys() - {"mnist-5k"}):
+    for name in sorted(DATASETS.keys() - {"mnist-5k", "stacked-mnist", "openclipart"}):
+        assert is_downloaded(name) and is_downloaded(f"{name}@10")
         with pytest.raises(UserError, match="cannot download .*by hand") as caught:
             prepare(name, resolution=28, channels=1, cache=tmp_path)
         assert str(tmp_path / "downloads") in str(caught.value) and "\n" not in str(caught.value)
+        assert ("`apt install dataset-fashion-mnist`" in str(caught.value)) == (name == "fashion-mnist")
     assert time.monotonic() - started < 20 and socket.getdefaulttimeout() is None
 
 

@@ -212,8 +212,10 @@ def test_copies_are_counted(tmp_path: Path) -> None:
     assert (survey.pictures, survey.copies, survey.contradictions) == (23, 3, 1)
     for i in range(30):
         (tmp_path / "few" / "a" / f"more{i}.png").write_bytes((tmp_path / "few" / "a" / "002.png").read_bytes())
-    with pytest.warns(UserWarning, match="33 of 53 pictures are copies of others"):
-        load(tmp_path / "few", tmp_path / "cache")
+    refused = r"33 of 53 pictures are copies of the other 20 \(equal at 12×12\), more copies than pictures; take"
+    for _ in range(2):  # from what was prepared, too
+        with pytest.raises(UserError, match=refused):
+            load(tmp_path / "few", tmp_path / "cache")
     for i in range(5):
         (tmp_path / "same").mkdir(exist_ok=True)
         Image.new("L", (12, 12)).save(tmp_path / "same" / f"{i}.png")

@@ -154,5 +154,7 @@ def test_a_profile_takes_its_datas_shape(tmp_path: Path, monkeypatch: pytest.Mon
         assert made.data_lines[0].startswith(f"{dataset}: ")
     assert natural_shape("mnist") == ({}, 0) == natural_shape("folder:openclipart")
     for resolution, _, stages in NATURAL_SHAPES.values():
-        assert architectures.defaults("dc", resolution=resolution)["generator_depth"] == stages
+        assert architectures.defaults("dc", resolution=resolution)["generator_depth"] == stages + 1, (
+            "doublings, and one"
+        )
     assert NOISE.profile("paper@openclipart").changes == {"dataset": "openclipart", "kimg": 2000.0}

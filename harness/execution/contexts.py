@@ -44,6 +44,8 @@ def scoring_contexts(
         UserError: an extractor that cannot be had, or data that are not those of the specs.
     """
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch knows nothing of a container's quota
+    if torch.cuda.is_available():  # in strict float32, as trials are scored: else golden images score otherwise
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     contexts: dict[str, TrialContext] = {}
     for spec in specs:
         if spec.data_fingerprint in contexts:

@@ -149,10 +149,11 @@ def _by_one_classifier(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[st
 
     Of each data set by itself. They cannot be compared, and a score under a protocol does not say who watched.
     """
-    newest = {r["spec"]["data_fingerprint"]: r for r in sorted(found.values(), key=lambda r: r["date"])}
+    ended = [record for record in found.values() if record["status"] != "failed"]  # others had nobody watching
+    newest = {r["spec"]["data_fingerprint"]: r["online_extractor"] for r in sorted(ended, key=lambda r: r["date"])}
     return {
         trial_id: record
-        if record["online_extractor"] == newest[record["spec"]["data_fingerprint"]]["online_extractor"]
+        if record["online_extractor"] == newest.get(record["spec"]["data_fingerprint"])
         else {**record, "from_curves": {**record["from_curves"], **dict.fromkeys(OF_ONLINE_FID, math.nan)}}
         for trial_id, record in found.items()
     }

@@ -131,6 +131,19 @@ def test_curves_of_two_classifiers_are_not_mixed(store: Store, study: Study, tmp
     assert rows.fid.equals(before.fid) and rows.g_loss_late.equals(before.g_loss_late)
 
 
+def test_a_failed_trial_watched_nothing(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    before = load(store, study=study.name, profile=PROFILE).set_index("trial_id")
+    for trial_id, row in before[before.status != "diverged"].iterrows():
+        result = store.layout.trial(str(trial_id)) / "result.json"
+        content = {k: v for k, v in json.loads(result.read_text()).items() if k != "seal"}
+        watched = {"online_extractor": "e" * 16} if row.status == "ok" else {"date": "2100-01-01T00:00:00Z"}
+        result.write_bytes(checked_json({**content, "provenance": {**content["provenance"], **watched}}))
+    lost = before.index[before.status == "diverged"]
+    rows = load(store, study=study.name, profile=PROFILE).set_index("trial_id")
+    assert rows.drop(lost).kimg_to_settle.equals(before.drop(lost).kimg_to_settle)
+
+
 def test_protocols_are_not_mixed(store: Store, study: Study, tmp_path: Path) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store"))
     first, second = make_protocol(), make_protocol(num_generated=1000)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
+from harness.plugin_identity import refusing_files
 from harness.scoring.extractors import require_labels
 from harness.sources import is_downloaded
 from harness.spec import TrialSpec
@@ -265,7 +267,8 @@ def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[
     for run in runs:
         if run.arm not in bytes_of:
             try:
-                with torch.device("meta"):
+                watched = refusing_files(f"arm {run.arm!r}") if run.spec.code else nullcontext()
+                with watched, torch.device("meta"):
                     gan = build_networks(run.spec)
             except ValueError as error:
                 raise UserError(f"arm {run.arm!r} cannot be built: {error}") from None

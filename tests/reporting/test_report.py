@@ -328,8 +328,10 @@ def in_chromium(page: Path, width: int, folder: Path) -> dict[str, object]:
             wide: images.filter(i => !i.closest(".scroll") && i.getBoundingClientRect().right > {width}).length,
             cropped: images.filter(i => i.getBoundingClientRect().right > {width}).length,
             verdicts: page.querySelectorAll(".verdicts td").length,
-            hidden: [...page.querySelectorAll(".verdicts td, .verdicts span")].filter(
-              e => !e.innerText || e.getBoundingClientRect().right > {width}).length,
+            sideways: [...page.querySelectorAll("div.scroll")].filter(e => e.scrollWidth > e.clientWidth).length,
+            cells: page.querySelectorAll(".stacks td").length,
+            hidden: [...page.querySelectorAll(".stacks td, .stacks span")].filter(
+              e => (e.textContent && !e.innerText) || e.getBoundingClientRect().right > {width}).length,
             facts: page.querySelectorAll(".facts td").length,
             cut: [...page.querySelectorAll(".facts td, nav a, p, li")].filter(
               e => e.getBoundingClientRect().right > {width}).length,
@@ -364,6 +366,7 @@ def test_a_browser_shows_everything_at_any_width(folder: Path, study: Study, tmp
     assert int(str(found["facts"])) > 10 and found["cut"] == 0
     answers = pd.read_csv(folder / "verdicts.csv")
     assert int(str(found["verdicts"])) == 8 * len(answers) and found["hidden"] == 0, "effects, intervals"
+    assert int(str(found["cells"])) > 500 and found["sideways"] == 0, "tables that scroll sideways"
     assert found["cropped"] == 0, "pictures of which a part is out of sight"
     assert found["small"] == 0, "pictures whose text cannot be read, enlarged by a tap neither"
     assert float(str(found["right"])) > 0.9 * width, "the right of the page is blank"
@@ -377,4 +380,4 @@ def test_the_browser_notices_what_phones_cannot_show(folder: Path, tmp_path: Pat
         page = page.replace(rule, "")
     (tmp_path / "wide.html").write_text(page, encoding="utf-8")
     found = in_chromium(tmp_path / "wide.html", 390, tmp_path)
-    assert all(int(str(found[name])) > 0 for name in ("overflow", "hidden", "small")), found
+    assert all(int(str(found[name])) > 0 for name in ("overflow", "hidden", "small", "sideways")), found

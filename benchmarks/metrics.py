@@ -25,10 +25,9 @@ import argparse
 import hashlib
 import math
 import platform
-import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -426,11 +425,15 @@ def pick(candidates: list[Candidate]) -> Candidate:
 
 
 def choose(
-    sets: dict[str, dict[str, Tensor]], labels: dict[str, np.ndarray], cache: Path, every: bool
-) -> Iterator[str | Candidate]:
-    """Lines of the table of candidates, and last the one that is picked."""
-    yield "| input | stage (width) | img/s | not ordered | mildest not told | N until the mildest is seen: "
-    yield "| seconds, geometric mean |\n|--:|:--|--:|--:|--:|:--|--:|\n"
+    sets: dict[str, dict[str, Tensor]],
+    labels: dict[str, np.ndarray],
+    cache: Path,
+    every: bool,
+    say: Callable[[str], None],
+) -> Candidate:
+    """The candidate that the rule picks; a table of all is said."""
+    say("| input | stage (width) | img/s | not ordered | mildest not told | N until the mildest is seen | s, mean |\n")
+    say("|--:|:--|--:|--:|--:|:--|--:|\n")
     candidates: list[Candidate] = []
     shown = sets["openclipart"]["pool"]
     for side in SIZES:
@@ -438,8 +441,7 @@ def choose(
         if candidates and not every:
             best = pick(candidates)
             if best.failures == 0 and (bound := LADDER[0] * speed) > best.seconds:
-                yield f"| {side} | all | {1 / speed:.0f} | | | "
-                yield f"not tried: 125 images a case take {bound:.2f} s | |\n"
+                say(f"| {side} | all | {1 / speed:.0f} | | | not tried: 125 images a case take {bound:.2f} s | |\n")
                 continue
         found = {name: lite0_features(side, name, each, cache) for name, each in sets.items()}
         for stage, width in LITE0_STAGES.items():
@@ -450,11 +452,9 @@ def choose(
                 f"{kind} " + " ".join(str(seen[name, kind].first[0] or "–") for name in sets) for kind in JUDGED
             )
             bad = [sum(not s.ordered for s in seen.values()), sum(s.first[0] is None for s in seen.values())]
-            wrong = [f"{name}, {kind}: {s.means}" for (name, kind), s in seen.items() if not s.ordered]
-            print(time.strftime("%X"), *wrong, file=sys.stderr, sep="\n")
-            yield f"| {side} | {stage} ({width}) | {1 / speed:.0f} | {bad[0]} | {bad[1]} | {each} "
-            yield f"| {c.seconds:.2f} |\n"
-    yield pick(candidates)
+            head = f"| {side} | {stage} ({width}) | {1 / speed:.0f} | {bad[0]} | {bad[1]} "
+            say(f"{head}| {each} | {c.seconds:.2f} |\n")
+    return pick(candidates)
 
 
 def seconds_of(metric: str, judge: Judge, size: int) -> float:
@@ -500,6 +500,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="keeps prepared data and features")
     parser.add_argument("--every-size", action="store_true", help="try the sizes that the rule leaves out, too")
+    parser.add_argument("--picked", help="STAGE@SIZE: leave the choice out, and measure with this one")
     parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT.name}")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -519,14 +520,13 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "numpy", "scipy"))
     say(f"\nMeasured on {time.strftime('%Y-%m-%d', time.gmtime())}, in one thread of {processor()} "
         f"({torch.backends.cpu.get_cpu_capability()}), {versions}.\n\n")  # fmt: skip
-    say("### Which stage, which size\n\n")
-    picked = None
-    for line in choose(sets, labels, cache / "features", options.every_size):
-        if isinstance(line, str):
-            say(line)
-        else:
-            picked = line
-    assert picked is not None
+    if options.picked:
+        stage, _, side = options.picked.partition("@")
+        network = Lite0(package_weights("imagenet-lite0"), stage, int(side)).eval()
+        picked = Candidate(stage, int(side), seconds_an_image(network, sets["openclipart"]["pool"]), {})
+    else:
+        say("### Which stage, which size\n\n")
+        picked = choose(sets, labels, cache / "features", options.every_size, say)
     say(f"\nPicked: **{picked.stage}** at {picked.side} pixels.\n")
     for name, each in data.items():
         speeds: dict[str, tuple[Features, float]] = {}

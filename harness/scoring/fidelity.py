@@ -44,6 +44,9 @@ SCORES = {  # torch-fidelity's name -> ours
     "recall": "recall",
 }
 
+KID_AT_ONCE = 2000
+"""So many images make one U-statistic of KID; of more, the mean of the library's subsets is taken."""
+
 FeatureNetwork = Callable[[Tensor], tuple[Tensor, ...]]
 """uint8 images (N, C, H, W) -> features (N, D), and logits (N, classes) where it classifies.
 
@@ -58,8 +61,9 @@ class NonFiniteSamples(FloatingPointError):
 def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: int) -> ScoreProtocol:
     """The protocol for scoring `num_generated` samples against as many reference images, or all there are.
 
-    KID's gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published KIDs. A
-    classifier's features may have any scale, which is divided out.
+    KID is of all images at once where there are at most KID_AT_ONCE of each: a mean over subsets of them tells less and
+    takes longer. Its gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published
+    KIDs. A classifier's features may have any scale, which is divided out.
     """
     reference = data.images("reference")[:num_generated]
     published: dict[str, Any] = {}
@@ -75,10 +79,14 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
         num_generated=num_generated,
         resolution=data.resolution,
         channels=data.channels,
-        kid_subset_size=min(1000, min(len(reference), num_generated) // 2),
+        **_kid_subsets(min(len(reference), num_generated)),
         kid_gamma=1 / (dim * rms**2),
         **published,
     )
+
+
+def _kid_subsets(images: int) -> dict[str, int]:
+    return {"kid_subset_size": 1000} if images > KID_AT_ONCE else {"kid_subset_size": images, "kid_subsets": 1}
 
 
 def _preparation(pretrained: Pretrained, data: PreparedData) -> str:
@@ -196,6 +204,8 @@ def _scores(made: tuple[Tensor, ...], reference: _Reference, protocol: ScoreProt
     found |= prc_features_to_metric(
         features, reference.features, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
     )
+    if protocol.kid_subsets == 1:
+        found.pop("kernel_inception_distance_std", None)  # of one subset: nothing
     scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
     if len(reference.features) > NEAREST:
         scores["density"], scores["coverage"] = density_and_coverage(features, reference.features)

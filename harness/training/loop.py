@@ -185,8 +185,8 @@ def report_points(spec: TrialSpec) -> dict[int, int]:
     return {math.ceil(spec.num_steps * i / REPORT_POINTS): i for i in range(1, REPORT_POINTS + 1)}
 
 
-def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
-    """Re-estimate batch-norm statistics as plain means over fresh latents, in place; no-op without batch norm.
+def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec, batches: int = RECALIBRATION_BATCHES) -> None:
+    """Re-estimate batch-norm statistics as plain means over batches of latents, in place; no-op without batch norm.
 
     The running statistics belong to the raw weights, not to their average; used with it they spoil the
     samples. The latents are the same at every call.
@@ -203,7 +203,7 @@ def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
         norm.momentum = None  # the cumulative mean instead of an exponential one
         norm.train()
     with torch.no_grad():
-        for _ in range(RECALIBRATION_BATCHES):
+        for _ in range(batches):
             z = torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device)
             generator(z.mul_(spec.latent_std))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,7 @@ from harness.storage.result import TrialResult
 from harness.storage.samples import GRID, to_png
 from harness.training.checkpoint import Snapshot, decode_checkpoint
 from harness.training.distributed import ALONE, Ranks
-from harness.training.loop import Diverged, build_networks, train
+from harness.training.loop import Diverged, build_networks, recalibrate_batch_norm, train
 from harness.training.random import stream
 
 
@@ -107,11 +108,10 @@ def run_trial(
         )
         outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
-        generator = build_networks(spec).generator.to(device)
-        generator.load_state_dict(snapshot.generator_ema if context.protocol.weights == "ema" else snapshot.generator)
-        outcome["samples_png"] = _sample_grid(generator, spec, device)
+        generators = _generators(spec, {"ema": snapshot.generator_ema, "raw": snapshot.generator}, device)
+        outcome["samples_png"] = _sample_grid(generators[context.protocol.weights], spec, device)
         scoring_started = time.perf_counter()
-        outcome["scores"] = _scores(generator, spec, context, device)
+        outcome["scores"] = _scores(generators, spec, context, device)
         cost["score_seconds"] = time.perf_counter() - scoring_started
     except (Diverged, NonFiniteSamples) as error:
         outcome |= {"status": "diverged", "error": str(error)}
@@ -143,13 +143,14 @@ def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> Tria
         context: The protocol and what belongs to it.
     """
     started, device = time.perf_counter(), _ready(context)
-    prefix = "ema." if context.protocol.weights == "ema" else "generator."
     stored = safetensors.torch.load(weights)
-    generator = build_networks(spec).generator.to(device)
-    generator.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+    named = {
+        name: {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+        for name, prefix in (("ema", "ema."), ("raw", "generator."))
+    }
     outcome: dict[str, Any] = {"status": "ok"}
     try:
-        outcome["scores"] = _scores(generator, spec, context, device)
+        outcome["scores"] = _scores(_generators(spec, named, device), spec, context, device)
     except NonFiniteSamples:  # among more samples than there were when it was trained
         outcome = {"status": "diverged", "error": "a sample is not finite, and so there is no score"}
     outcome |= {"cost": {"seconds": time.perf_counter() - started}, "provenance": _provenance(context, device)}
@@ -166,9 +167,21 @@ def _provenance(context: TrialContext, device: str) -> dict[str, Any]:
     }
 
 
-def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
+def _generators(spec: TrialSpec, weights: Mapping[str, Mapping[str, Tensor]], device: str) -> dict[str, nn.Module]:
+    """The generator with averaged and with raw weights, batch norm recalibrated for each."""
+    found = {name: build_networks(spec).generator.to(device) for name in weights}
+    for name, generator in found.items():
+        generator.load_state_dict(weights[name])
+    recalibrate_batch_norm(found["raw"], spec)  # as the average's was at the end of its training
+    return found
+
+
+def _scores(
+    generators: Mapping[str, nn.Module], spec: TrialSpec, context: TrialContext, device: str
+) -> dict[str, float]:
     return score_generator(
-        generator,
+        generators[context.protocol.weights],
+        raw=generators["raw"],
         latent_dim=spec.latent_dim,
         latent_std=spec.latent_std,
         protocol=context.protocol,

@@ -35,7 +35,7 @@ from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
 
 SCORES = {  # torch-fidelity's name -> ours
-    "frechet_inception_distance": "fid",
+    KEY_METRIC_FID: "fid",
     "inception_score_mean": "is_mean",
     "inception_score_std": "is_std",  # over splits of one sample, not over seeds
     "kernel_inception_distance_mean": "kid",
@@ -124,6 +124,7 @@ def score_generator(
     cache: Path,
     device: str = "cpu",
     batch_size: int = 250,
+    raw: nn.Module | None = None,
 ) -> dict[str, float]:
     """Score a generator: everything of harness.metrics that is a score, and the spreads that the library gives.
 
@@ -140,28 +141,33 @@ def score_generator(
         cache: Where reference features are kept.
         device: Where to compute.
         batch_size: Images at once.
+        raw: The generator with the weights that no average was taken of, for `fid_raw`.
 
     Raises:
         NonFiniteSamples: some sample is not finite.
     """
+    network = feature_network(extractor, device)
+    reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
+    of = lambda g: _extract(network, _samples(g, latent_dim, latent_std, protocol, device, batch_size))  # noqa: E731
+    scores = _scores(of(generator), reference, protocol)
+    return scores if raw is None else {**scores, "fid_raw": _fid(of(raw)[0], reference)}
 
-    def samples() -> Iterator[Tensor]:
-        numbers = np.random.RandomState(protocol.latent_seed)  # as the library draws them
+
+def _samples(
+    generator: nn.Module, latent_dim: int, latent_std: float, protocol: ScoreProtocol, device: str, batch_size: int
+) -> Iterator[Tensor]:
+    """The protocol's samples as uint8 images, in batches."""
+    numbers, was_training = np.random.RandomState(protocol.latent_seed), generator.training  # as the library draws them
+    generator.eval()
+    try:
         for start in range(0, protocol.num_generated, batch_size):
             shape = (min(batch_size, protocol.num_generated - start), latent_dim)
             images = generator(random_normal(numbers, shape).to(device) * latent_std)
             if not torch.isfinite(images).all():  # as uint8 a NaN could pass for black
                 raise NonFiniteSamples("the generator's samples are not finite")
             yield images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-
-    network, was_training = feature_network(extractor, device), generator.training
-    generator.eval()
-    try:
-        found = _extract(network, samples())
     finally:
         generator.train(was_training)
-    reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return _scores(found, reference, protocol)
 
 
 def score_images(
@@ -185,11 +191,7 @@ class _Reference:
 def _scores(made: tuple[Tensor, ...], reference: _Reference, protocol: ScoreProtocol) -> dict[str, float]:
     """All scores of what a FeatureNetwork made of images."""
     features, *logits = made
-
-    def fid(of: Tensor) -> dict[str, float]:
-        return fid_statistics_to_metric(fid_features_to_statistics(of), reference.statistics, verbose=False)
-
-    found = fid(features)
+    found: dict[str, float] = {KEY_METRIC_FID: _fid(features, reference)}
     if logits:
         found |= isc_features_to_metric(logits[0], protocol.inception_splits, rng_seed=protocol.latent_seed)
     found |= kid_features_to_metric(
@@ -214,7 +216,12 @@ def _scores(made: tuple[Tensor, ...], reference: _Reference, protocol: ScoreProt
     if reference.classes is not None:
         scores["modes"], scores["mode_kl"] = modes_and_kl(logits[0].argmax(1), reference.classes)
     parts = [part for part in (len(features) // 4, len(features) // 2) if part > 1]
-    return scores | {f"fid_at_{part}": float(fid(features[:part])[KEY_METRIC_FID]) for part in parts}
+    return scores | {f"fid_at_{part}": _fid(features[:part], reference) for part in parts}
+
+
+def _fid(features: Tensor, reference: _Reference) -> float:
+    statistics = fid_features_to_statistics(features)
+    return float(fid_statistics_to_metric(statistics, reference.statistics, verbose=False)[KEY_METRIC_FID])
 
 
 def _extract(network: FeatureNetwork, batches: Iterable[Tensor]) -> tuple[Tensor, ...]:

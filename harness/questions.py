@@ -210,7 +210,7 @@ class Profile:
     factors: Mapping[str, Factor] = field(default_factory=dict)  # question key -> its factor at this profile
     seeds: int  # replicates an arm
     num_generated: int  # samples a trial is scored on; the reference has at most as many
-    extractor: str = "classifier"
+    extractor: str = ""  # one of harness.scoring.extractors; "" for what suits the data, see its `default_extractor`
     core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones
 
     def fitted(

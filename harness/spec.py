@@ -418,10 +418,11 @@ class ScoreProtocol:
 
     def describe(self) -> str:
         """One line for a table's caption."""
+        images = f"{self.num_reference} {self.reference} images" if self.num_reference else f"given {self.reference}"
         return (
             f"FID/IS/KID/precision/recall by torch-fidelity, extractor {self.extractor}-{self.extractor_hash[:8]}"
             f"{f' (layer {self.feature_layer}; {self.preparation})' if self.feature_layer else ''}, "
-            f"{self.num_generated} generated against {self.num_reference} {self.reference} images "
+            f"{self.num_generated} generated against {images} "
             f"({self.reference_hash[:8]}) at {self.resolution}×{self.resolution}×{self.channels}, "
             f"{self.weights} weights at the end of the budget, {self.quantisation}"
         )

@@ -1,38 +1,35 @@
-"""Final scores through torch-fidelity; its only importer.
+"""Final scores through torch-fidelity, whose own functions make them of features; its networks are in networks.py.
 
-The library's own functions make scores of features, and its own networks the features of published extractors. What it
-does around them is done here, since its options are not checked, its caches know names and no content, and a NaN among
-samples could pass for black. tests/scoring/test_scoring.py holds every score to what `calculate_metrics` gives.
+What it does around them is done here, since its options are not checked, its caches know names and no content, and a
+NaN among samples could pass for black. tests/scoring/test_scoring.py holds every score to what `calculate_metrics`
+gives.
 """
 
 import hashlib
-import io
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 from torch_fidelity.noise import random_normal
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from harness.data import PreparedData
-from harness.errors import UserError
-from harness.files import checksum, file_checksum, write_file
 from harness.scoring.classifier import FEATURE_DIM
-from harness.scoring.extractors import Extractor, Pretrained, first_line
+from harness.scoring.extractors import Extractor, Pretrained
 from harness.scoring.features import NEAREST, density_and_coverage, memorization, modes_and_kl
+from harness.scoring.kept import cached, kept_file, moments_are_gone
+from harness.scoring.moments import MOMENTS, Moments
+from harness.scoring.networks import FeatureNetwork, feature_network
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
-from harness.storage.layout import cache_folder
 
 SCORES = {  # torch-fidelity's name -> ours
     KEY_METRIC_FID: "fid",
@@ -47,19 +44,17 @@ SCORES = {  # torch-fidelity's name -> ours
 KID_AT_ONCE = 2000
 """So many images make one U-statistic of KID; of more, the mean of the library's subsets is taken."""
 
-FeatureNetwork = Callable[[Tensor], tuple[Tensor, ...]]
-"""uint8 images (N, C, H, W) -> features (N, D), and logits (N, classes) where it classifies.
-
-Both as float64, because the library takes means in the features' own precision.
-"""
-
 
 class NonFiniteSamples(FloatingPointError):
     """The generator made images that are not finite. An outcome of the trial, not an error of the program."""
 
 
-def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: int) -> ScoreProtocol:
+def make_protocol(
+    extractor: Extractor, data: PreparedData, *, num_generated: int, moments: Moments | None = None
+) -> ScoreProtocol:
     """The protocol for scoring `num_generated` samples against as many reference images, or all there are.
+
+    Or against moments: of how many images these are is not known, and what is no FID or IS is not scored.
 
     KID is of all images at once where there are at most KID_AT_ONCE of each: a mean over subsets of them tells less and
     takes longer. Its gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published
@@ -70,7 +65,7 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
     if pretrained := extractor.pretrained:
         published = {"feature_layer": pretrained.layer, "preparation": _preparation(pretrained, data)}
     dim, rms = (pretrained.dim, 1.0) if pretrained else (FEATURE_DIM, extractor.feature_rms)
-    return ScoreProtocol(
+    protocol = ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,
         reference=f"{split_subset(data.dataset)[0]}/reference",  # the same whatever part of the training images is used
@@ -83,6 +78,9 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
         kid_gamma=1 / (dim * rms**2),
         **published,
     )
+    if moments is None:
+        return protocol
+    return replace(protocol, reference=MOMENTS, reference_hash=moments.hash, num_reference=0, kid_subset_size=0)
 
 
 def _kid_subsets(images: int) -> dict[str, int]:
@@ -92,10 +90,9 @@ def _kid_subsets(images: int) -> dict[str, int]:
 def _preparation(pretrained: Pretrained, data: PreparedData) -> str:
     """In words, what becomes of the images on their way into the network."""
     tiled = "grey tiled to RGB, " if data.channels == 1 else ""
-    shrunk = (
-        f"antialiased bicubic to {pretrained.side}, rounded to uint8, " if data.resolution > pretrained.side else ""
-    )
-    return f"{tiled}{shrunk}bilinear as in TensorFlow 1 to {pretrained.side}"
+    shrinks = data.resolution > pretrained.side and not pretrained.by_timm
+    shrunk = f"antialiased bicubic to {pretrained.side}, rounded to uint8, " if shrinks else ""
+    return f"{tiled}{shrunk}{pretrained.resizing} to {pretrained.side}"
 
 
 def prepare_reference(
@@ -182,8 +179,8 @@ def score_images(
 class _Reference:
     """What samples are scored against."""
 
-    features: Tensor  # (N, D) of real images that nothing was trained on
-    statistics: dict[str, np.ndarray]  # their mean and covariance
+    statistics: dict[str, np.ndarray]  # mean and covariance of the features
+    features: Tensor | None = None  # (N, D) of real images that nothing was trained on; None where moments are given
     classes: Tensor | None = None  # (C,) how many of them the classifier sees in each class
     train: Tensor | None = None  # (M, D) features of as many training images, or all there are
 
@@ -194,25 +191,26 @@ def _scores(made: tuple[Tensor, ...], reference: _Reference, protocol: ScoreProt
     found: dict[str, float] = {KEY_METRIC_FID: _fid(features, reference)}
     if logits:
         found |= isc_features_to_metric(logits[0], protocol.inception_splits, rng_seed=protocol.latent_seed)
-    found |= kid_features_to_metric(
-        features,
-        reference.features,
-        kid_subsets=protocol.kid_subsets,
-        kid_subset_size=protocol.kid_subset_size,
-        kid_kernel_poly_gamma=protocol.kid_gamma,
-        rng_seed=protocol.latent_seed,
-        verbose=False,
-    )
-    found |= prc_features_to_metric(
-        features, reference.features, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
-    )
+    if (real := reference.features) is not None:
+        found |= kid_features_to_metric(
+            features,
+            real,
+            kid_subsets=protocol.kid_subsets,
+            kid_subset_size=protocol.kid_subset_size,
+            kid_kernel_poly_gamma=protocol.kid_gamma,
+            rng_seed=protocol.latent_seed,
+            verbose=False,
+        )
+        found |= prc_features_to_metric(
+            features, real, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
+        )
     if protocol.kid_subsets == 1:
         found.pop("kernel_inception_distance_std", None)  # of one subset: nothing
     scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
-    if len(reference.features) > NEAREST:
-        scores["density"], scores["coverage"] = density_and_coverage(features, reference.features)
-    if reference.train is not None:
-        scores["memorization"] = memorization(features, reference.train, reference.features[: len(reference.train)])
+    if real is not None and len(real) > NEAREST:
+        scores["density"], scores["coverage"] = density_and_coverage(features, real)
+    if real is not None and reference.train is not None:
+        scores["memorization"] = memorization(features, reference.train, real[: len(reference.train)])
     if reference.classes is not None:
         scores["modes"], scores["mode_kl"] = modes_and_kl(logits[0].argmax(1), reference.classes)
     parts = [part for part in (len(features) // 4, len(features) // 2) if part > 1]
@@ -246,75 +244,21 @@ def _reference(
     batch_size: int,
 ) -> _Reference:
     """The reference of a protocol; each of its parts is made once for its content."""
-    name = f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.hashed_name}"
-    folder, layer = cache_folder(cache, "features"), extractor.pretrained.layer if extractor.pretrained else "pool"
+    place = partial(kept_file, protocol, extractor, cache)
+    if protocol.reference == MOMENTS:
+        return _Reference(statistics=cached(place("stat-fid"), moments_are_gone))
 
     def extracted(part: str) -> tuple[Tensor, ...]:
         return _extract(network, _batches(data.images(part)[: protocol.num_reference], batch_size, device))
 
-    features = _cached(folder / f"{name}-features-{layer}.pt", lambda: extracted("reference")[0])
+    features = cached(place("features"), lambda: extracted("reference")[0])
     classes = None
     if extractor.pretrained is None:
         seen = lambda: torch.bincount(extracted("reference")[1].argmax(1), minlength=extractor.num_classes)  # noqa: E731
-        classes = _cached(folder / f"{name}-classes.pt", seen)
+        classes = cached(place("classes"), seen)
     return _Reference(
         features=features,
-        statistics=_cached(folder / f"{name}-stat-fid-{layer}.pt", lambda: fid_features_to_statistics(features)),
+        statistics=cached(place("stat-fid"), lambda: fid_features_to_statistics(features)),
         classes=classes,
-        train=_cached(folder / f"{name}-train-{data.fingerprint}-{layer}.pt", lambda: extracted("train")[0]),
+        train=cached(place(f"train-{data.fingerprint}"), lambda: extracted("train")[0]),
     )
-
-
-def _cached(path: Path, make: Callable[[], Any]) -> Any:
-    """What `make` returns, from the file if it is as it was written: beside it lies its checksum.
-
-    A file without a checksum must be readable. Either way it gives tensors and arrays alone: pickles of anything else
-    may run code. What is unusable is made again.
-    """
-    arrays = [np.ndarray, np.dtype, type(np.dtype(np.float64)), np.array(0.0).__reduce__()[0]]
-    checksum_file = path.with_suffix(".sha256")
-    try:
-        if not checksum_file.exists() or checksum_file.read_text() == file_checksum(path):
-            with torch.serialization.safe_globals(arrays):
-                return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  a damaged file trips torch over anything
-        pass
-    made = make()
-    torch.save(made, buffer := io.BytesIO())
-    checksum_file.unlink(missing_ok=True)
-    write_file(path, buffer.getvalue())
-    write_file(checksum_file, checksum(buffer.getvalue()).encode())
-    return made
-
-
-def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:
-    """The extractor's network on this device: ours, or the library's for images of any size and channels.
-
-    Raises:
-        UserError: the file of weights is of another network.
-    """
-    pretrained = extractor.pretrained
-    if pretrained is None:
-        return extractor.load().to(device)
-    layers = [pretrained.layer, *([pretrained.logits] if pretrained.logits else [])]
-    path = None if pretrained.hub else str(extractor.weights_path)
-    kind = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as]
-    try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
-            network = kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
-    except (RuntimeError, KeyError) as error:
-        what = f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}"
-        raise UserError(f"{what}: {first_line(error)}") from None
-    network.eval().requires_grad_(False).to(device)
-    return lambda images: tuple(part.double() for part in network(fitted(images, pretrained.side)))
-
-
-def fitted(images: Tensor, side: int) -> Tensor:
-    """(N, C, H, W) uint8 -> (N, 3, H', W') uint8 of at most `side`: the library shrinks with aliasing."""
-    if images.shape[1] == 1:
-        images = images.expand(-1, 3, -1, -1)
-    if images.shape[2] > side:
-        shrunk = interpolate(images.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
-        images = shrunk.round().clamp(0, 255).to(torch.uint8)
-    return images

@@ -42,7 +42,7 @@ def warnings(evidence: Evidence) -> list[str]:
             "between the two is missing or not asked. Another name for one of them, or another store, keeps both."
         )
     protocol = _protocol(evidence)
-    if protocol is not None and protocol.num_reference < FEW_IMAGES:
+    if protocol is not None and 0 < protocol.num_reference < FEW_IMAGES:  # 0 where moments are given
         found.append(
             f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little. "
             f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
@@ -209,7 +209,12 @@ def _protocol(evidence: Evidence) -> ScoreProtocol | None:
 def _scores(scores: Mapping[str, float]) -> str:
     if not scores:
         return "not computed"
-    return (
-        f"FID {scores['fid']:.2f}, KID×10³ {1000 * scores['kid']:.2f}, IS {scores['is_mean']:.2f}, "
-        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}"
-    ).replace("-", "−")
+    shown = {
+        "fid": "FID {:.2f}",
+        "kid": "KID×10³ {:.2f}",
+        "is_mean": "IS {:.2f}",
+        "precision": "precision {:.3f}",
+        "recall": "recall {:.3f}",
+    }  # not every extractor, nor every reference, gives all of them
+    values = {**scores, "kid": 1000 * scores.get("kid", math.nan)}
+    return ", ".join(form.format(values[name]) for name, form in shown.items() if name in scores).replace("-", "−")

@@ -104,6 +104,8 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(label="FID", better="lower", scale="ratio", smallest_effect=1.25),
+    # Of the weights at the end of the budget themselves, where every other score is of their moving average.
+    "fid_raw": Metric(label="FID of raw weights", better="lower", scale="ratio", smallest_effect=1.25),
     "is_mean": Metric(label="IS", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
     "kid": Metric(label="KID", better="lower", scale="difference", smallest_effect=0.01),
     "precision": Metric(label="precision", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),

@@ -15,13 +15,13 @@ from harness.metrics import SETTLED, THRESHOLDS
 from harness.storage.store import Store
 
 SCORES = (
-    *("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
+    *("fid", "fid_raw", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
     *("density", "coverage", "memorization", "modes", "mode_kl"),
 )
 OF_ONLINE_FID = (*(f"kimg_to_fid_{level}" for level in THRESHOLDS), "kimg_to_settle")
 FROM_CURVES = ("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late", *OF_ONLINE_FID)
 OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
-NO_LOGITS = ("least-squares", "wasserstein")
+NO_LOGITS = ("least-squares", "wasserstein", "relativistic")
 """Losses whose D has no 0 between real and fake: its output's sigmoid and sign, as in the curves, say nothing."""
 
 FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", "compute_seconds", *FROM_CURVES)

@@ -15,7 +15,8 @@ from harness.execution.trial import TrialContext
 from harness.files import checksum
 from harness.metrics import proof_in_words
 from harness.scoring.extractors import Extractor, default_extractor
-from harness.scoring.fidelity import keep_moments, make_protocol, prepare_reference
+from harness.scoring.fidelity import make_protocol, prepare_reference
+from harness.scoring.kept import keep_moments
 from harness.scoring.moments import Moments, read_moments
 from harness.scoring.yardstick import (
     deviation,

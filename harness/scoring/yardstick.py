@@ -277,7 +277,8 @@ def _golden_scores(
     number = min(number, len(data.images("reference")) // 2)
     if number < FEWEST_GOLDEN:
         return {}
-    protocol = replace(protocol, num_reference=number, num_generated=number, kid_subset_size=number // 2)
+    kid = {"kid_subset_size": number // 2, "kid_subsets": 10}  # as recorded, whatever the protocol's KID is
+    protocol = replace(protocol, num_reference=number, num_generated=number, **kid)
     images = np.array(data.images("reference")[: 2 * number])
     real, others = images[:number], images[number:]
     noise = np.random.RandomState(0).standard_normal(real.shape) * GOLDEN_NOISE  # this stream never changes

@@ -11,7 +11,8 @@ import torch
 import architectures
 from harness.errors import UserError
 from harness.scoring.extractors import PRETRAINED, Extractor
-from harness.scoring.fidelity import keep_moments, make_protocol, prepare_reference, score_generator
+from harness.scoring.fidelity import make_protocol, prepare_reference, score_generator
+from harness.scoring.kept import keep_moments
 from harness.scoring.moments import MOMENTS, read_moments
 from harness.scoring.networks import feature_network
 from harness.storage.layout import cache_folder

@@ -58,13 +58,13 @@ def make_protocol(
 
     KID is of all images at once where there are at most KID_AT_ONCE of each: a mean over subsets of them tells less and
     takes longer. Its gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published
-    KIDs. A classifier's features may have any scale, which is divided out.
+    KIDs. Other features may have any scale, which is divided out.
     """
     reference = data.images("reference")[:num_generated]
     published: dict[str, Any] = {}
     if pretrained := extractor.pretrained:
         published = {"feature_layer": pretrained.layer, "preparation": _preparation(pretrained, data)}
-    dim, rms = (pretrained.dim, 1.0) if pretrained else (FEATURE_DIM, extractor.feature_rms)
+    dim, rms = (pretrained.dim, pretrained.rms) if pretrained else (FEATURE_DIM, extractor.feature_rms)
     protocol = ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,

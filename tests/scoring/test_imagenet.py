@@ -191,6 +191,7 @@ def test_pictures_without_labels_are_scored(flat: PreparedData, lite0: Extractor
     generator = architectures.build("dc", resolution=24, channels=3, latent_dim=8, generator_width=4).generator
     options = {"protocol": protocol, "extractor": lite0, "data": flat, "cache": tmp_path}
     scores = score_generator(generator, latent_dim=8, latent_std=1.0, **options)
+    assert abs(real["kid"]) < 0.05 < scores["kid"] < 100, "KID's kernel is of features of unit scale"
     assert scores["fid"] > 5 * real["fid"] > 0 and 1 <= scores["is_mean"] <= real["is_mean"]
     assert scores.keys() >= {"kid", "precision", "recall", "density", "coverage", "memorization"}
     assert "modes" not in scores, "its classes are not the data's"

@@ -18,10 +18,11 @@ Changes: TypeAlias = Mapping[str, Value]
 def located(name: str) -> str:
     """A data set's name, or that of a profile on one, with the absolute path of its folder, if it is one.
 
-    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed.
+    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed, and
+    through whatever symbolic link.
     """
     before, folder, path = name.partition("folder:")
-    return before + folder + (os.path.abspath(os.path.expanduser(path)) if path else "")
+    return before + folder + (os.path.realpath(os.path.expanduser(path)) if path else "")
 
 
 def written(value: Value | None) -> str:

@@ -12,6 +12,8 @@ import pandas as pd
 from harness.analysis import index
 from harness.errors import UserError, unknown_name
 from harness.metrics import SETTLED, THRESHOLDS
+from harness.questions import located
+from harness.spec import FOLDER
 from harness.storage.store import Store
 
 SCORES = (
@@ -108,12 +110,13 @@ def require_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
 
 
 def _plans(store: Store, study: str | None, profile: str | None) -> list[dict[str, Any]]:
-    there = store.read_plans()
+    there, profile = store.read_plans(), profile and located(profile)
     plans = [p for p in there if study in (None, p["study"]) and profile in (None, p["profile"])]
     if study is not None and not plans:
         ran = sorted({f"{p['study']} ({p['profile']})" for p in there})
         wanted = study if profile is None else f"{study} ({profile})"
-        raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}")
+        moved = "; a run finds the same pictures in another folder" if profile and f"@{FOLDER}" in profile else ""
+        raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}{moved}")
     return plans
 
 

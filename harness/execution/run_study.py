@@ -9,7 +9,7 @@ from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
-from harness.execution.plan import Plan, make_plan, what_changes
+from harness.execution.plan import Plan, go_on, make_plan
 from harness.execution.progress import Progress
 from harness.execution.trial_queue import fids_from_before
 from harness.spec import TrialSpec
@@ -53,6 +53,7 @@ def run_study(
     """
     require_workers(workers)
     sweep(store)
+    profile_name = study.profile(profile_name).name
     plan = make_plan(study, profile_name, seeds, store)
     specs = plan.specs
     ranks = max(spec.world_size for spec in specs.values())
@@ -63,8 +64,7 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
-    for line in what_changes(plan):
-        say(line)
+    go_on(plan, store, say)
     require_free(store, plan.bytes_left())
     profile = plan.design.profile
     contexts = scoring_contexts(

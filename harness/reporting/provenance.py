@@ -123,6 +123,9 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         "command": f"`{command(design, store, seeds)}`",
         "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
+        **{
+            f"protocol of {name}": f"{key}: {further.describe()}" for name, (key, further) in _further(evidence).items()
+        },
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),
         **{
@@ -202,6 +205,17 @@ def _protocol(evidence: Evidence) -> ScoreProtocol | None:
         if evidence.plan["protocol_id"] in scores:
             return scores[evidence.plan["protocol_id"]][0]
     return None
+
+
+def _further(evidence: Evidence) -> dict[str, tuple[str, ScoreProtocol]]:
+    """Name of a further extractor -> the protocol's id and itself; those of a first trial that has scores of it."""
+    found: dict[str, tuple[str, ScoreProtocol]] = {}
+    for cell in evidence.plan["cells"]:
+        for name, key in cell.get("also", {}).items():
+            if name not in found and evidence.store.status(cell["trial_id"]) == "ok":
+                scores = evidence.store.read_scores(cell["trial_id"])
+                found |= {name: (key, scores[key][0])} if key in scores else {}
+    return found
 
 
 def _scores(scores: Mapping[str, float]) -> str:

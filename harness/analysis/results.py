@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,19 @@ import pandas as pd
 
 from harness.analysis import index
 from harness.errors import UserError, unknown_name
-from harness.metrics import SETTLED, THRESHOLDS
+from harness.metrics import BY_FEATURES, SETTLED, THRESHOLDS
 from harness.questions import located
 from harness.spec import FOLDER
 from harness.storage.store import Store
 
 SCORES = (
-    *("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
+    *("fid", "fid_raw", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
     *("density", "coverage", "memorization", "modes", "mode_kl"),
 )
 OF_ONLINE_FID = (*(f"kimg_to_fid_{level}" for level in THRESHOLDS), "kimg_to_settle")
 FROM_CURVES = ("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late", *OF_ONLINE_FID)
 OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
-NO_LOGITS = ("least-squares", "wasserstein")
+NO_LOGITS = ("least-squares", "wasserstein", "relativistic")
 """Losses whose D has no 0 between real and fake: its output's sigmoid and sign, as in the curves, say nothing."""
 
 FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", "compute_seconds", *FROM_CURVES)
@@ -91,13 +92,17 @@ def load(
 
 
 def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -> pd.DataFrame:
-    """As `load`, for one plan of the store: of each trial the scores under the protocol that the plan names for it."""
+    """As `load`, for one plan of the store: of each trial the scores under the protocol that the plan names for it.
+
+    Those of further protocols that it names, by their extractors, stand in columns such as "fid@inception-v3".
+    """
     places = _places([plan], untrained=untrained)
     protocols = dict.fromkeys(plan.get("ceilings", {}).values(), plan["protocol_id"])
     protocols |= {c["trial_id"]: c.get("protocol_id", plan["protocol_id"]) for c in plan["cells"]}
+    also = {c["trial_id"]: c.get("also", {}) for c in plan["cells"]}
     found = index.records(store, [i for i in store.trial_ids() if i in places], record_of)
     rows = [
-        _row(trial_id, place, record, protocols[trial_id])
+        _row(trial_id, place, record, protocols[trial_id], also.get(trial_id, {}))
         for trial_id, record in _by_one_classifier(found).items()
         for place in places[trial_id]
     ]
@@ -162,7 +167,13 @@ def _by_one_classifier(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[st
     }
 
 
-def _row(trial_id: str, place: _Place, record: Mapping[str, Any], protocol_id: str) -> dict[str, Any]:
+def _row(
+    trial_id: str,
+    place: _Place,
+    record: Mapping[str, Any],
+    protocol_id: str,
+    also: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     protocol = protocol_id if protocol_id in record["scores"] else ""
     scores = record["scores"].get(protocol, {})
     return {
@@ -176,6 +187,11 @@ def _row(trial_id: str, place: _Place, record: Mapping[str, Any], protocol_id: s
         **(dict.fromkeys(OF_LOGITS, math.nan) if record["spec"]["loss"] in NO_LOGITS else {}),
         "error": record["error"],
         "protocol_id": protocol,
+        **{
+            f"{name}@{extractor}": record["scores"].get(further, {}).get(name, math.nan)
+            for extractor, further in also.items()
+            for name in BY_FEATURES
+        },
         **{k: v for k, v in record["cost"].items() if k not in ("seconds", "kimg")},
         **{k: v for k, v in record["spec"].items() if k != "seed"},
         "commit": record["commit"],

@@ -42,7 +42,7 @@ def warnings(evidence: Evidence) -> list[str]:
             "between the two is missing or not asked. Another name for one of them, or another store, keeps both."
         )
     protocol = _protocol(evidence)
-    if protocol is not None and protocol.num_reference < FEW_IMAGES:
+    if protocol is not None and 0 < protocol.num_reference < FEW_IMAGES:  # 0 where moments are given
         found.append(
             f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little. "
             f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
@@ -123,6 +123,9 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         "command": f"`{command(design, store, seeds)}`",
         "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
+        **{
+            f"protocol of {name}": f"{key}: {further.describe()}" for name, (key, further) in _further(evidence).items()
+        },
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),
         **{
@@ -204,10 +207,26 @@ def _protocol(evidence: Evidence) -> ScoreProtocol | None:
     return None
 
 
+def _further(evidence: Evidence) -> dict[str, tuple[str, ScoreProtocol]]:
+    """Name of a further extractor -> the protocol's id and itself; those of a first trial that has scores of it."""
+    found: dict[str, tuple[str, ScoreProtocol]] = {}
+    for cell in evidence.plan["cells"]:
+        for name, key in cell.get("also", {}).items():
+            if name not in found and evidence.store.status(cell["trial_id"]) == "ok":
+                scores = evidence.store.read_scores(cell["trial_id"])
+                found |= {name: (key, scores[key][0])} if key in scores else {}
+    return found
+
+
 def _scores(scores: Mapping[str, float]) -> str:
     if not scores:
         return "not computed"
-    return (
-        f"FID {scores['fid']:.2f}, KID×10³ {1000 * scores['kid']:.2f}, IS {scores['is_mean']:.2f}, "
-        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}"
-    ).replace("-", "−")
+    shown = {
+        "fid": "FID {:.2f}",
+        "kid": "KID×10³ {:.2f}",
+        "is_mean": "IS {:.2f}",
+        "precision": "precision {:.3f}",
+        "recall": "recall {:.3f}",
+    }  # not every extractor, nor every reference, gives all of them
+    values = {**scores, "kid": 1000 * scores.get("kid", math.nan)}
+    return ", ".join(form.format(values[name]) for name, form in shown.items() if name in scores).replace("-", "−")

@@ -304,7 +304,9 @@ def _problem(question: Question, scores: Scores, claim: Claim, names: list[str])
             return f"{names[one]} and {names[other]} are the same trials, as nothing tells the two apart"
     if (diverged := int(scores.diverged[levels].sum())) and metric.better == "neither":
         return f"{count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
-    if question.versus or np.isinf(values).any():  # a trial that diverged is told apart from those that did not
+    if scores.others is not None:  # an interaction is of differences: what lies at a bound is what they are of
+        values = scores.others[:, levels].reshape(-1, values.shape[-1])
+    if np.isinf(values).any():  # a trial that diverged is told apart from those that did not
         return ""
     means = np.ma.masked_invalid(values).mean(-1).compressed()
     for bound in metric.bounds:

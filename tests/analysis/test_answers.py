@@ -657,3 +657,24 @@ def test_pages_without_effects_stay_under_5_percent(sequential: bool) -> None:
     assert found.shape == (600, 28) and (found == "supported").any(-1).mean() < 0.05
     if not sequential:
         assert (calibration.of_page(question, scores, alone=True, sequential=False) == "supported").any(-1).mean() > 0.1
+
+
+def test_an_interaction_at_a_bound_answers_nothing() -> None:
+    """A recall near 0 in all four arms cannot tell what the levels do; away from 0 it can."""
+    plain = make_study("contrast", "equal", levels=2, metric="recall", base=0)
+    (one,) = plain.questions
+    words = {"text": "", "hypothesis": "", "expected": "equal", "metric": "recall", "smallest_effect": 0.05}
+    asked = Interaction("q", "b", one.factor, versus="c", **words)
+    study = dataclasses.replace(
+        plain, baselines={"b": {"latent_std": 0.0}, "c": {"latent_std": 0.0, "latent_dim": 9}}, questions=(asked,)
+    )
+    for level, verdict in ((0.01, "unresolved"), (0.5, "supported")):
+        arms = ("b", "b latent_std=1", "c", "c latent_std=1")
+        rows = pd.DataFrame(
+            {"trial_id": f"{arm}/{i}", "study": "s", "arm": arm, "seed": i, "status": "ok", "seconds": 1.0}
+            | {"recall": level + 0.1 * np.roll(WOBBLE, place)[i] ** 2}
+            for place, arm in enumerate(arms)
+            for i in range(8)
+        )
+        (found,) = answer_study(study, rows)
+        assert found.verdict == verdict and ("within 0.05 of 0" in found.problem) == (verdict == "unresolved")

@@ -21,11 +21,13 @@ from harness.errors import UserError, require_utf8
 from harness.options import (
     Address,
     Budget,
+    ExtractorName,
     ExtractorWeights,
     Full,
     GpusPerTrial,
     Name,
     ProfileName,
+    ReferenceMoments,
     Seeds,
     Snapshots,
     StorePath,
@@ -210,14 +212,13 @@ def report(
 def score(
     context: typer.Context,
     name: Name,
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="The extractor: classifier, inception-v3, dinov2 or clip.")
-    ] = "classifier",
+    protocol: ExtractorName = "",
     num_generated: Annotated[
         int | None,
         typer.Option("--num-generated", help="Samples per trial, and real images; the profile's own if left out."),
     ] = None,
     extractor_weights: ExtractorWeights = None,
+    reference_moments: ReferenceMoments = None,
     profile: ProfileName = None,
     store: StorePath = DEFAULT_STORE,
     workers: Workers = None,
@@ -247,6 +248,7 @@ def score(
                 extractor=protocol,
                 num_generated=num_generated,
                 extractor_weights=extractor_weights,
+                reference_moments=reference_moments,
             )
         words = shlex.join(["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id])
         typer.echo(f"`python -m studies {words}` goes by it")

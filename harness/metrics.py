@@ -104,6 +104,8 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
 
 _BY_NAME: dict[str, Metric] = {
     "fid": Metric(label="FID", better="lower", scale="ratio", smallest_effect=1.25),
+    # Of the weights at the end of the budget themselves, where every other score is of their moving average.
+    "fid_raw": Metric(label="FID of raw weights", better="lower", scale="ratio", smallest_effect=1.25),
     "is_mean": Metric(label="IS", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
     "kid": Metric(label="KID", better="lower", scale="difference", smallest_effect=0.01),
     "precision": Metric(label="precision", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
@@ -120,7 +122,7 @@ _BY_NAME: dict[str, Metric] = {
     "mode_kl": Metric(label="mode KL", better="lower", scale="difference", smallest_effect=0.05, bounds=(0,)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
-    "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio", smallest_effect=1.25),
+    "compute_seconds": Metric(label="compute seconds per trial", better="lower", scale="ratio", smallest_effect=1.25),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
     "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference", smallest_effect=0.1),
     "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference", smallest_effect=0.1),
@@ -151,7 +153,7 @@ _BY_NAME: dict[str, Metric] = {
 
 
 BY_FEATURES = (
-    *("fid", "is_mean", "kid", "precision", "recall"),
+    *("fid", "fid_raw", "is_mean", "kid", "precision", "recall"),
     *("density", "coverage", "memorization", "modes", "mode_kl"),
 )
 """Metrics of samples' features, which another network may see too: "fid@inception-v3" is the FID by its features."""

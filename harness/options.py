@@ -24,8 +24,21 @@ GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.
 Snapshots = Annotated[
     str | None, typer.Option("--snapshots", help="Where unfinished trials keep their state: a shared folder, or a URL.")
 ]
+ExtractorName = Annotated[
+    str,
+    typer.Option(
+        "--protocol",
+        "--extractor",
+        help="classifier, imagenet-lite0, inception-v3, dinov2, dinov2-vit-l or clip. Default: the data's own.",
+        show_default=False,
+    ),
+]
 ExtractorWeights = Annotated[
     Path | None, typer.Option("--extractor-weights", help="A local file, where a pretrained extractor is asked for.")
+]
+ReferenceMoments = Annotated[
+    Path | None,
+    typer.Option("--reference-moments", help="FID against mu and sigma of an .npz file; for --protocol inception-v3."),
 ]
 Full = Annotated[bool, typer.Option("--full", metavar="", help="Print the page's tables and sentences, too.")]
 UntilAnswered = Annotated[

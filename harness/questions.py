@@ -18,10 +18,11 @@ Changes: TypeAlias = Mapping[str, Value]
 def located(name: str) -> str:
     """A data set's name, or that of a profile on one, with the absolute path of its folder, if it is one.
 
-    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed.
+    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed, and
+    through whatever symbolic link.
     """
     before, folder, path = name.partition("folder:")
-    return before + folder + (os.path.abspath(os.path.expanduser(path)) if path else "")
+    return before + folder + (os.path.realpath(os.path.expanduser(path)) if path else "")
 
 
 def written(value: Value | None) -> str:
@@ -258,7 +259,7 @@ class Profile:
     factors: Mapping[str, Factor] = field(default_factory=dict)  # question key -> its factor at this profile
     seeds: int  # replicates an arm
     num_generated: int  # samples a trial is scored on; the reference has at most as many
-    extractor: str = "classifier"
+    extractor: str = ""  # one of harness.scoring.extractors; "" for what suits the data, see its `default_extractor`
     core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones
 
     def fitted(

@@ -41,7 +41,9 @@ WIDEST = 2**16
 
 Norm = Literal["none", "batch"]
 DiscriminatorNorm = Literal["own", "none", "spectral"]
-LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein")
+LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein", "relativistic")
+UNLABELLED = ("hinge", "wasserstein", "relativistic")
+UpdateRule = Literal["simultaneous", "alternating"]
 Schedule = Literal["constant", "linear"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
 SHIPPED = {"architecture": ARCHITECTURES.shipped, "loss": LOSSES, "augmentation": AUGMENTATIONS}
@@ -78,8 +80,12 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is a
         ("kimg", lambda v: 0 <= v <= 1e9, "from 0 to 1e9"),
         ("generator_lr discriminator_lr ema_kimg latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
         ("adam_beta1 adam_beta2", lambda v: 0 <= v < 1, "in [0, 1)"),
-        ("instance_noise r1_gamma gradient_penalty gradient_clip", lambda v: 0 <= v < inf, "at least 0 and finite"),
-        ("generator_steps discriminator_steps", lambda v: 1 <= v <= 100, "from 1 to 100"),
+        (
+            "instance_noise r1_gamma r2_gamma gradient_penalty gradient_clip",
+            lambda v: 0 <= v < inf,
+            "at least 0 and finite",
+        ),
+        ("generator_steps discriminator_steps penalty_interval", lambda v: 1 <= v <= 100, "from 1 to 100"),
         ("real_label_low real_label_high fake_label_low fake_label_high", lambda v: -1 <= v <= 2, "from -1 to 2"),
         ("label_flip_rate", lambda v: 0 <= v < 0.5, "in [0, 0.5): from 0.5 on, labels mislead D"),
         ("code", lambda v: re.fullmatch("([0-9a-f]{16})?", v) is not None, "'' or 16 hex digits"),
@@ -129,6 +135,9 @@ class TrialSpec:
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)
     instance_noise_schedule: Schedule = _trick("constant")  # "linear" takes the noise to 0 at the budget's end
+    # the order of updates; harness/training/loop.py
+    update_rule: UpdateRule = _trick("simultaneous")  # "alternating": G is judged by the D that was just updated
+    fresh_latents: bool = _trick(False)  # of an alternating G: from latents that D was not just taught on
     # other stabilisation tricks; harness/training/tricks.py gives their sources
     generator_steps: int = _trick(1)  # updates of G a step (the founding document's remedy a)
     discriminator_steps: int = _trick(1)  # updates of D a step, each on a batch of its own (Goodfellow et al. 2014)
@@ -141,7 +150,9 @@ class TrialSpec:
     label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
     discriminator_norm: DiscriminatorNorm = _trick("own")  # "own" is the family's: batch norm in dc, none in fc
     r1_gamma: float = _trick(0.0, revision=2)  # weight of the penalty on D's gradient at real images
+    r2_gamma: float = _trick(0.0)  # likewise at fake images
     gradient_penalty: float = _trick(0.0, revision=2)  # likewise on the norm of D's gradient, between real and fake
+    penalty_interval: int = _trick(1)  # steps from one with penalties to the next; they are as many times as large
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     code: str = _trick("", revision=2)  # hash of what the user's own architecture, loss or augmentation is made from
@@ -205,16 +216,23 @@ class TrialSpec:
         """(field, why its value makes no sense beside the others, and what is allowed)."""
         targets = (self.real_label_low, self.real_label_high, self.fake_label_low, self.fake_label_high)
         relabels = targets != (1.0, 1.0, 0.0, 0.0) or self.label_flip_rate > 0
-        penalises = self.r1_gamma > 0 or self.gradient_penalty > 0
+        penalises = self.r1_gamma > 0 or self.r2_gamma > 0 or self.gradient_penalty > 0
         batch_norm = bool(own_batch_norm) and self.discriminator_norm == "own"
         no_batch_norm = own_batch_norm is not None and not batch_norm
-        if relabels and self.loss in ("hinge", "wasserstein"):
+        if relabels and self.loss in UNLABELLED:
             yield "loss", "has no labels to smooth or flip; allowed with them: nonsaturating, least-squares"
         if penalises and batch_norm:
             why = "is batch norm here, which mixes the images whose own gradients are penalised"
             yield "discriminator_norm", f"{why}; allowed: none, spectral"
         if self.loss == "wasserstein" and self.gradient_penalty == 0 and self.discriminator_norm != "spectral":
             yield "loss", "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'"
+        if self.penalty_interval > 1 and not penalises:
+            yield (
+                "penalty_interval",
+                "has no penalty to space; allowed with r1_gamma, r2_gamma or gradient_penalty above 0",
+            )
+        if self.fresh_latents and self.update_rule == "simultaneous":
+            yield "fresh_latents", "is for a G that is updated after D; allowed with update_rule='alternating'"
         if self.real_label_low <= self.fake_label_high:
             allowed = f"above fake_label_high={self.fake_label_high!r}"
             yield "real_label_low", f"tells D that real images are no more real than fake ones; allowed: {allowed}"
@@ -400,10 +418,11 @@ class ScoreProtocol:
 
     def describe(self) -> str:
         """One line for a table's caption."""
+        images = f"{self.num_reference} {self.reference} images" if self.num_reference else f"given {self.reference}"
         return (
             f"FID/IS/KID/precision/recall by torch-fidelity, extractor {self.extractor}-{self.extractor_hash[:8]}"
             f"{f' (layer {self.feature_layer}; {self.preparation})' if self.feature_layer else ''}, "
-            f"{self.num_generated} generated against {self.num_reference} {self.reference} images "
+            f"{self.num_generated} generated against {images} "
             f"({self.reference_hash[:8]}) at {self.resolution}×{self.resolution}×{self.channels}, "
             f"{self.weights} weights at the end of the budget, {self.quantisation}"
         )

@@ -10,10 +10,11 @@ from studies.depth import DEPTH
 from studies.modern import MODERN
 from studies.noise import NOISE
 from studies.reference import REFERENCE
+from studies.rules import RULES
 from studies.stabilization import STABILIZATION
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, REFERENCE, AA)
+    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, RULES, REFERENCE, AA)
 }
 CATALOG = Catalog(STUDIES, CLAIMS)
 find = CATALOG.find

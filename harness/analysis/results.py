@@ -13,16 +13,18 @@ import pandas as pd
 from harness.analysis import index
 from harness.errors import UserError, unknown_name
 from harness.metrics import BY_FEATURES, SETTLED, THRESHOLDS
+from harness.questions import located
+from harness.spec import FOLDER
 from harness.storage.store import Store
 
 SCORES = (
-    *("fid", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
+    *("fid", "fid_raw", "is_mean", "is_std", "kid", "kid_subset_std", "precision", "recall"),
     *("density", "coverage", "memorization", "modes", "mode_kl"),
 )
 OF_ONLINE_FID = (*(f"kimg_to_fid_{level}" for level in THRESHOLDS), "kimg_to_settle")
 FROM_CURVES = ("g_loss_early", "g_loss_late", "d_accuracy_early", "d_accuracy_late", *OF_ONLINE_FID)
 OF_LOGITS = ("d_accuracy_early", "d_accuracy_late")
-NO_LOGITS = ("least-squares", "wasserstein")
+NO_LOGITS = ("least-squares", "wasserstein", "relativistic")
 """Losses whose D has no 0 between real and fake: its output's sigmoid and sign, as in the curves, say nothing."""
 
 FIRST = ("trial_id", "study", "arm", "seed", "status", *SCORES, "seconds", "compute_seconds", *FROM_CURVES)
@@ -113,12 +115,13 @@ def require_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
 
 
 def _plans(store: Store, study: str | None, profile: str | None) -> list[dict[str, Any]]:
-    there = store.read_plans()
+    there, profile = store.read_plans(), profile and located(profile)
     plans = [p for p in there if study in (None, p["study"]) and profile in (None, p["profile"])]
     if study is not None and not plans:
         ran = sorted({f"{p['study']} ({p['profile']})" for p in there})
         wanted = study if profile is None else f"{study} ({profile})"
-        raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}")
+        moved = "; a run finds the same pictures in another folder" if profile and f"@{FOLDER}" in profile else ""
+        raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}{moved}")
     return plans
 
 

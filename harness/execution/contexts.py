@@ -14,8 +14,10 @@ from harness.execution.resources import processors
 from harness.execution.trial import TrialContext
 from harness.files import checksum
 from harness.metrics import proof_in_words
-from harness.scoring.extractors import Extractor
+from harness.scoring.extractors import Extractor, default_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
+from harness.scoring.kept import keep_moments
+from harness.scoring.moments import Moments, read_moments
 from harness.scoring.yardstick import (
     deviation,
     golden_scores,
@@ -37,12 +39,16 @@ def scoring_contexts(
     store: Store,
     say: Callable[[str], None],
     extractor_weights: Path | None = None,
+    reference_moments: Path | None = None,
 ) -> dict[str, TrialContext]:
     """What trials share, by the fingerprint of their data: extractor, protocol, reference features.
 
     Raises:
-        UserError: an extractor that cannot be had, or data that are not those of the specs.
+        UserError: an extractor or moments that cannot be had or used, or data that are not those of the specs.
     """
+    moments = read_moments(reference_moments, extractor_name) if reference_moments else None
+    if moments:
+        say(f"FID against the moments {moments.hash}: KID, precision and the like want the images themselves")
     torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch knows nothing of a container's quota
     if torch.cuda.is_available():  # in strict float32, as trials are scored: else golden images score otherwise
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -57,16 +63,20 @@ def scoring_contexts(
                 f"{spec.data_fingerprint}); put the images back as they were"
             )
         kept = store.layout.extractors
-        if extractor_weights is None and needs_training(extractor_name, data, kept):
+        name = extractor_name or default_extractor(data)
+        if (extractor_weights is None or name != "classifier") and needs_training("classifier", data, kept):
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
-            say(f"training the {extractor_name} that scores {at} (once)")
-        extractor = prepare_extractor(extractor_name, data, store.cache, extractor_weights, kept)
+            what = "scores" if name == "classifier" else "follows the curves on"
+            say(f"training the classifier that {what} {at} (once)")
+        extractor = prepare_extractor(name, data, store.cache, extractor_weights, kept)
         if sentence := proof_in_words(extractor.proof()):
             say(f"{spec.dataset}: {sentence[0].lower()}{sentence[1:]}")
-        protocol, golden = _protocol(extractor, data, num_generated, store, say)
+        protocol, golden = _protocol(extractor, data, num_generated, moments, store, say)
+        if moments:
+            keep_moments(protocol, extractor, moments, store.cache)
         reference, wanted = store.read_reference(protocol.protocol_id), {**extractor.proof(), **golden}
         if not reference:
-            say(f"scoring the real images of {spec.dataset} (once a protocol)")
+            say(f"scoring the real images of {spec.dataset} (once per protocol)")
             reference = prepare_reference(protocol, extractor, data, store.cache)
             store.write_reference(protocol, {**reference, **wanted})
         elif not wanted.keys() <= reference.keys():  # written before reports asked for it
@@ -87,14 +97,19 @@ def scoring_contexts(
 
 
 def _protocol(
-    extractor: Extractor, data: PreparedData, num_generated: int, store: Store, say: Callable[[str], None]
+    extractor: Extractor,
+    data: PreparedData,
+    num_generated: int,
+    moments: Moments | None,
+    store: Store,
+    say: Callable[[str], None],
 ) -> tuple[ScoreProtocol, dict[str, float]]:
     """The protocol of the scores that are made here, and what the golden images score.
 
     Where this machine and its libraries do not measure as those did that the yardstick was made with, the scores get a
     protocol of their own.
     """
-    protocol = make_protocol(extractor, data, num_generated=num_generated)
+    protocol = make_protocol(extractor, data, num_generated=num_generated, moments=moments)
     golden = golden_scores(extractor, protocol, data, store.cache)
     recorded = recorded_golden(extractor, store.read_reference(protocol.protocol_id))
     if why := deviation(golden, recorded):

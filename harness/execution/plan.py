@@ -1,7 +1,9 @@
 """What a run would do: the trials of a study, what the store holds of them, and what is left to pay."""
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +23,12 @@ from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
+from harness.plugin_identity import refusing_files
 from harness.questions import extractors_named
 from harness.scoring.extractors import EXTRACTORS, require_labels
 from harness.sources import is_downloaded
-from harness.spec import TrialSpec
+from harness.spec import FOLDER, TrialSpec
+from harness.storage.plans import profile_of_same_pictures, remove_plan
 from harness.storage.records import Damaged
 from harness.storage.samples import picture_bytes
 from harness.storage.store import Store
@@ -53,6 +57,7 @@ class Plan:
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
+    moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
@@ -188,7 +193,11 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     }
     wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
-    last = {} if store is None else _last_plan(store, study.name, profile_name)
+    last, moved_from = {}, ""
+    if store is not None:
+        pictures = {run.spec.data_fingerprint for run in runs}
+        moved_from = profile_of_same_pictures(store.layout, study.name, profile.name, pictures)
+        last = _last_plan(store, study.name, moved_from or profile.name)
     file = last.get("file", design.file)
     return Plan(
         design=design,
@@ -199,6 +208,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         bytes_of=bytes_of,
         left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
         other_file=file if file != design.file else "",
+        moved_from=moved_from,
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -243,6 +253,11 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
 def what_changes(plan: Plan) -> list[str]:
     """What a person is told of what the study left here that it will no longer use."""
     lines, number = [], plan.left_behind
+    if plan.moved_from:
+        lines.append(
+            f"these pictures were run here as {plan.moved_from}: a run goes on from there; `report` knows them by "
+            f"that name until then"
+        )
     if plan.other_file:
         lines.append(
             f"{plan.design.name} was run here from another file, {plan.other_file}, whose plan and report give way to "
@@ -254,6 +269,17 @@ def what_changes(plan: Plan) -> list[str]:
             f"study's code, data or settings: kept, and no longer used"
         )
     return lines
+
+
+def go_on(plan: Plan, store: Store, say: Callable[[str], None]) -> None:
+    """Say what changes, and take over the last plan on the same pictures, which gives way where its folder is gone."""
+    for line in what_changes(plan):
+        say(line)
+    study, before = plan.design.name, plan.moved_from
+    if before and (last := _last_plan(store, study, before)):
+        store.write_plan(study, plan.design.profile.name, last)
+        if not os.path.isdir(before.partition(FOLDER)[2]):
+            remove_plan(store.layout, study, before)
 
 
 def announce(
@@ -304,7 +330,8 @@ def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[
     for run in runs:
         if run.arm not in bytes_of:
             try:
-                with torch.device("meta"):
+                watched = refusing_files(f"arm {run.arm!r}") if run.spec.code else nullcontext()
+                with watched, torch.device("meta"):
                     gan = build_networks(run.spec)
             except ValueError as error:
                 raise UserError(f"arm {run.arm!r} cannot be built: {error}") from None

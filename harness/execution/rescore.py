@@ -28,6 +28,7 @@ def rescore(
     extractor: str,
     num_generated: int | None,
     extractor_weights: Path | None = None,
+    reference_moments: Path | None = None,
 ) -> tuple[str, bool]:
     """Score what the study's last run at this profile left, under another protocol.
 
@@ -40,9 +41,10 @@ def rescore(
         workers: Trials at once.
         say: Told what happens.
         cluster: Where they are scored.
-        extractor: The feature network, one of harness.scoring.extractors.EXTRACTORS.
+        extractor: The feature network, one of harness.scoring.extractors.EXTRACTORS; the data's own if empty.
         num_generated: Samples a trial; the profile's own number if None.
         extractor_weights: A local file with the weights of a pretrained extractor.
+        reference_moments: A file of moments to score against in place of the data's reference images.
 
     Returns:
         The protocol's id, of several data sets the first one's; and whether no trial failed.
@@ -64,7 +66,9 @@ def rescore(
     if not finished:
         raise UserError(f"{study.name} ({profile_name}) has no finished trial in {store.root}; run it first")
     specs = {trial_id: _moved(store.read_spec(trial_id), study.profile(profile_name)) for trial_id in finished}
-    contexts = scoring_contexts(study, specs.values(), extractor, number, store, say, extractor_weights)
+    contexts = scoring_contexts(
+        study, specs.values(), extractor, number, store, say, extractor_weights, reference_moments
+    )
     protocols = {trial_id: contexts[spec.data_fingerprint].protocol for trial_id, spec in specs.items()}
     for protocol in dict.fromkeys(protocols.values()):
         say(f"protocol {protocol.protocol_id}: {protocol.describe()}")

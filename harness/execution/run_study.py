@@ -10,7 +10,7 @@ from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
 from harness.execution.others import contexts_of_others, score_by_others
-from harness.execution.plan import announce, make_plan, what_changes
+from harness.execution.plan import announce, go_on, make_plan
 from harness.execution.progress import Progress
 from harness.execution.trial_queue import fids_from_before
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
@@ -53,6 +53,7 @@ def run_study(
     """
     require_workers(workers)
     sweep(store)
+    profile_name = study.profile(profile_name).name
     plan = make_plan(study, profile_name, seeds, store)
     specs = plan.specs
     ranks = max(spec.world_size for spec in specs.values())
@@ -63,8 +64,7 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
-    for line in what_changes(plan):
-        say(line)
+    go_on(plan, store, say)
     require_free(store, plan.bytes_left())
     profile = plan.design.profile
     contexts = scoring_contexts(

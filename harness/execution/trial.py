@@ -1,15 +1,14 @@
 """One trial end to end: train, score, draw. A function of its spec, whatever process it runs in."""
 
 import contextlib
-import itertools
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
@@ -19,29 +18,18 @@ import architectures
 from harness.data import PreparedData
 from harness.execution.attempt import Attempt
 from harness.execution.provenance import cpu_name
+from harness.execution.watching import ONLINE_FID_REVISION, online_fid, shared_images
 from harness.plugins import UserCode
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import NonFiniteSamples, score_generator
-from harness.scoring.online import OnlineFid
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.layout import checkpoint_path
 from harness.storage.result import TrialResult
 from harness.storage.samples import GRID, to_png
 from harness.training.checkpoint import Snapshot, decode_checkpoint
 from harness.training.distributed import ALONE, Ranks
-from harness.training.loop import (
-    REPORT_POINTS,
-    Diverged,
-    Observe,
-    build_networks,
-    recalibrate_batch_norm,
-    report_points,
-    train,
-)
+from harness.training.loop import Diverged, build_networks, recalibrate_batch_norm, train
 from harness.training.random import stream
-
-ONLINE_FID_EVERY = REPORT_POINTS // 16
-"""Report points between two values of the cheap FID in the curves: often enough to say when a level was reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +44,11 @@ class TrialContext:
     user_code: UserCode | None = None  # what a user's own file adds to the registries
     provenance: dict[str, Any] = field(default_factory=dict)  # of the driver: commit, versions
 
+    @property
+    def watching(self) -> Extractor | None:
+        """Whose features give the FID in the curves; None where none is cheap enough."""
+        return self.extractor if self.extractor.pretrained is None else self.online
+
     def made_for(self, spec: TrialSpec, device: str) -> dict[str, str]:
         """What an attempt must share with a checkpoint to resume from it; an extractor made a column of its curves."""
         return {
@@ -63,7 +56,7 @@ class TrialContext:
             "torch": torch.__version__,
             "device": device,
             "extractor": self.protocol.extractor_hash,
-            "online": self.online.weights_hash if self.online else "",
+            "online": self.online.weights_hash + ONLINE_FID_REVISION if self.online else "",
         }
 
 
@@ -97,17 +90,17 @@ def run_trial(
     }
     provenance = _provenance(context, device)
     if context.online:
-        provenance["online_extractor"] = context.online.weights_hash
+        provenance["online_extractor"] = context.online.weights_hash + ONLINE_FID_REVISION
     if checkpoints is not None:
         attempt.resume_from(checkpoint_path(checkpoints, spec.trial_id), context.made_for(spec, device))
     ranks.share(attempt.found)
     outcome: dict[str, Any] = {"status": "ok"}
     try:
-        images = _shared_images(context.data, "train")
+        images = shared_images(context.data, "train")
         snapshot = train(
             spec,
             images,
-            online_fid(spec, context),
+            online_fid(spec, context.watching, shared_images(context.data, "reference")),
             device=device,
             ranks=ranks,
             resume=attempt.resume,
@@ -115,11 +108,10 @@ def run_trial(
         )
         outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
-        generator = build_networks(spec).generator.to(device)
-        generator.load_state_dict(snapshot.generator_ema if context.protocol.weights == "ema" else snapshot.generator)
-        outcome["samples_png"] = _sample_grid(generator, spec, device)
+        generators = _generators(spec, {"ema": snapshot.generator_ema, "raw": snapshot.generator}, device)
+        outcome["samples_png"] = _sample_grid(generators[context.protocol.weights], spec, device)
         scoring_started = time.perf_counter()
-        outcome["scores"] = _scores(generator, spec, context, device)
+        outcome["scores"] = _scores(generators, spec, context, device)
         cost["score_seconds"] = time.perf_counter() - scoring_started
     except (Diverged, NonFiniteSamples) as error:
         outcome |= {"status": "diverged", "error": str(error)}
@@ -139,7 +131,7 @@ def train_rank(spec: TrialSpec, context: TrialContext, ranks: Ranks) -> None:
     found = ranks.share(b"")
     resume = decode_checkpoint(found, context.made_for(spec, device))[0] if found else None
     with contextlib.suppress(Diverged):  # rank 0's to tell
-        train(spec, _shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
+        train(spec, shared_images(context.data, "train"), device=device, ranks=ranks, resume=resume)
 
 
 def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> TrialResult:
@@ -151,13 +143,14 @@ def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> Tria
         context: The protocol and what belongs to it.
     """
     started, device = time.perf_counter(), _ready(context)
-    prefix = "ema." if context.protocol.weights == "ema" else "generator."
     stored = safetensors.torch.load(weights)
-    generator = build_networks(spec).generator.to(device)
-    generator.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+    named = {
+        name: {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+        for name, prefix in (("ema", "ema."), ("raw", "generator."))
+    }
     outcome: dict[str, Any] = {"status": "ok"}
     try:
-        outcome["scores"] = _scores(generator, spec, context, device)
+        outcome["scores"] = _scores(_generators(spec, named, device), spec, context, device)
     except NonFiniteSamples:  # among more samples than there were when it was trained
         outcome = {"status": "diverged", "error": "a sample is not finite, and so there is no score"}
     outcome |= {"cost": {"seconds": time.perf_counter() - started}, "provenance": _provenance(context, device)}
@@ -174,9 +167,21 @@ def _provenance(context: TrialContext, device: str) -> dict[str, Any]:
     }
 
 
-def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
+def _generators(spec: TrialSpec, weights: Mapping[str, Mapping[str, Tensor]], device: str) -> dict[str, nn.Module]:
+    """The generator with averaged and with raw weights, batch norm recalibrated for each."""
+    found = {name: build_networks(spec).generator.to(device) for name in weights}
+    for name, generator in found.items():
+        generator.load_state_dict(weights[name])
+    recalibrate_batch_norm(found["raw"], spec)  # as the average's was at the end of its training
+    return found
+
+
+def _scores(
+    generators: Mapping[str, nn.Module], spec: TrialSpec, context: TrialContext, device: str
+) -> dict[str, float]:
     return score_generator(
-        generator,
+        generators[context.protocol.weights],
+        raw=generators["raw"],
         latent_dim=spec.latent_dim,
         latent_std=spec.latent_std,
         protocol=context.protocol,
@@ -184,7 +189,7 @@ def _scores(generator: nn.Module, spec: TrialSpec, context: TrialContext, device
         data=context.data,
         cache=context.cache,
         device=device,
-        batch_size=250 if context.extractor.pretrained is None else 50,  # what fits beside the larger networks
+        batch_size=100 if context.extractor.pretrained is None else 50,  # what fits a cache; beside larger networks
     )
 
 
@@ -202,38 +207,6 @@ def _ready(context: TrialContext) -> str:
     if context.user_code is not None:
         context.user_code.load()
     return device
-
-
-@lru_cache(maxsize=4)
-def _shared_images(data: PreparedData, part: str) -> Tensor:
-    """(N, C, H, W) uint8, backed by the file itself: all trials on a machine share the same pages."""
-    # Opened copy-on-write, because torch wants a writable array; nothing ever writes, so no page is copied.
-    return torch.from_numpy(np.load(data.path(part), mmap_mode="c"))
-
-
-def online_fid(spec: TrialSpec, context: TrialContext) -> Observe:
-    """What adds the cheap FID to the curves, at the same points of every attempt."""
-    cheap = context.extractor if context.extractor.pretrained is None else context.online
-    if cheap is None:
-        return lambda point, generator: {}
-    online = OnlineFid(
-        cheap,
-        _shared_images(context.data, "reference"),
-        latent_dim=spec.latent_dim,
-        latent_std=spec.latent_std,
-    )
-    points = report_points(spec).values()  # a trial of few steps skips some
-    taken = {
-        now for last, now in itertools.pairwise((0, *points)) if now // ONLINE_FID_EVERY > last // ONLINE_FID_EVERY
-    }
-
-    def observe(point: int, generator: nn.Module) -> dict[str, float]:
-        if point not in taken:
-            return {}
-        recalibrate_batch_norm(generator, spec)
-        return {"fid_online": online(generator)}
-
-    return observe
 
 
 def _curves(snapshot: Snapshot) -> pd.DataFrame:

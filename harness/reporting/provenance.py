@@ -28,21 +28,21 @@ MOST_LISTED = 4
 
 
 def warnings(evidence: Evidence) -> list[str]:
-    """What weakens the tables: too few seeds, missing, failed, diverged or collapsed trials.
+    """What weakens the tables: a weak classifier, too few seeds, missing, failed, diverged or collapsed trials.
 
-    The first sentence of each is short and complete: the terminal shows no more.
+    On the page and in the terminal. The first sentence of each is short and complete: the terminal shows no more.
     """
     store, rows, cells, finished = evidence.store, evidence.rows, evidence.plan["cells"], scored(evidence.rows)
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
-    found = _few_seeds(evidence, counts)
+    found = [*extractor_proof(evidence, only_weak=True), *_few_seeds(evidence, counts)]
     if (file := evidence.plan.get("file", evidence.design.file)) != evidence.design.file:
         found.append(
             f"The last run here was of another study called {evidence.design.name}. It is that of {file}; what differs "
             "between the two is missing or not asked. Another name for one of them, or another store, keeps both."
         )
     protocol = _protocol(evidence)
-    if protocol is not None and protocol.num_reference < FEW_IMAGES:
+    if protocol is not None and 0 < protocol.num_reference < FEW_IMAGES:  # 0 where moments are given
         found.append(
             f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little. "
             f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
@@ -153,14 +153,12 @@ def command(design: Design, store: Store, seeds: int) -> str:
     if design.file:
         words = ["python", "-m", "studies", "run", design.file, "--profile", profile, "--seeds", str(seeds)]
         return shlex.join([*words, "--store", str(store.root)])
-    return shlex.join(["make", f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}"]) + store_words(
-        store, "STORE="
-    )
+    return make_command(store, f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}")
 
 
-def store_words(store: Store, option: str) -> str:
-    """What `make` needs to name the store: nothing where it is the folder that it takes by itself."""
-    return "" if store.root == ROOT / "runs" else f" {shlex.quote(f'{option}{store.root}')}"
+def make_command(store: Store, *words: str) -> str:
+    """A call of `make` for a shell in this repository; the store is named where it is not the one taken by itself."""
+    return shlex.join(["make", *words, *([] if store.root == ROOT / "runs" else [f"STORE={store.root}"])])
 
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
@@ -223,7 +221,12 @@ def _further(evidence: Evidence) -> dict[str, tuple[str, ScoreProtocol]]:
 def _scores(scores: Mapping[str, float]) -> str:
     if not scores:
         return "not computed"
-    return (
-        f"FID {scores['fid']:.2f}, KID×10³ {1000 * scores['kid']:.2f}, IS {scores['is_mean']:.2f}, "
-        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}"
-    ).replace("-", "−")
+    shown = {
+        "fid": "FID {:.2f}",
+        "kid": "KID×10³ {:.2f}",
+        "is_mean": "IS {:.2f}",
+        "precision": "precision {:.3f}",
+        "recall": "recall {:.3f}",
+    }  # not every extractor, nor every reference, gives all of them
+    values = {**scores, "kid": 1000 * scores.get("kid", math.nan)}
+    return ", ".join(form.format(values[name]) for name, form in shown.items() if name in scores).replace("-", "−")

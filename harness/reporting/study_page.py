@@ -164,7 +164,7 @@ def scope(profile: Profile, seeds: int) -> str:
 
 def warnings(evidence: Evidence) -> list[Block]:
     """What a reader must know before believing the tables."""
-    found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence, only_weak=True)]
+    found = provenance.warnings(evidence)
     return ["\n>\n".join(f"> {warning}" for warning in found)] if found else []
 
 

@@ -103,9 +103,10 @@ def _linked(table: pd.DataFrame, claims: Claims, judged: Mapping[Named, Answer],
 def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evidence]) -> list[Block]:
     """All claims of a study with their verdicts, or plainly that it has no results."""
     if study.name not in found:
+        command = provenance.make_command(store, f"study-{study.name}", f"PROFILE={profile}")
         return [
             f"**No results.** The study {study.name} never ran in this store at the profile {profile}: "
-            f"`make study-{study.name} PROFILE={profile}{provenance.store_words(store, 'STORE=')}` runs it."
+            f"`{command}` runs it."
         ]
     evidence = found[study.name]
     answers = evidence.answers
@@ -218,7 +219,7 @@ def _tests(reference: str, found: Mapping[str, Evidence]) -> list[Answer]:
 
 
 def _about(found: Mapping[str, Evidence], reference: str, answer: Answer) -> str:
-    """The network that an answer is about, and the level where one is named: "dc, 2 G steps a D step"."""
+    """The network that an answer is about, and the level where one is named: "dc, 2 G steps per D step"."""
     baseline = _question(found, reference, answer).baseline
     return f"{baseline}, {answer.level}" if answer.level else baseline
 

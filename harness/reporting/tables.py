@@ -43,7 +43,7 @@ WORDS = (
 )
 """Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
-FURTHER = ("density", "coverage", "memorization", "modes", "mode_kl")
+FURTHER = ("fid_raw", "density", "coverage", "memorization", "modes", "mode_kl")
 COSTS = ("seconds", "cpu_seconds", "train_seconds", "score_seconds")  # of a trial; these vary from seed to seed
 SIZES = (  # these do not
     "kimg",

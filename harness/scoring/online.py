@@ -23,7 +23,7 @@ class OnlineFid:
         *,
         latent_dim: int,
         latent_std: float,
-        num_samples: int = 500,
+        num_samples: int = 250,
     ) -> None:
         """Extract the reference's features.
 
@@ -57,7 +57,7 @@ class OnlineFid:
         self.metric.to(device)
         generator.eval()
         try:
-            for z in self.latents.to(device).split(250):
+            for z in self.latents.to(device).split(125):
                 images = generator(z)
                 if not torch.isfinite(images).all():
                     return float("inf")

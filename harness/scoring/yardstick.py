@@ -7,6 +7,7 @@ of its cache, its machine and the versions of the libraries.
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -40,7 +41,8 @@ from harness.scoring.extractors import (
     prepare_pretrained,
     require_labels,
 )
-from harness.scoring.fidelity import FeatureNetwork, feature_network, score_images
+from harness.scoring.fidelity import score_images
+from harness.scoring.networks import FeatureNetwork, feature_network
 from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
 
@@ -49,6 +51,7 @@ SHIPPED = Path(__file__).with_name("shipped")
 
 GOLDEN_IMAGES, GOLDEN_IMAGES_PRETRAINED = 500, 64  # of the second kind a laptop takes six a second
 FEWEST_GOLDEN = 10
+SHOWN = 16  # images, to a network that may be of no use
 GOLDEN_NOISE = 32  # standard deviation, of 255
 TOLERANCE = 1e-6
 """Relative difference of golden scores up to which two machines measure alike. In float32, instruction sets differ by
@@ -90,8 +93,8 @@ def prepare_extractor(
             f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
             f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
             f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
-            f"picture (`python -m studies inspect {data.dataset}`), add pictures, or take another extractor: "
-            f"{', '.join(PRETRAINED)}"
+            f"picture (`python -m studies inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
+            f"extractor: {', '.join(PRETRAINED)}"
         )
     return extractor
 
@@ -220,6 +223,9 @@ def golden_scores(extractor: Extractor, protocol: ScoreProtocol, data: PreparedD
 
     FID and KID of real images of the reference part against others of it, and of the same with fixed noise. Measured
     once for the machine and the versions. Empty for data with too few images.
+
+    Raises:
+        UserError: an extractor of no use.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     number = GOLDEN_IMAGES_PRETRAINED if extractor.pretrained else GOLDEN_IMAGES
@@ -233,10 +239,37 @@ def golden_scores(extractor: Extractor, protocol: ScoreProtocol, data: PreparedD
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
-        found = _golden_scores(feature_network(extractor, device), data, number, protocol, device)
+        network = feature_network(extractor, device)
+        refuse_unusable(extractor, network(torch.from_numpy(np.array(data.images("reference")[:SHOWN])).to(device))[0])
+        found = _golden_scores(network, data, number, protocol, device)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps(found).encode())
         return found
+
+
+def refuse_unusable(extractor: Extractor, features: Tensor) -> None:
+    """Refuse a network whose features say nothing, before anything is scored by it.
+
+    Args:
+        extractor: Whose features they are.
+        features: (N, D) of some real images.
+
+    Raises:
+        UserError: they are of another width than the extractor's, not finite, or the same for all of the images.
+    """
+    width = extractor.pretrained.dim if extractor.pretrained else FEATURE_DIM
+    if features.ndim != 2 or features.shape[1] != width:
+        wrong = f"are of shape {'×'.join(map(str, features.shape[1:]))} an image, and {width} are wanted"
+    elif not features.isfinite().all():
+        wrong = "are not finite"
+    elif len(features) > 1 and not (features != features[0]).any():
+        wrong = f"are the same for {len(features)} images"
+    else:
+        return
+    raise UserError(
+        f"the features of the extractor {extractor.name!r} {wrong}, so its scores would mean nothing; its weights are "
+        f"in {extractor.weights_path}: name others with {WEIGHTS_OPTION}, or take another extractor"
+    )
 
 
 def _golden_scores(
@@ -245,7 +278,8 @@ def _golden_scores(
     number = min(number, len(data.images("reference")) // 2)
     if number < FEWEST_GOLDEN:
         return {}
-    protocol = replace(protocol, num_reference=number, num_generated=number, kid_subset_size=number // 2)
+    kid = {"kid_subset_size": number // 2, "kid_subsets": 10}  # as recorded, whatever the protocol's KID is
+    protocol = replace(protocol, num_reference=number, num_generated=number, **kid)
     images = np.array(data.images("reference")[: 2 * number])
     real, others = images[:number], images[number:]
     noise = np.random.RandomState(0).standard_normal(real.shape) * GOLDEN_NOISE  # this stream never changes
@@ -284,7 +318,7 @@ def deviation(measured: Mapping[str, float], recorded: Mapping[str, float]) -> s
 def machine(device: str) -> dict[str, Any]:
     """What decides the last digits of a score: libraries, instruction set, and the GPU where there is one."""
     return {
-        **{name: version(name) for name in ("torch", "torch-fidelity", "numpy")},
+        **{name: version(name) for name in ("torch", "torch-fidelity", "timm", "numpy")},
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
     }

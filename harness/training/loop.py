@@ -63,10 +63,11 @@ def train(
 ) -> Snapshot:
     """Train the spec's GAN on `images` for its whole budget.
 
-    One step is one update of D and one of G from the same pass through both networks: both gradients are taken
-    at the same weights, as in the founding document. Where the spec has more updates of D in a step, the others
-    come before, each on a batch of its own; more updates of G come after. Draws from torch's global generator only
-    for dropout, inside a fork.
+    One step is one update of D and one of G. By the simultaneous rule both are from the same pass through both
+    networks, their gradients taken at the same weights, as in the founding document; by the alternating rule D is
+    updated first, and G is judged by the new D, on the same fakes or on fresh ones. Where the spec has more updates
+    of D in a step, the others come before, each on a batch of its own; more updates of G come after, each on fresh
+    fakes. Draws from torch's global generator only for dropout, inside a fork.
 
     Args:
         spec: What to train. All randomness comes from its seed.
@@ -108,8 +109,19 @@ def train(
         """D's loss on images as it sees them, and both logits."""
         real_logits, fake_logits = tricks.judged(discriminator, real, fake)
         targets = tricks.targets(len(real), device)
-        d_loss = loss.discriminator(real_logits, fake_logits, *targets) + tricks.penalty(discriminator, real, fake)
-        return d_loss, real_logits, fake_logits
+        penalty = tricks.penalty(discriminator, real, fake, step)
+        return loss.discriminator(real_logits, fake_logits, *targets) + penalty, real_logits, fake_logits
+
+    def generator_loss(real: Tensor, fake: Tensor) -> Tensor:
+        """G's loss by D as it is now, in a batch of its own unless the spec says otherwise."""
+        if spec.mixed_generator:
+            return loss.generator(*tricks.judged(discriminator, real, fake))
+        fake_logits = discriminator(fake)
+        if not loss.relativistic:
+            return loss.generator(fake_logits, fake_logits)
+        with torch.no_grad():
+            real_logits = discriminator(real)
+        return loss.generator(real_logits, fake_logits)
 
     first, curves, train_seconds = 1, list[dict[str, float]](), 0.0
     points = report_points(spec)
@@ -133,20 +145,24 @@ def train(
                 d_loss, _, _ = discriminator_loss(real, fake)
                 update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
 
-            # One update of each at the same weights. Asking for just these gradients keeps D's weights out of G's
-            # backward pass. G is judged in a batch of its own, whatever D is taught on, unless the spec says otherwise.
+            # One update of each. Asking for just these gradients keeps D's weights out of G's backward pass. At the
+            # same weights both come from one pass, except where G is judged apart from a mixed batch.
             real, fake = tricks.shown(next(batches), progress), fakes()
             d_loss, real_logits, fake_logits = discriminator_loss(real, fake)
-            apart = spec.mixed_batches and not spec.mixed_generator
-            g_loss = loss.generator(discriminator(fake) if apart else fake_logits)
-            g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
-            d_grads = torch.autograd.grad(d_loss, d_params)
-            update(state.d_optimizer, d_grads, spec.gradient_clip, ranks)
+            if spec.update_rule == "simultaneous":
+                apart = spec.mixed_batches and not spec.mixed_generator
+                g_loss = loss.generator(real_logits, discriminator(fake) if apart else fake_logits)
+                g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
+                update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
+            else:
+                update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
+                g_loss = generator_loss(real, fakes() if spec.fresh_latents else fake)
+                g_grads = torch.autograd.grad(g_loss, g_params)
             update(state.g_optimizer, g_grads, spec.gradient_clip, ranks)
 
             # Further updates of G come last.
             for _ in range(spec.generator_steps - 1):
-                g_loss = loss.generator(discriminator(fakes()))
+                g_loss = generator_loss(real, fakes())
                 update(state.g_optimizer, torch.autograd.grad(g_loss, g_params), spec.gradient_clip, ranks)
 
             # Update the moving average of G.
@@ -185,8 +201,8 @@ def report_points(spec: TrialSpec) -> dict[int, int]:
     return {math.ceil(spec.num_steps * i / REPORT_POINTS): i for i in range(1, REPORT_POINTS + 1)}
 
 
-def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
-    """Re-estimate batch-norm statistics as plain means over fresh latents, in place; no-op without batch norm.
+def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec, batches: int = RECALIBRATION_BATCHES) -> None:
+    """Re-estimate batch-norm statistics as plain means over batches of latents, in place; no-op without batch norm.
 
     The running statistics belong to the raw weights, not to their average; used with it they spoil the
     samples. The latents are the same at every call.
@@ -203,7 +219,7 @@ def recalibrate_batch_norm(generator: nn.Module, spec: TrialSpec) -> None:
         norm.momentum = None  # the cumulative mean instead of an exponential one
         norm.train()
     with torch.no_grad():
-        for _ in range(RECALIBRATION_BATCHES):
+        for _ in range(batches):
             z = torch.randn(spec.batch_size, spec.latent_dim, generator=latents, device=device)
             generator(z.mul_(spec.latent_std))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -70,17 +70,24 @@ class Tricks:
             real, fake = torch.where(flips[0], fake, real), torch.where(flips[1], real, fake)
         return real, fake
 
-    def penalty(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor | float:
-        """What is added to D's loss: R1 (Mescheder et al. 2018) and the gradient penalty (Gulrajani et al. 2017).
+    def penalty(self, discriminator: nn.Module, real: Tensor, fake: Tensor, step: int) -> Tensor | float:
+        """What is added to D's loss: R1 and R2 (Mescheder et al. 2018), the gradient penalty (Gulrajani et al. 2017).
+
+        At an interval above 1 only the first of so many steps is penalised, and as many times as much, which leaves the
+        mean as it is (lazy regularisation: Karras et al. 2020, section 3.1).
 
         Args:
             discriminator: D, without batch norm: the penalties are of each image's own gradient.
             real: (N, C, H, W) as D was shown them.
             fake: (N, C, H, W) likewise; no gradient flows to G.
+            step: From 1 on.
         """
         total: Tensor | float = 0.0
-        if self.spec.r1_gamma:
-            total += self.spec.r1_gamma / 2 * _squared_gradient_norms(discriminator, real).mean()
+        if (step - 1) % self.spec.penalty_interval:
+            return total
+        for gamma, images in ((self.spec.r1_gamma, real), (self.spec.r2_gamma, fake)):
+            if gamma:
+                total += gamma / 2 * _squared_gradient_norms(discriminator, images).mean()
         if self.spec.gradient_penalty:
             share = self.mixes.rand(len(real), 1, 1, 1)
             between = real.detach().lerp(fake.detach(), share)
@@ -88,7 +95,7 @@ class Tricks:
             flat = squares == 0  # where D is, a square root's slope would be infinite, and NaN once it meets the 0
             norms = squares.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
             total += self.spec.gradient_penalty * (norms - 1).square().mean()
-        return total
+        return total * self.spec.penalty_interval
 
 
 def _squared_gradient_norms(discriminator: nn.Module, images: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ ELSEWHERE = {
     "run noise --seeds 8": "make study-noise PROFILE=smoke",  # in .ci/run, under a terminal
     "run ./mystudy.py": "",  # these two in the example's own test below
     "run NAME --until-answered --budget 2h": "",
-    "score noise --protocol inception-v3": "",  # wants weights that are downloaded: tests/scoring, tests/execution
+    "score noise --protocol imagenet-lite0": "",  # of trials with weights: tests/scoring, tests/execution
     "run reference --profile paper": "",  # wants a GPU and a download; its smoke profile is in tests/execution
 }
 """Commands of the README that are not run here -> what of .ci/run runs them."""

@@ -13,7 +13,7 @@ from PIL import Image
 from harness import cli
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
-from harness.execution.plan import make_plan
+from harness.execution.plan import Plan, make_plan
 from harness.inspection import contact_sheet, full_lines, short_lines
 from harness.scoring.yardstick import prepare_classifier, prepare_extractor, prepare_online_extractor
 from studies.catalog import CATALOG
@@ -37,7 +37,7 @@ def load(root: Path, cache: Path, **changes) -> PreparedData:
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, Path]:
     """Digits in three folders that say nothing of them, and a cache."""
-    root, cache = tmp_path_factory.mktemp("noise"), tmp_path_factory.mktemp("cache")
+    root, cache = tmp_path_factory.mktemp("noise") / "three folders", tmp_path_factory.mktemp("cache")
     put_digits(root, {0: "a", 1: "b", 2: "c"})
     return load(root, cache), cache
 
@@ -47,7 +47,8 @@ def test_a_classifier_that_learned_nothing_is_refused(noise: tuple[PreparedData,
     wrong = r"gets \d\d\.\d% of 240 pictures right that it has not seen; 50\.\d% are the least \(always guessing"
     with pytest.raises(UserError, match=wrong) as caught:
         prepare_extractor("classifier", data, cache)
-    assert "or take another extractor: inception-v3" in str(caught.value) and "\n" not in str(caught.value)
+    assert "or take another extractor: imagenet-lite0" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"`python -m studies inspect '{data.dataset}'`" in str(caught.value), "its folder's name has a space"
     found = prepare_classifier(data, cache)
     guesses = found.load()(torch.from_numpy(np.array(data.images("reference"))))[1].argmax(1).numpy()
     assert found.accuracy == pytest.approx((guesses == data.labels("reference")).mean()) and found.accuracy < 0.5
@@ -70,15 +71,20 @@ def test_the_digits_are_known_well(extractor) -> None:
 def test_plan_refuses_what_the_classifier_cannot_use(tmp_path: Path, shape: str) -> None:
     names = {"flat": {0: "."}, "one": {0: "cats"}, "shards": {0: "00000", 1: "00001"}}[shape]
     put_digits(tmp_path / "pictures", names)
-    plan = (NOISE, f"smoke@folder:{tmp_path / 'pictures'}", 1, None)
+    usual = NOISE.profile(f"smoke@folder:{tmp_path / 'pictures'}")
+
+    def plan(extractor: str) -> Plan:
+        profile = replace(usual, name="asked", extractor=extractor)
+        return make_plan(replace(NOISE, profiles=(profile,)), "asked", 1, None)
+
     with (
         pytest.warns(UserWarning) if shape == "shards" else nullcontext(),
         pytest.raises(UserError, match=r"no labels for .* \(no classes: .*put its images into one sub-folder a cl"),
     ):
-        make_plan(*plan)
-    published = replace(NOISE.profile(plan[1]), name="published", extractor="inception-v3")
-    with pytest.warns(UserWarning) if shape == "shards" else nullcontext():
-        made = make_plan(replace(NOISE, profiles=(published,)), "published", 1, None)
+        plan("classifier")
+    for extractor in ("", "imagenet-lite0", "inception-v3"):
+        with pytest.warns(UserWarning) if shape == "shards" else nullcontext():
+            made = plan(extractor)
     assert "600 pictures, no classes; 240 train, 240 reference, 120 extractor" in " ".join(made.data_lines)
 
 

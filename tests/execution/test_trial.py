@@ -21,7 +21,8 @@ from PIL import Image
 from harness.errors import UserError
 from harness.execution.cluster import snapshot_folder
 from harness.execution.plan import make_plan
-from harness.execution.trial import TrialContext, online_fid, run_trial, sample_latents, train_rank
+from harness.execution.trial import TrialContext, run_trial, sample_latents, train_rank
+from harness.execution.watching import ONLINE_FID_AT, online_fid, shared_images
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
 from harness.storage.result import TrialResult
@@ -68,9 +69,7 @@ def test_a_trial_leaves_all_it_should(context: TrialContext) -> None:
         "d_accuracy",
         "fid_online",
     ]
-    assert result.curves.fid_online.notna().sum() == 10, (
-        "the online FID is taken at each sixteenth, in a short trial at each step"
-    )
+    assert result.curves.fid_online.notna().sum() == 9, "of ten steps one passes none of the online FID's points"
     assert result.curves.fid_online.iloc[-1] > 0
 
     weights = safetensors.torch.load(result.weights)
@@ -168,13 +167,14 @@ def test_a_killed_trial_resumes_with_the_same_result(context: TrialContext, plac
 
 def test_online_fid_depends_on_the_point_alone(context: TrialContext) -> None:
     """So a resumed trial, whose observer is new, takes it where an undisturbed one does."""
+    reference = shared_images(context.data, "reference")
     for steps in (20, 64, 100):
         s = spec(FC, kimg=steps * 0.032)
         generator, points = build_networks(s).generator, report_points(s).values()
-        observe = online_fid(s, context)
+        observe = online_fid(s, context.watching, reference)
         taken = [point for point in points if observe(point, generator)]
-        assert len(taken) == 16
-        resumed = online_fid(s, context)
+        assert taken == ([3, 6, 9, 12, 16, 25, 32, 41, 48, 57, 64] if steps == 20 else list(ONLINE_FID_AT))
+        resumed = online_fid(s, context.watching, reference)
         assert [p for p in points if p > 13 and resumed(p, generator)] == [p for p in taken if p > 13]
 
 

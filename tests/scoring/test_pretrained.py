@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.request
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,17 @@ from harness.scoring.extractors import (
     WEIGHTS_VARIABLE,
     Extractor,
 )
-from harness.scoring.fidelity import feature_network, fitted, make_protocol, prepare_reference, score_generator
+from harness.scoring.fidelity import make_protocol, prepare_reference, score_generator
+from harness.scoring.networks import feature_network, fitted
 from harness.scoring.yardstick import prepare_extractor, prepare_online_extractor
 from tests.scoring.test_scoring import Images
+
+
+@pytest.fixture(autouse=True)
+def any_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made weights have other hashes than the published ones."""
+    for name, pretrained in PRETRAINED.items():
+        monkeypatch.setitem(PRETRAINED, name, replace(pretrained, sha256=""))
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +224,26 @@ def test_bad_weights_are_refused_before_anything_starts(
         prepare_extractor("dinov2", digits, tmp_path / "cache")
 
 
+def test_published_weights_are_known_by_hash(
+    digits, inception_weights: Path, empty_hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the hashes are back
+    monkeypatch.setenv("TORCH_HOME", str(empty_hub.parent))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    wrong = r"inception\.pth does not hold the published weights of inception-v3: .* with 6726825d; name another"
+    with pytest.raises(UserError, match=wrong) as caught:
+        prepare_extractor("inception-v3", digits, tmp_path, inception_weights)
+    assert "\n" not in str(caught.value) and URL_INCEPTION_V3 in str(caught.value)
+    tiny_clip(lying := empty_hub / "checkpoints" / PRETRAINED["clip"].file)
+    with pytest.raises(UserError, match=f"{lying} does not hold .*; remove it, or fetch"):
+        prepare_extractor("clip", digits, tmp_path)
+    asked = []
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **words: asked.append(words["hash_prefix"]))
+    with pytest.raises(FileNotFoundError):  # nothing came, and the check is torch's
+        prepare_extractor("inception-v3", digits, tmp_path)
+    assert asked == ["6726825d"] and Path(URL_INCEPTION_V3).stem.endswith(asked[0])
+
+
 def test_a_named_file_precedes_the_variable(
     digits, inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,8 +273,6 @@ def test_weights_of_another_network_are_refused(digits, tmp_path: Path, monkeypa
 
 
 def test_the_curves_take_the_classifier(inception: Extractor, extractor: Extractor, digits, cache: Path) -> None:
-    from dataclasses import replace
-
     assert prepare_online_extractor(extractor, digits, cache) == extractor
     assert prepare_online_extractor(inception, digits, cache) == extractor
     assert prepare_online_extractor(inception, replace(digits, num_classes=None), cache) is None

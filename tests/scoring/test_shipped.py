@@ -15,7 +15,7 @@ from harness.scoring.yardstick import SHIPPED, deviation, golden_scores, needs_t
 
 FILE = SHIPPED / "mnist-5k.safetensors"
 HASH = "37a8049c399696f3"
-PROTOCOL = "baa401d24434"
+PROTOCOL = "c8f4ffeefc24"
 """Every table that was published with the digits' own yardstick carries this."""
 
 

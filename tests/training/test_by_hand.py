@@ -71,3 +71,60 @@ def test_many_steps_by_hand(images: torch.Tensor) -> None:
             torch.testing.assert_close(mine[name], value.detach(), rtol=1e-3, atol=1e-4)
     apart = max(float((ours.generator[k] - v).abs().max()) for k, v in ours.generator_ema.items())
     assert apart > 1e-3, "the average is not told from the weights"
+
+
+@pytest.mark.parametrize("loss", ["nonsaturating", "relativistic"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_alternating_steps_by_hand(loss: str, fresh: bool, images: torch.Tensor) -> None:
+    """As a tutorial writes it: D on two batches, then G twice, by the D of then; R1 and R2 at every other step."""
+    s = spec(
+        "fc", loss=loss, update_rule="alternating", fresh_latents=fresh, discriminator_steps=2, generator_steps=2,
+        r1_gamma=5.0, r2_gamma=3.0, penalty_interval=2, discriminator_dropout=0.0, kimg=0.16, seed=3,
+    )  # fmt: skip
+    gan = build_networks(s)
+    g, d = gan.generator.train(), gan.discriminator.train()
+    g_adam, d_adam = (
+        torch.optim.Adam(n.parameters(), lr=rate, betas=(s.adam_beta1, s.adam_beta2))
+        for n, rate in ((g, s.generator_lr), (d, s.discriminator_lr))
+    )
+    data, latents, indices, losses = stream(3, "data"), stream(3, "latents"), [], []
+
+    def d_of_pair(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        if loss == "relativistic":
+            return -(d(real) - d(fake)).sigmoid().log().mean()
+        return bce(d(real), torch.ones(8, 1)) + bce(d(fake), torch.zeros(8, 1))
+
+    def g_of_pair(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        if loss == "relativistic":
+            return -(d(fake) - d(real)).sigmoid().log().mean()
+        return bce(d(fake), torch.ones(8, 1))
+
+    def penalty(images: torch.Tensor, gamma: float) -> torch.Tensor:
+        images = images.detach().clone().requires_grad_(True)
+        (slopes,) = torch.autograd.grad(d(images).sum(), images, create_graph=True)
+        return gamma / 2 * slopes.flatten(1).norm(dim=1).square().mean()
+
+    for step in range(1, 11):
+        for _ in range(2):
+            indices = indices or list(torch.randperm(len(images), generator=data).split(8))
+            real, fake = images[indices.pop(0)] / 127.5 - 1, g(torch.randn(8, 4, generator=latents))
+            d_loss = d_of_pair(real, fake.detach())
+            if step % 2:
+                d_loss = d_loss + 2 * (penalty(real, 5.0) + penalty(fake, 3.0))
+            d_adam.zero_grad()
+            d_loss.backward()
+            d_adam.step()
+        for update in range(2):
+            if fresh or update:
+                fake = g(torch.randn(8, 4, generator=latents))
+            g_loss = g_of_pair(real, fake)
+            g_adam.zero_grad()
+            g_loss.backward()
+            g_adam.step()
+        losses.append((d_loss.item(), g_loss.item()))
+
+    ours = train(s, images)
+    assert [(row["d_loss"], row["g_loss"]) for row in ours.curves] == [pytest.approx(row, rel=1e-3) for row in losses]
+    for mine, theirs in ((ours.generator, g), (ours.discriminator, d)):
+        for name, value in theirs.named_parameters():
+            torch.testing.assert_close(mine[name], value.detach(), rtol=1e-3, atol=1e-4)

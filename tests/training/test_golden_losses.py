@@ -34,14 +34,14 @@ MANY = {  # at once, in an order that shows
     "augmentation": "brightness+translation+cutout", "latent_std": 1.7,
 }  # fmt: skip
 OF_DC_ALONE = ("mixed batches", "mixed batches, for G too", "no norm")
-WITHOUT_NORM = ("R1", "gradient penalty")  # as fc's D is anyway
+NO_NORM = ("discriminator_norm", "none")  # as fc's D is anyway
 CASES = {
     **{
         f"dc, {name}": ("dc", {**NEEDS.get(name, {}), **changes})
         for name, changes in {"plain": {}, **ON, "many": MANY}.items()
     },
     **{
-        f"fc, {name}": ("fc", {**({} if name in WITHOUT_NORM else NEEDS.get(name, {})), **changes})
+        f"fc, {name}": ("fc", {**dict(n for n in NEEDS.get(name, {}).items() if n != NO_NORM), **changes})
         for name, changes in {"plain": {}, **ON, "many": MANY}.items()
         if name not in OF_DC_ALONE
     },

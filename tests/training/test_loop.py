@@ -43,10 +43,10 @@ def test_losses_are_the_founding_documents() -> None:
     torch.testing.assert_close(
         loss.discriminator(real, fake, *labels), bce(real, torch.ones(32, 1)) + bce(fake, torch.zeros(32, 1))
     )
-    torch.testing.assert_close(loss.generator(fake), bce(fake, torch.ones(32, 1)))
+    torch.testing.assert_close(loss.generator(fake, fake), bce(fake, torch.ones(32, 1)))
     extreme = torch.tensor([[1e4], [-1e4]])
     assert torch.isfinite(loss.discriminator(extreme, extreme, torch.ones(2, 1), torch.zeros(2, 1))) and torch.isfinite(
-        loss.generator(extreme)
+        loss.generator(extreme, extreme)
     )
 
 

@@ -1,6 +1,7 @@
 """Each trick does what it says, and something: every test here fails if its trick silently does nothing."""
 
 from dataclasses import replace
+from math import exp, log
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from tests.training.test_loop import same, spec
 ON = {  # every trick
     "several G updates": {"generator_steps": 3},
     "several D updates": {"discriminator_steps": 3},
+    "alternating": {"update_rule": "alternating"},
+    "alternating, fresh latents": {"fresh_latents": True},
     "mixed batches": {"mixed_batches": True},
     "mixed batches, for G too": {"mixed_batches": True, "mixed_generator": True},
     "one-sided smoothing": {"real_label_low": 0.9, "real_label_high": 0.9},
@@ -31,6 +34,8 @@ ON = {  # every trick
     "spectral norm": {"discriminator_norm": "spectral"},
     "no norm": {"discriminator_norm": "none"},
     "R1": {"r1_gamma": 10.0},
+    "R2": {"r2_gamma": 10.0},
+    "R1 at every other step": {"penalty_interval": 2},
     "gradient penalty": {"gradient_penalty": 10.0},
     "gradient clipping": {"gradient_clip": 0.01},
     "translation": {"augmentation": "translation"},
@@ -40,11 +45,17 @@ ON = {  # every trick
     "hinge": {"loss": "hinge"},
     "least squares": {"loss": "least-squares"},
     "Wasserstein": {"loss": "wasserstein"},
+    "relativistic": {"loss": "relativistic"},
+    "relativistic, alternating": {"loss": "relativistic"},
     "slower average": {"ema_kimg": 0.001},
 }
 NEEDS = {  # what is there already when it is switched on
     "instance noise taken down": {"instance_noise": 0.3},
+    "alternating, fresh latents": {"update_rule": "alternating"},
+    "relativistic, alternating": {"update_rule": "alternating"},
     "R1": {"discriminator_norm": "none"},
+    "R2": {"discriminator_norm": "none"},
+    "R1 at every other step": {"discriminator_norm": "none", "r1_gamma": 10.0},
     "gradient penalty": {"discriminator_norm": "none"},
     "Wasserstein": {"discriminator_norm": "spectral"},
     "mixed batches, for G too": {"mixed_batches": True},
@@ -176,20 +187,29 @@ def test_penalties_by_hand() -> None:
     """For a linear D every image's gradient is w: R1 = gamma/2·|w|², GP = lambda·(|w| - 1)²."""
     d, real, fake = Linear(16), torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4)
     square = d.weight.detach().square().sum()
-    r1 = Tricks(spec(r1_gamma=3.0), "cpu").penalty(d, real, fake)
+    r1 = Tricks(spec(r1_gamma=3.0), "cpu").penalty(d, real, fake, 1)
     torch.testing.assert_close(r1.detach(), 1.5 * square)
     (slope,) = torch.autograd.grad(r1, d.weight)
     torch.testing.assert_close(slope, 3.0 * d.weight.detach())
-    gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, real, fake)
+    gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, real, fake, 1)
     torch.testing.assert_close(gp.detach(), 10 * (square.sqrt() - 1) ** 2)
-    assert Tricks(spec(), "cpu").penalty(d, real, fake) == 0.0
+    r2 = Tricks(spec(r2_gamma=3.0), "cpu").penalty(lambda images: images.square() @ torch.eye(4), real, fake, 1)
+    torch.testing.assert_close(r2, 1.5 * (2 * fake).square().sum((1, 2, 3)).mean())
+    assert Tricks(spec(), "cpu").penalty(d, real, fake, 1) == 0.0
+
+
+def test_lazy_penalties_keep_their_mean() -> None:
+    d, real, fake = Linear(16), torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4)
+    lazy = Tricks(spec(r1_gamma=3.0, penalty_interval=4), "cpu")
+    found = [float(torch.as_tensor(lazy.penalty(d, real, fake, step)).detach()) for step in range(1, 9)]
+    assert found == pytest.approx([4 * 1.5 * float(d.weight.detach().square().sum()), 0, 0, 0] * 2)
 
 
 def test_a_flat_discriminator_has_no_nan() -> None:
     d = Linear(16)
     with torch.no_grad():
         d.weight.zero_()
-    gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4))
+    gp = Tricks(spec(gradient_penalty=10.0), "cpu").penalty(d, torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4), 1)
     (slope,) = torch.autograd.grad(gp, d.weight)
     assert gp == 10 and (slope == 0).all()
 
@@ -202,7 +222,7 @@ def test_penalties_are_part_of_the_loss(penalty: dict[str, float], images: torch
     gan = build_networks(on)
     real = next(Batches(images, on.batch_size, stream(on.seed, "data")))
     fake = gan.generator(torch.randn(on.batch_size, on.latent_dim, generator=stream(on.seed, "latents")))
-    expected = torch.as_tensor(Tricks(on, "cpu").penalty(gan.discriminator, real, fake)).item()
+    expected = torch.as_tensor(Tricks(on, "cpu").penalty(gan.discriminator, real, fake, 1)).item()
     with_it, without = (train(s, images).curves[0]["d_loss"] for s in (on, off))
     assert with_it - without == pytest.approx(expected, rel=1e-3) and expected > 0.01
 
@@ -215,7 +235,8 @@ def test_gradient_penalty_is_taken_between_real_and_fake() -> None:
             seen.append(images.detach())
             return super().forward(images)
 
-    Tricks(spec(gradient_penalty=1.0), "cpu").penalty(Watching(16), torch.zeros(500, 1, 4, 4), torch.ones(500, 1, 4, 4))
+    zeros, ones = torch.zeros(500, 1, 4, 4), torch.ones(500, 1, 4, 4)
+    Tricks(spec(gradient_penalty=1.0), "cpu").penalty(Watching(16), zeros, ones, 1)
     (between,) = seen
     shares = between[:, 0, 0, 0]
     assert (between == shares.view(-1, 1, 1, 1)).all(), "one share an image"
@@ -319,13 +340,14 @@ def test_augmentations_by_their_definitions() -> None:
         ("hinge", (0 + 0.5) / 2 + (3 + 0.5) / 2, -(2.0 - 0.5) / 2),
         ("least-squares", 0.5 * (1 + 0.25) / 2 + 0.5 * (4 + 0.25) / 2, 0.5 * (1 + 2.25) / 2),
         ("wasserstein", (2.0 - 0.5) / 2 - (2.0 + 0.5) / 2, -(2.0 - 0.5) / 2),
+        ("relativistic", (log(1 + exp(0.0)) + log(1 + exp(-1.0))) / 2, (log(1 + exp(0.0)) + log(1 + exp(1.0))) / 2),
     ],
 )
 def test_losses_by_hand(loss: str, d_value: float, g_value: float) -> None:
     real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[2.0], [-0.5]])
     found = LOSSES[loss].discriminator(real, fake, torch.ones(2, 1), torch.zeros(2, 1))
     assert found.item() == pytest.approx(d_value)
-    assert LOSSES[loss].generator(fake).item() == pytest.approx(g_value)
+    assert LOSSES[loss].generator(real, fake).item() == pytest.approx(g_value)
 
 
 def test_soft_targets_reach_the_losses_that_have_them() -> None:

@@ -8,11 +8,12 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.scoring.extractors import Extractor
+from harness.scoring.extractors import Extractor, default_extractor
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
 from studies.catalog import STUDIES
@@ -34,6 +35,7 @@ class MadeUpData:
     dataset: str
     resolution: int
     channels: int
+    num_classes: int = 10
 
     def images(self, part: str) -> np.ndarray:
         assert part == "reference"
@@ -42,12 +44,11 @@ class MadeUpData:
 
 @cache
 def protocol_id(extractor: str, num_generated: int, dataset: str, resolution: int, channels: int) -> str:
-    """The protocol under a made-up extractor, on made-up images."""
-    return make_protocol(
-        Extractor(name=extractor, weights_path=Path("made-up"), weights_hash="e" * 16, channels=channels),
-        MadeUpData(dataset=dataset, resolution=resolution, channels=channels),  # pyright: ignore[reportArgumentType]
-        num_generated=num_generated,
-    ).protocol_id
+    """The protocol under a made-up extractor, on made-up images; the data's own extractor where none is named."""
+    data: Any = MadeUpData(dataset=dataset, resolution=resolution, channels=channels)
+    name = extractor or default_extractor(data)
+    made_up = Extractor(name=name, weights_path=Path("made-up"), weights_hash="e" * 16, channels=channels)
+    return make_protocol(made_up, data, num_generated=num_generated).protocol_id
 
 
 def frozen(study: str, profile: str) -> dict[str, object]:

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HOMES = {  # heavy libraries, and the only files that may import them
     "ray": {"harness/execution/ray_backend.py", "harness/execution/process_group.py"},
-    "torch_fidelity": {"harness/scoring/fidelity.py"},
+    "torch_fidelity": {"harness/scoring/fidelity.py", "harness/scoring/networks.py"},
+    "timm": {"harness/scoring/networks.py"},
     "torchmetrics": {"harness/scoring/online.py"},
     "mlxtend": {"harness/sources.py"},
 }
@@ -110,6 +111,15 @@ def test_what_is_light_loads_no_torch() -> None:
     code = f"import importlib, sys; [importlib.import_module(n) for n in {loaded}]; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr or "torch is loaded"
+
+
+def test_timm_waits_until_it_builds_a_network() -> None:
+    """It takes a second to load, and most commands score nothing by it."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in sources()]
+    loaded = [name for name in names if not name.endswith("__main__")]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {loaded}]; sys.exit('timm' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or "timm is loaded"
 
 
 def test_every_room_is_on_a_floor() -> None:

@@ -20,8 +20,8 @@ import numpy as np
 import scipy.linalg
 from tabulate import tabulate
 
-from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, location, paired_differences
-from harness.analysis.verdicts import judge, together
+from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, anytime_p_greater, location, p_greater, paired_differences
+from harness.analysis.verdicts import Tested, contradict, decide, judge, run_tests, together
 from harness.questions import KINDS, Contrast, Expected, Factor, Kind, Question, SweetSpot, Trend
 
 SMALLEST = 1.25  # effect of interest, a ratio of FIDs
@@ -196,6 +196,68 @@ def row(kind: Kind, expected: Expected, case: Case, rng: np.random.Generator, st
     return [*cells, f"{took.mean():.1f}"], worst
 
 
+# ---- claims of a whole page ----
+
+QUESTIONS, LEVELS = 7, 4  # of a page: 28 claims, as the largest study here has
+PAGES = {  # what is true of every claim: expected, the true log ratio, noise -> the false verdict, the hoped for
+    "no effect": ("higher", 0.0, normal, "supported", "refuted"),
+    "no effect, skewed": ("higher", 0.0, skewed, "supported", "refuted"),
+    "no effect, heavy tails": ("higher", 0.0, heavy, "supported", "refuted"),
+    "no effect, tail in treated": ("lower", 0.0, tail_in_treated, "supported", "refuted"),
+    "×1.25, the smallest of interest": ("higher", DELTA, normal, "refuted", "supported"),
+    "×1.25, tail in treated": ("higher", DELTA, tail_in_treated, "refuted", "supported"),
+    "the same": ("equal", 0.0, normal, "refuted", "supported"),
+    "the same, but ×1.25": ("equal", DELTA, normal, "supported", "refuted"),
+    "×1.5": ("higher", 0.4, normal, "refuted", "supported"),
+    "×2": ("higher", 0.7, normal, "refuted", "supported"),
+    "×2, as one in four; the others none": ("higher", 0.7, normal, "refuted", "supported"),
+    "×4": ("higher", 1.4, normal, "refuted", "supported"),
+}
+
+
+def page(name: str, rng: np.random.Generator, studies: int, seeds: int) -> tuple[Contrast, np.ndarray, np.ndarray]:
+    """(what each question asks, scores (studies, questions, levels, seeds), which claims are about an effect)."""
+    expected, effect, noise, *_ = PAGES[name]
+    factor = Factor.of_field("latent_std", [float(i) for i in range(LEVELS + 1)], label="")
+    words = {"text": "", "hypothesis": "", "expected": expected, "smallest_effect": SMALLEST}
+    true = np.ones((QUESTIONS, LEVELS), dtype=bool)
+    if "one in four" in name:
+        true[:, 1:] = False
+    means = np.concatenate([np.zeros((QUESTIONS, 1)), np.where(true, effect, 0.0)], 1)
+    noises = [noise(rng, (studies, LEVELS + 1, seeds)) for _ in range(QUESTIONS)]
+    shared = rng.normal(0, SHARED, (studies, QUESTIONS, 1, seeds))
+    return Contrast("q", "b", factor, **words), means[None, :, :, None] + np.stack(noises, 1) + shared, true.ravel()
+
+
+def of_page(question: Contrast, scores: np.ndarray, *, alone: bool, sequential: bool) -> np.ndarray:
+    """(studies, claims) verdicts where the claims of the page share an error rate, or `alone` those of a question."""
+    found = run_tests(question, 0, scores, anytime_p_greater if sequential else p_greater)
+    if not alone:
+        found = Tested(*(x.reshape(len(scores), -1) for x in (found.p, found.toward, found.against, found.opposite)))
+    return decide(found, np.ones(found.p.shape, dtype=bool)).reshape(len(scores), -1)
+
+
+def pages(rng: np.random.Generator, studies: int) -> list[list[str]]:
+    """Lines of the table of pages: studies with any false verdict, and claims with the right one, before and now."""
+    lines = []
+    for name, (*_, wrong, right) in PAGES.items():
+        cells = [name]
+        for seeds in (6, 8, 12, None):
+            question, scores, true = page(name, rng, studies if seeds else studies // 4, seeds or MOST)
+            for alone in (True, False) if seeds else (False,):
+                if seeds:
+                    found = of_page(question, scores, alone=alone, sequential=False)
+                else:
+                    found = of_page(question, scores[..., :FEWEST_FOR_A_CLAIM], alone=alone, sequential=True)
+                    for n in range(FEWEST_FOR_A_CLAIM + 1, MOST + 1):
+                        now = of_page(question, scores[..., :n], alone=alone, sequential=True)
+                        found = np.where(found == "unresolved", now, found)
+                false = np.where(true, found == wrong, found == "supported" if wrong == "refuted" else found == wrong)
+                cells += [f"{100 * false.any(-1).mean():.1f}", f"{100 * (found == right)[:, true].mean():.0f}"]
+        lines.append(cells)
+    return lines
+
+
 # ---- several metrics that must agree ----
 
 IMAGE, FEATURES, SAMPLES = 32, 12, 400  # numbers of an "image", of its features, images scored a run
@@ -225,8 +287,11 @@ def agreed(scores: list[np.ndarray]) -> np.ndarray:
     question = Contrast(
         "q", "b", Factor.of_field("latent_std", (0.0, 1.0), label=""), text="", hypothesis="", expected="lower"
     )
-    each, apart = ([judge(question, 0, one, times=n)[1] for one in scores] for n in (1, len(scores)))
-    return together(each, apart)[:, 0]
+    every, some = together([judge(question, 0, one)[0] for one in scores])
+    enough = np.ones(every.p.shape, dtype=bool)
+    verdicts = decide(every, enough)
+    depends = contradict(some, enough) & (verdicts == "unresolved")
+    return np.where(depends, "depends on the metric", verdicts)[:, 0]
 
 
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
@@ -309,6 +374,10 @@ def main() -> None:
         print(f"\n{kind}, expected {expected!r}\n")
         align = ("left", "left") + ("right",) * (len(head) - 2)
         print(tabulate(rows, head, "pipe", disable_numparse=True, colalign=align), flush=True)
+    print("\nPages of 28 claims: 'alone', a question's claims share an error rate; 'page', all of them do\n")
+    head = [f"{n}, {how}: {what}" for n in (6, 8, 12) for how in ("alone", "page") for what in ("wrong", "right")]
+    head += [f"≤{MOST}, page: {what}" for what in ("wrong", "right")]
+    print(tabulate(pages(np.random.default_rng([args.seed, 80]), args.studies), ["truth", *head], "pipe"), flush=True)
     print("\nTwo metrics that must agree, expected 'lower'\n")
     head = [f"{n}: {what}" for n in FIXED for what in ("wrong", "supported", "refuted", "depends")]
     print(tabulate(several_metrics(np.random.default_rng([args.seed, 90]), args.studies), ["truth", *head], "pipe"))

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis import sentences
-from harness.analysis.effects import Scores, level_arms, paired_effect, question_scores
+from harness.analysis.effects import Effect, Scores, level_arms, paired_effect, question_scores
 from harness.analysis.statistics import (
     ALPHA,
     FEWEST_FOR_A_CLAIM,
@@ -21,8 +21,11 @@ from harness.analysis.statistics import (
 from harness.analysis.verdicts import (
     Answer,
     Claim,
+    Tested,
     Verdict,
     claims_of,
+    contradict,
+    decide,
     judge,
     margin,
     num_seeds,
@@ -37,51 +40,142 @@ from harness.questions import Question
 from harness.study import Design
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A claim by one metric, and what the tests say of it alone."""
+
+    question: Question  # as it is asked by this metric
+    claim: Claim
+    scores: Scores
+    effect: Effect
+    found: Tested  # of this claim, no axis
+    exact: Tested  # the same by sign-flip tests
+    n: int
+    problem: str
+    sequential: bool
+
+    @property
+    def enough(self) -> bool:
+        """Whether it may have a verdict."""
+        return self.n >= FEWEST_FOR_A_CLAIM and not self.problem
+
+
+@dataclass(frozen=True)
+class ClaimTests:
+    """A claim by all its metrics, the question's own first; those beyond `also` of the question decide nothing."""
+
+    question: Question
+    by: tuple[Asked, ...]
+
+    @property
+    def deciding(self) -> tuple[Asked, ...]:
+        """By the metrics that must agree."""
+        return self.by[: 1 + len(self.question.also)]
+
+
 def answer_study(
     design: Design, rows: pd.DataFrame, sequential: bool = False, beside: Sequence[str] = ()
 ) -> list[Answer]:
-    """The answers to all questions of a study, in their order; see `answer`."""
-    return [found for question in design.questions for found in answer(design, question, rows, sequential, beside)]
+    """The answers to all questions of a study, in their order; see `ask_study` and `settle`."""
+    return settle(ask_study(design, rows, sequential, beside))
 
 
-def answer(
-    design: Design, question: Question, rows: pd.DataFrame, sequential: bool = False, beside: Sequence[str] = ()
-) -> list[Answer]:
-    """The answers to a question's claims, in the order of its levels: by all metrics that must agree.
+def ask_study(
+    design: Design, rows: pd.DataFrame, sequential: bool = False, beside: Sequence[str] = ()
+) -> list[ClaimTests]:
+    """What the tests say of a study's claims, in their order, each by all its metrics.
+
+    Arms are paired by seed. Failed trials are missing; diverged ones have the worst score there is.
 
     Args:
         design: Names the arms of the levels.
-        question: One of its questions.
         rows: A results table of this study at one profile (`harness.analysis.results.load`).
         sequential: For a study whose number of seeds depends on interim analyses: p values, intervals and verdicts
             stay valid over one after every seed.
-        beside: Extractors by which the question's own metric is shown, too, and decides nothing.
+        beside: Extractors by which each question's own metric is shown, too, and decides nothing.
 
     Raises:
         UserError: the table has several trials for one arm and seed.
     """
-    deciding = (question.metric, *question.also)
-    shown = [name for extractor in beside if (name := question.by_extractor(extractor)) and name not in deciding]
-    found = [_by_one(design, question.by(metric), rows, sequential) for metric in (*deciding, *shown)]
-    if len(found) == 1:
-        return found[0]
-    times, apart = len(deciding), found
-    if question.also:
-        apart = [_by_one(design, question.by(metric), rows, sequential, times) for metric in deciding]
-    pairs = zip(zip(*found, strict=True), zip(*apart, strict=True), strict=True)
-    return [_together(question, by, [one.verdict for one in differing[:times]]) for by, differing in pairs]
+    found = []
+    for question in design.questions:
+        deciding = (question.metric, *question.also)
+        shown = [name for extractor in beside if (name := question.by_extractor(extractor)) and name not in deciding]
+        each = [_ask(design, question.by(metric), rows, sequential) for metric in (*deciding, *shown)]
+        found += [ClaimTests(question, by) for by in zip(*each, strict=True)]
+    return found
 
 
-def _together(question: Question, by: tuple[Answer, ...], apart: Sequence[Verdict]) -> Answer:
-    """One answer from those by each metric, the question's own first; those beyond `apart` decide nothing.
+def settle(claims: Sequence[ClaimTests], unasked: int = 0) -> list[Answer]:
+    """The answers to claims that share one error rate: of a study, or of a page.
+
+    At most 5% of such studies get a false verdict on any of them; see `verdicts.decide`. What cannot be judged has an
+    unresolved answer that says why.
 
     Args:
-        question: With all metrics that must agree.
-        by: The answer by each.
-        apart: The verdicts of the deciding ones, where each metric counts as a try (`verdicts.together`).
+        claims: All of them.
+        unasked: How many more share the rate, of which nothing is known yet.
     """
-    deciding = by[: len(apart)]
-    verdict = together([np.array(one.verdict) for one in deciding], [np.array(one) for one in apart]).item()
+    joint = [together([one.found for one in claim.deciding]) for claim in claims]
+    enough = np.array([all(one.enough for one in claim.deciding) for claim in claims], dtype=bool)
+    every, some = (_family(found, enough, unasked) for found in zip(*joint, strict=True)) if joint else (None, None)
+    if every is None or some is None:
+        return []
+    several = np.array([len(claim.deciding) > 1 for claim in claims])
+    verdicts = decide(every, _padded(enough, unasked))[: len(claims)]
+    apart = contradict(some, _padded(enough, unasked))[: len(claims)]
+    verdicts = np.where(several & apart & (verdicts == "unresolved"), "depends on the metric", verdicts)
+    num_open = int((verdicts == "unresolved").sum())
+    corrected = holm(every.p), holm(every.against)
+    by_metric = [_by_one(claims, place, unasked) for place in range(max(len(claim.by) for claim in claims))]
+    answers = []
+    for i, claim in enumerate(claims):
+        verdict, told = verdicts[i].item(), (float(corrected[0][i]), float(corrected[1][i]))
+        if len(claim.by) == 1:
+            answers.append(_answer(claim.by[0], verdict, told, num_open))
+            continue
+        by = tuple(answers_by[i] for answers_by, _ in zip(by_metric, claim.by, strict=False))
+        p = [float(every.p[i]), float(every.against[i])]
+        if verdict == "depends on the metric":  # both must be shown
+            p = [max(float(some.p[i]), float(some.against[i]))] * 2
+            told = (max(float(holm(some.p)[i]), float(holm(some.against)[i])),) * 2
+        against = verdict == "refuted" and not (told[0] <= ALPHA and every.opposite[i])
+        answers.append(_together(claim, by, verdict, p[against], told[against]))
+    return answers
+
+
+def _by_one(claims: Sequence[ClaimTests], place: int, unasked: int) -> list[Answer]:
+    """The answers if each question were asked by the metric in that place of its own, or by its last one, alone."""
+    asked = [claim.by[min(place, len(claim.by) - 1)] for claim in claims]
+    enough = np.array([one.enough for one in asked], dtype=bool)
+    family = _family([one.found for one in asked], enough, unasked)
+    verdicts = decide(family, _padded(enough, unasked))[: len(asked)]
+    num_open = int((verdicts == "unresolved").sum())
+    p, against = holm(family.p), holm(family.against)
+    return [_answer(one, verdicts[i].item(), (float(p[i]), float(against[i])), num_open) for i, one in enumerate(asked)]
+
+
+def _family(found: Sequence[Tested], enough: np.ndarray, unasked: int) -> Tested:
+    """Claims that share an error rate as one array; what may have no verdict, or is not known, has p = 1."""
+    p, toward, against, opposite = (
+        np.array([getattr(one, name) for one in found]) for name in ("p", "toward", "against", "opposite")
+    )
+    ones = np.ones(unasked)
+    return Tested(
+        np.append(np.where(enough, p, 1.0), ones),
+        _padded(toward, unasked),
+        np.append(np.where(enough, against, 1.0), ones),
+        _padded(opposite, unasked),
+    )
+
+
+def _padded(flags: np.ndarray, unasked: int) -> np.ndarray:
+    return np.append(flags, np.zeros(unasked, dtype=bool))
+
+
+def _together(claim: ClaimTests, by: tuple[Answer, ...], verdict: Verdict, p: float, corrected: float) -> Answer:
+    """One answer from those by each metric, the question's own first."""
+    deciding, question = by[: len(claim.deciding)], claim.question
     problems = [f"by {METRICS[one.metric].label}, {one.problem}" for one in deciding if one.problem]
     needed: list[int | None] = [None]
     if verdict == "unresolved" and not problems:  # one that is settled may have to say more plainly that it differs
@@ -89,6 +183,9 @@ def _together(question: Question, by: tuple[Answer, ...], apart: Sequence[Verdic
     told = replace(
         by[0],
         verdict=verdict,
+        p=p,
+        p_holm=corrected,
+        p_exact=max(one.p_exact for one in deciding),
         seeds_needed=None if None in needed else max(filter(None, needed)),
         problem=by[0].problem or next(iter(problems), ""),
         by=by,
@@ -96,59 +193,81 @@ def _together(question: Question, by: tuple[Answer, ...], apart: Sequence[Verdic
     return replace(told, sentence=sentences.by_each(told, question))
 
 
-def _by_one(design: Design, question: Question, rows: pd.DataFrame, sequential: bool, times: int = 1) -> list[Answer]:
-    """The answers by the question's own metric.
-
-    Arms are paired by seed. Failed trials are missing; diverged ones have the worst score there is. What is not there
-    makes an unresolved answer that says so. Arguments as for `answer` and `verdicts.judge`.
-    """
+def _ask(design: Design, question: Question, rows: pd.DataFrame, sequential: bool) -> list[Asked]:
+    """A question's claims by its own metric."""
     scores, names = question_scores(design, question, rows), list(level_arms(design, question).values())
     baseline = names.index(question.baseline)
-    found, verdicts = judge(question, baseline, scores.values, sequential=sequential, times=times)
+    found, _ = judge(question, baseline, scores.values, sequential=sequential)
     exact = run_tests(question, baseline, scores.values, sign_flips)
-    num_open = int((verdicts == "unresolved").sum())
-    better = -1 if METRICS[question.metric].better == "higher" else 1
-    answers = []
+    asked = []
     for c, claim in enumerate(claims_of(question, baseline)):
-        levels = list(claim.levels)
-        x, n = toward(question, scores.values, claim), int(num_seeds(scores.values, claim))
-        treated, reference = claim.pairs[_pair_shown(x)]
-        effect = paired_effect(scores, treated, reference, sequential=sequential)
-        problem = claim.problem or _problem(question, scores, claim, names)
-        verdict: Verdict = "unresolved" if problem else verdicts[c].item()
-        opposite = question.expected != "equal" and not found.toward[c] and bool(holm(found.p)[c] <= ALPHA)
-        told = [t.against if verdict == "refuted" and not opposite else t.p for t in (found, exact)]
-        one = Answer(
-            question=question.key,
-            claim=claim.words + sentences.about(question),
-            level=claim.level,
-            verdict=verdict,
-            effect=effect.mean,
-            low=effect.low,
-            high=effect.high,
-            scale=effect.scale,
-            p=float(told[0][c]),
-            p_holm=float(holm(told[0])[c]),
-            smallest_p=smallest_p(n),
-            p_exact=float(told[1][c]),
-            n=n,
-            failures=int(scores.diverged[levels].sum()),
-            seed_correlation=effect.seed_correlation,
-            probability_of_improvement=probability_of_improvement(
-                better * scores.values[treated], better * scores.values[reference]
-            ),
-            seeds_needed=None
-            if problem or verdict != "unresolved"
-            else _seeds_needed(question, x, n, num_open, sequential),
-            seconds=float(scores.seconds[levels].sum()),
-            method=sentences.method(question, scores.values[levels], sequential),
-            problem=problem,
-            sentence="",
-            metric=question.metric,
+        treated, reference = claim.pairs[_pair_shown(toward(question, scores.values, claim))]
+        asked.append(
+            Asked(
+                question=question,
+                claim=claim,
+                scores=scores,
+                effect=paired_effect(scores, treated, reference, sequential=sequential),
+                found=_at(found, c),
+                exact=_at(exact, c),
+                n=int(num_seeds(scores.values, claim)),
+                problem=claim.problem or _problem(question, scores, claim, names),
+                sequential=sequential,
+            )
         )
-        told_in_words = sentences.sentence(one, question, effect.n, opposite=opposite)
-        answers.append(replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels)))
-    return answers
+    return asked
+
+
+def _at(found: Tested, place: int) -> Tested:
+    return Tested(found.p[place], found.toward[place], found.against[place], found.opposite[place])
+
+
+def _answer(asked: Asked, verdict: Verdict, corrected: tuple[float, float], num_open: int) -> Answer:
+    """The answer by one metric.
+
+    Args:
+        asked: The claim.
+        verdict: On it.
+        corrected: p of the claim and of its refutation, after correction.
+        num_open: Claims still open of those that share the error rate.
+    """
+    question, claim, scores, effect = asked.question, asked.claim, asked.scores, asked.effect
+    levels, better = list(claim.levels), -1 if METRICS[question.metric].better == "higher" else 1
+    x = toward(question, scores.values, claim)
+    treated, reference = claim.pairs[_pair_shown(x)]
+    opposite = question.expected != "equal" and not asked.found.toward and corrected[0] <= ALPHA
+    against = verdict == "refuted" and not opposite
+    p, p_exact = (float(found.against if against else found.p) for found in (asked.found, asked.exact))
+    one = Answer(
+        question=question.key,
+        claim=claim.words + sentences.about(question),
+        level=claim.level,
+        verdict=verdict,
+        effect=effect.mean,
+        low=effect.low,
+        high=effect.high,
+        scale=effect.scale,
+        p=p,
+        p_holm=corrected[against],
+        smallest_p=smallest_p(asked.n),
+        p_exact=p_exact,
+        n=asked.n,
+        failures=int(scores.diverged[levels].sum()),
+        seed_correlation=effect.seed_correlation,
+        probability_of_improvement=probability_of_improvement(
+            better * scores.values[treated], better * scores.values[reference]
+        ),
+        seeds_needed=None
+        if asked.problem or verdict != "unresolved"
+        else _seeds_needed(question, x, asked.n, num_open, asked.sequential),
+        seconds=float(scores.seconds[levels].sum()),
+        method=sentences.method(question, scores.values[levels], asked.sequential),
+        problem=asked.problem,
+        sentence="",
+        metric=question.metric,
+    )
+    told_in_words = sentences.sentence(one, question, effect.n, opposite=opposite)
+    return replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels))
 
 
 def arms_open(design: Design, answers: Sequence[Answer]) -> set[str]:
@@ -185,7 +304,9 @@ def _problem(question: Question, scores: Scores, claim: Claim, names: list[str])
             return f"{names[one]} and {names[other]} are the same trials, as nothing tells the two apart"
     if (diverged := int(scores.diverged[levels].sum())) and metric.better == "neither":
         return f"{count(diverged, 'trial')} diverged without {metric.label}, and leaving them out may mislead"
-    if question.versus or np.isinf(values).any():  # a trial that diverged is told apart from those that did not
+    if scores.others is not None:  # an interaction is of differences: what lies at a bound is what they are of
+        values = scores.others[:, levels].reshape(-1, values.shape[-1])
+    if np.isinf(values).any():  # a trial that diverged is told apart from those that did not
         return ""
     means = np.ma.masked_invalid(values).mean(-1).compressed()
     for bound in metric.bounds:

@@ -30,6 +30,7 @@ class Scores:
     diverged: np.ndarray  # (arms,) trials that diverged
     without_ratio: np.ndarray  # (arms,) trials with a score of 0 or, by rounding, below, where ratios are compared
     seconds: np.ndarray  # (arms,) what the trials have cost, failed ones too
+    others: np.ndarray | None = None  # of an interaction: (2, arms, seeds), what `values` is the difference of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +140,7 @@ def question_scores(design: Design, question: Question, rows: pd.DataFrame, scal
     return replace(
         own,
         values=paired_differences(own.values, other.values),
+        others=np.stack([own.values, other.values]),
         diverged=own.diverged + other.diverged,
         without_ratio=own.without_ratio + other.without_ratio,
         seconds=own.seconds + other.seconds,

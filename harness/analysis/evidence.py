@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import index, results
-from harness.analysis.answers import answer_study
+from harness.analysis.answers import ClaimTests, ask_study, settle
 from harness.analysis.effects import Effect, level_effects
 from harness.analysis.verdicts import Answer
 from harness.errors import UserError
@@ -37,7 +37,12 @@ class Evidence:
     @cached_property
     def answers(self) -> list[Answer]:
         """The answers to all questions, in their order."""
-        return answer_study(self.design, self.rows, self.sequential, self.plan.get("beside", ()))
+        return settle(self.tests)
+
+    @cached_property
+    def tests(self) -> list[ClaimTests]:
+        """What the tests say of each claim, for these answers, and for those of a page that shows more studies."""
+        return ask_study(self.design, self.rows, self.sequential, self.plan.get("beside", ()))
 
     @cached_property
     def effects(self) -> dict[str, dict[str, Effect]]:

@@ -257,7 +257,8 @@ def seeds_needed(
 
     The effect seen is taken for the true one, so this is a rough guide. By the noncentral t distribution; of interim
     analyses, the n at which the process crosses its line when t is at the matching quantile of its rough spread. With
-    an infinite difference by the binomial, with the share of signs shrunk by half a pair each way.
+    an infinite difference, or where all are equal, by the binomial, with the share of signs shrunk by half a pair each
+    way.
 
     Args:
         x: The differences.
@@ -267,8 +268,8 @@ def seeds_needed(
         anytime: For `anytime_p_greater` instead of `p_greater`.
 
     Returns:
-        At least FEWEST_FOR_A_CLAIM; None where it would take more than MOST_SEEDS, or x has no spread, fewer than
-        three differences, or does not lie above the margin.
+        At least FEWEST_FOR_A_CLAIM; None where it would take more than MOST_SEEDS, or x has fewer than three
+        differences, or does not lie above the margin.
     """
     y = np.asarray(x, dtype=float) - margin
     y = y[~np.isnan(y)]
@@ -276,7 +277,8 @@ def seeds_needed(
         return None
     alpha = ALPHA / claims
     n = np.arange(FEWEST_FOR_A_CLAIM, MOST_SEEDS + 1)
-    if np.isinf(y).any():
+    without_spread = bool(_without_spread(y, _moments(y)[2])) and bool((y > 0).all())
+    if np.isinf(y).any() or without_spread:  # which the sign test decides
         share = ((y > 0).sum() + 0.5) / ((y != 0).sum() + 1)
         if share <= 0.5:
             return None
@@ -375,6 +377,9 @@ def _confidence_sequence(x: np.ndarray) -> Estimate:
         u = np.where(line < a, (line - 1) / np.maximum(1 - line / a, 1e-300), np.inf)
     with np.errstate(invalid="ignore"):
         half = np.where(np.isinf(u), np.inf, np.sqrt(u * squares / n))
+    # While all are equal, t has no scale: only where as many signs would show it is any margin refused.
+    tied = _without_spread(x, np.insert(squares, 0, 0.0), axis=None)[1:]
+    half = np.where(tied & (_sign_process(n, n) < -math.log(1 - CONFIDENCE)), np.inf, half)
     low, high = float(np.max(mean - half)), float(np.min(mean + half))
     if low > high:  # interim analyses that contradict each other: the last one's interval
         low, high = float(mean[-1] - half[-1]), float(mean[-1] + half[-1])

@@ -47,6 +47,7 @@ class Tested:
     p: np.ndarray  # of the claim; two-sided, but for equality
     toward: np.ndarray  # whether p speaks for the claim rather than for its opposite
     against: np.ndarray  # p of the claim's refutation
+    opposite: np.ndarray  # whether p, where it does not speak for the claim, speaks for what refutes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Answer:
     high: float
     scale: Scale
     p: float  # raw, of the verdict: of what refutes the claim where it is refuted, else two-sided of the claim itself
-    p_holm: float  # corrected within the question
+    p_holm: float  # by Holm's method, for all claims of the study or page
     smallest_p: float  # that so many seeds can reach, by the exact test that stands beside
     p_exact: float  # as p, by sign-flip tests in place of t tests
     n: int  # seeds that say something of the claim; see `num_seeds`
@@ -77,17 +78,14 @@ class Answer:
     method: str  # the tests used, in a few words
     problem: str  # why it cannot be judged, whatever the seeds; "" where it can
     sentence: str  # the answer in one plain sentence
-    metric: str = ""  # by which all this is; the verdict is that of all metrics that must agree
+    metric: str = ""  # by which the effect is; verdict and p are those of all metrics that must agree
     by: tuple["Answer", ...] = ()  # the same claim by each metric, this one first; empty where there is one alone
 
 
 def judge(
-    question: Question, baseline: int, scores: np.ndarray, *, sequential: bool = False, times: int = 1
+    question: Question, baseline: int, scores: np.ndarray, *, sequential: bool = False
 ) -> tuple[Tested, np.ndarray]:
-    """What the tests say of a question's claims, and their verdicts.
-
-    All after Holm's correction. Refuted: the opposite, or an effect below the smallest of interest, is shown.
-    Supported: not that, and the claim is shown. Unresolved: neither, or fewer than FEWEST_FOR_A_CLAIM seeds.
+    """What the tests say of a question's claims, and their verdicts, as if nothing else were asked; see `decide`.
 
     Args:
         question: What is claimed.
@@ -95,37 +93,51 @@ def judge(
         scores: (..., levels, seeds) on the metric's scale of comparison, seeds in their order; ±inf where a trial
             diverged, NaN where one is missing. Seeds that lack a level are left out of a trend and a sweet spot.
         sequential: Whether to stay valid over interim analyses after every seed.
-        times: How many times each claim is tried, as by so many metrics of which any may say otherwise: p values are
-            multiplied by it (Bonferroni).
 
     Returns:
         The tests, and "supported", "refuted" or "unresolved" as an array (..., claims).
     """
     found = run_tests(question, baseline, scores, anytime_p_greater if sequential else p_greater)
     seeds = [num_seeds(scores, claim) for claim in claims_of(question, baseline)]
-    enough = np.stack(seeds, -1) >= FEWEST_FOR_A_CLAIM
-    shown, refuted = times * holm(found.p) <= ALPHA, times * holm(found.against) <= ALPHA
-    if question.kind == "contrast":  # each family has steps of its own: the opposite may be shown in the first alone
-        refuted |= shown & ~found.toward
-    supported = enough & shown & found.toward
-    return found, np.where(enough & refuted, "refuted", np.where(supported, "supported", "unresolved"))
+    return found, decide(found, np.stack(seeds, -1) >= FEWEST_FOR_A_CLAIM)
 
 
-def together(verdicts: Sequence[np.ndarray], apart: Sequence[np.ndarray]) -> np.ndarray:
-    """The verdicts of several metrics that must agree, from those of each, (..., claims).
+def decide(found: Tested, enough: np.ndarray) -> np.ndarray:
+    """The verdicts on claims that share an error rate: of a question, a study, a page.
 
-    All must support a claim, or all refute it: no more is asked of any than if it were alone (Berger 1982). It depends
-    on the metric where one supports it and another refutes it; as either might be wrong, both must have been shown with
-    each metric counted as a try.
+    After Holm's correction over the last axis, of what supports them and of what refutes them: in each of the two at
+    most 2.5% of pages err, 5% in all. Refuted: the opposite, or an effect below the smallest of interest, is shown.
+    Supported: not that, and the claim is shown. Unresolved: neither, or not enough seeds.
 
     Args:
-        verdicts: By each metric.
-        apart: The same, judged with as many `times` as there are metrics.
+        found: Of all these claims, (..., claims).
+        enough: Whether a claim has FEWEST_FOR_A_CLAIM seeds, and nothing else keeps it from being judged.
     """
-    each, differ = np.stack(verdicts), np.stack(apart)
-    depends = (differ == "supported").any(0) & (differ == "refuted").any(0)
-    found = np.where(depends, "depends on the metric", "unresolved")
-    return np.where((each == each[0]).all(0), each[0], found)
+    shown, refuted = holm(found.p) <= ALPHA, holm(found.against) <= ALPHA
+    refuted |= shown & found.opposite  # each family has steps of its own: it may be shown in the first alone
+    return np.where(enough & refuted, "refuted", np.where(enough & shown & found.toward, "supported", "unresolved"))
+
+
+def together(each: Sequence[Tested]) -> tuple[Tested, Tested]:
+    """What several metrics say of the same claims: all of them, and any of them.
+
+    That all support a claim needs no correction for their number, as all must err for it to be wrong (Berger 1982).
+    That some do is one of so many tries (Bonferroni).
+    """
+    p, toward, against, opposite = (
+        np.stack([getattr(one, name) for one in each]) for name in ("p", "toward", "against", "opposite")
+    )
+    same = (toward == toward[0]).all(0)
+    every = Tested(np.where(same, p.max(0), 1.0), toward.all(0), against.max(0), opposite.all(0))
+    tries = len(each)
+    some, others = np.where(toward, p, 1.0).min(0), against.min(0)
+    none = np.zeros_like(same)
+    return every, Tested(np.minimum(tries * some, 1), ~none, np.minimum(tries * others, 1), none)
+
+
+def contradict(some: Tested, enough: np.ndarray) -> np.ndarray:
+    """Whether some metric supports a claim and some refutes it, of claims that share an error rate; see `together`."""
+    return enough & (holm(some.p) <= ALPHA) & (holm(some.against) <= ALPHA)
 
 
 def claims_of(question: Question, baseline: int) -> list[Claim]:
@@ -188,15 +200,18 @@ def run_tests(question: Question, baseline: int, scores: np.ndarray, test: Test)
     if question.expected == "equal":
         inside = np.maximum(test(x, -least), test(-x, -least))  # two one-sided tests (Schuirmann 1987)
         outside = np.minimum(test(x, least), test(-x, least))
-        return Tested(inside, np.ones_like(inside, dtype=bool), outside)
+        yes = np.ones_like(inside, dtype=bool)
+        return Tested(inside, yes, outside, ~yes)
     above, below, small = test(x, 0.0), test(-x, 0.0), test(-x, -least)
     p, upwards = np.minimum(above, below), above < below
     if question.kind == "contrast":
-        return Tested(p, upwards, small)
+        return Tested(p, upwards, small, ~upwards)
     if question.kind == "sweet-spot":
         return _sweet_spot(p, upwards, small)
     rising, falling = _order(scores if question.expected == "rising" else -scores, test)
-    return Tested(np.maximum(p, np.minimum(rising, falling)), upwards & (rising < falling), np.minimum(small, falling))
+    ordered = upwards & (rising < falling)
+    both = np.maximum(p, np.minimum(rising, falling))
+    return Tested(both, ordered, np.minimum(small, falling), np.zeros_like(ordered))
 
 
 def sign_flips(x: np.ndarray, margin: float) -> np.ndarray:
@@ -213,10 +228,12 @@ def _sweet_spot(p: np.ndarray, upwards: np.ndarray, small: np.ndarray) -> Tested
     sides = (*p.shape[:-1], -1, 2)
     p, upwards, small = p.reshape(sides).max(-1), upwards.reshape(sides).all(-1), small.reshape(sides).min(-1)
     best = np.where(upwards, p, p + 1).argmin(-1)[..., None]
+    worse = np.take_along_axis(upwards, best, -1)
     return Tested(
         np.minimum(p.shape[-1] * np.take_along_axis(p, best, -1), 1),
-        np.take_along_axis(upwards, best, -1),
+        worse,
         np.minimum(2 * small.max(-1, keepdims=True), 1),
+        np.zeros_like(worse),
     )
 
 

@@ -15,14 +15,14 @@ from harness.metrics import METRICS
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
-from harness.study import Design, Profile
+from harness.study import Profile
 
 
 def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
     """The page of a study; `protocol` is what the evidence was loaded by, which its notebook asks for again."""
     design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
     named = f"Study **{design.name}**, profile **{design.profile.name}**"
-    said = [tally(answers), *verdicts(design, answers, linked=True), *by_metrics(evidence)]
+    said = [tally(answers), *verdicts(evidence, linked=True), *by_metrics(evidence)]
     said += [*warnings(evidence), HOW_TO_READ]
     return Page(
         name=design.name,
@@ -177,8 +177,17 @@ def tally(answers: Sequence[Answer]) -> str:
     return f"{count(len(answers), 'claim')}: {', '.join(told)}."
 
 
-def verdicts(design: Design, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
+def error_rate(claims: int, of: str = "of this study") -> str:
+    """At what the verdicts of a page are controlled, in words."""
+    return (
+        f"*Of studies like this one, at most 5% get a false verdict on any of the {count(claims, 'claim')} {of}, if "
+        "differences between seeds are roughly normal. For this, p is corrected for their number by Holm's method.*"
+    )
+
+
+def verdicts(evidence: Evidence, *, linked: bool = False) -> list[Block]:
     """The table of verdicts, and what its p values are of; `linked` to the sections of their questions."""
+    design, answers = evidence.design, evidence.answers
     if not answers:
         return []
     shown = tables.formatted_verdicts(answers)
@@ -194,6 +203,7 @@ def verdicts(design: Design, answers: Sequence[Answer], *, linked: bool = False)
             "exact p beside it belongs to a test that tries all ways to change the signs of these differences. It "
             f"assumes less, but it cannot be smaller than {least}.*"
         )
+    blocks.append(error_rate(len(answers)))
     if any(design.question(a.question).expected == "equal" for a in answers):
         blocks.append(P_OF_EQUALITY)
     return blocks
@@ -252,8 +262,7 @@ compared with the **baseline** arm seed by seed.
 Each question declared three things before any trial ran: what it expects, the metric that decides, and the smallest
 effect of interest. An effect that is smaller than this counts as no effect. The verdicts are:
 
-- **supported**: the tests show what was expected, also after Holm's correction for the number of claims in the
-  question.
+- **supported**: the tests show what was expected, also after correction for the number of claims on the page.
 - **refuted**: the tests show the opposite, or that the effect is smaller than the smallest effect of interest.
 - **depends on the metric**: the question named several metrics that must agree, and one supports the claim where
   another refutes it.
@@ -276,7 +285,8 @@ result, too: it counts as worse than any score. A seed at which neither arm has 
 nothing, and it is not counted in *n*.
 
 **p values.** The p beside a verdict belongs to that verdict: to the refutation where the claim is refuted, and
-otherwise to the claim. The first number is uncorrected, the number in brackets is corrected by Holm's method.
+otherwise to the claim. The first number is uncorrected, the number in brackets is corrected by Holm's method for all
+claims that share the error rate.
 
 **Scores of an arm.** The interval of an arm's own mean holds only values that the metric can have, because it is
 computed on a scale without an end (the logarithm of FID, the log odds of precision, recall and accuracy). Scores

@@ -1,19 +1,39 @@
 """The summary: every claim of the founding document, and every study's own, on one page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from harness.analysis.answers import settle
+from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.statistics import MOST_SEEDS
-from harness.analysis.verdicts import Answer
+from harness.analysis.verdicts import Answer, claims_of
 from harness.errors import UserError, unknown_name
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
-from harness.reporting.study_page import HOW_TO_READ, by_metrics, link, notes, scope, tally, verdicts, warnings
+from harness.reporting.study_page import (
+    HOW_TO_READ,
+    by_metrics,
+    error_rate,
+    link,
+    notes,
+    scope,
+    tally,
+    verdicts,
+    warnings,
+)
 from harness.storage.store import Store
 from harness.study import Study
+
+STUDY_ALONE = (
+    "*The column 'in its study' has the verdict that holds where that study's claims alone share the 5%, as on its own "
+    "page and below.*"
+)
+
+Named = tuple[str, str, str]
+"""A claim of a study: the study, its question, and the level; "" where it is about all levels."""
 
 Claims = Mapping[str, Sequence[str]]
 """Each claim in words -> what tests it: "study/question", or "study/question/level" of a contrast."""
@@ -44,7 +64,9 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     absent = [name for name in there if name not in found]
     at = next(iter(there.values())).profile(profile)
     seeds = max(evidence.num_seeds for evidence in found.values())
-    table = _claim_table(claims, found)
+    named = [one for references in claims.values() for one in _named(references, studies, profile)]
+    judged = judged_together(dict.fromkeys(named), found)
+    table = _claim_table(claims, judged, found)
     answers = [answer for evidence in found.values() for answer in evidence.answers]
     metrics = [tables.metrics_table(evidence.answers, evidence.design) for evidence in found.values()]
     metrics = pd.concat([table.assign(study=name) for name, table in zip(found, metrics, strict=True)])
@@ -55,7 +77,7 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
         lead=f"Profile **{profile}**: {scope(at, seeds)}"
         + (f" **No results yet of: {', '.join(absent)}.** Nothing can be said of their claims." if absent else ""),
         sections=[
-            Section("claims", "The document's claims", [*_linked(table, claims, found), HOW_TO_READ]),
+            Section("claims", "The document's claims", [*_linked(table, claims, judged, len(set(named))), HOW_TO_READ]),
             *(Section(name, study.title, _answers(study, profile, store, found)) for name, study in there.items()),
             Section("provenance", "How these numbers were made", _provenance(found)),
         ],
@@ -69,13 +91,13 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     )
 
 
-def _linked(table: pd.DataFrame, claims: Claims, found: Mapping[str, Evidence]) -> list[Block]:
+def _linked(table: pd.DataFrame, claims: Claims, judged: Mapping[Named, Answer], named: int) -> list[Block]:
     """The founding document's claims, each with the verdicts of the questions that test it, and leading to them."""
     first = [references[0].split("/")[0] if references else "" for references in claims.values()]
     shown = table.assign(claim=[link(words, study) for words, study in zip(table.claim, first, strict=True)])
     shown["effects [95%]"] = shown["effects [95%]"].str.replace("; ", "\n")
-    tested = [answer for words in claims for _, answer in _tested(claims[words], found)]
-    return [shown, *notes(tables.why_no_interval(tested))]
+    rate = f"{error_rate(named, 'that the document makes, in all its studies together')} {STUDY_ALONE}"
+    return [shown, *notes(tables.why_no_interval(list(judged.values()))), *[rate] * bool(named)]
 
 
 def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evidence]) -> list[Block]:
@@ -95,7 +117,7 @@ def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evide
         *warnings(evidence),
         *([] if figure is None else [Picture(f"{study.name}-claims", alt, figure)]),
         f"{tally(answers)} [↑ all claims](#claims)",
-        Fold("All answers of this study", [*verdicts(evidence.design, answers), *by_metrics(evidence), sentences]),
+        Fold("All answers of this study", [*verdicts(evidence), *by_metrics(evidence), sentences]),
     ]
 
 
@@ -107,19 +129,43 @@ def _provenance(found: Mapping[str, Evidence]) -> list[Block]:
     return boxes
 
 
-def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
+def judged_together(named: Iterable[Named], found: Mapping[str, Evidence]) -> dict[Named, Answer]:
+    """The answers to the claims of several studies that a page is about, which share one error rate.
+
+    Those without results share it, too, and have no answer.
+    """
+    tests = {
+        (name, one.question.key, one.by[0].claim.level): one
+        for name, evidence in found.items()
+        for one in evidence.tests
+    }
+    wanted = list(named)
+    there = [one for one in wanted if one in tests]
+    answers = settle([tests[one] for one in there], unasked=len(wanted) - len(there))
+    return dict(zip(there, answers, strict=True))
+
+
+def _named(references: Sequence[str], studies: Mapping[str, Study], profile: str) -> list[Named]:
+    """The claims that references name, of the studies that can be asked at this profile."""
+    named = []
+    for reference in references:
+        study, key, *level = reference.split("/", 2)
+        if study in studies and profile.partition("@")[0] in [p.name for p in studies[study].profiles]:
+            design = studies[study].at(profile)
+            question = design.question(key)
+            places = claims_of(question, list(level_arms(design, question).values()).index(question.baseline))
+            named += [(study, key, one.level) for one in places if not level or one.level == level[0]]
+    return named
+
+
+def _claim_table(claims: Claims, judged: Mapping[Named, Answer], found: Mapping[str, Evidence]) -> pd.DataFrame:
+    """One row a claim: as one of the page's, and as one of its study's."""
     rows = []
     for words, references in claims.items():
         tested = _tested(references, found)
-        answers = [answer for _, answer in tested]
-        counts = {v: sum(a.verdict == v for a in answers) for v in figures.VERDICTS}
-        said = [f"{n} {v}" for v, n in counts.items() if n]
-        if not references:
-            verdict = "not tested"
-        elif not answers:
-            verdict = "no results"
-        else:
-            verdict = next(v for v in counts if counts[v]) if len(said) == 1 else ", ".join(said)
+        alone = [answer for _, answer in tested]
+        answers = _on_page(tested, judged)
+        verdict = _verdicts(answers) or ("no results" if references else "not tested")
         also = [tables.by_metrics(a, len(_question(found, *one).also)) for a, one in zip(answers, tested, strict=True)]
         effects = [
             ", ".join(
@@ -137,6 +183,7 @@ def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
             {
                 "claim": words,
                 "verdict": verdict,
+                "in its study": _verdicts(alone) or "–",
                 "tests": str(len(answers)),
                 "effects [95%]": "; ".join(effects) or "–",
                 "n": "–".join(dict.fromkeys(str(n) for n in (seeds[:1] + seeds[-1:]))) or "–",
@@ -145,6 +192,18 @@ def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _on_page(tested: Sequence[tuple[str, Answer]], judged: Mapping[Named, Answer]) -> list[Answer]:
+    """The same answers as those of the page."""
+    return [judged[reference.split("/")[0], answer.question, answer.level] for reference, answer in tested]
+
+
+def _verdicts(answers: Sequence[Answer]) -> str:
+    """The verdict that all have, or how many have which."""
+    counts = {v: sum(a.verdict == v for a in answers) for v in figures.VERDICTS}
+    said = [f"{n} {v}" for v, n in counts.items() if n]
+    return ", ".join(said) if len(said) != 1 else next(v for v in counts if counts[v])
 
 
 def _tested(references: Sequence[str], found: Mapping[str, Evidence]) -> list[tuple[str, Answer]]:

@@ -26,7 +26,21 @@ from harness.metrics import METRICS
 from harness.questions import Question
 from harness.study import Design
 
-WORDS = ("arm", "level", "claim", "by", "decides", "verdict", "status", "error", "study", "effects [95%]", "", " ")
+WORDS = (
+    "arm",
+    "level",
+    "claim",
+    "by",
+    "decides",
+    "verdict",
+    "in its study",
+    "status",
+    "error",
+    "study",
+    "effects [95%]",
+    "",
+    " ",
+)
 """Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
 FURTHER = ("fid_raw", "density", "coverage", "memorization", "modes", "mode_kl")

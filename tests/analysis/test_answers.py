@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.analysis import results
-from harness.analysis.answers import answer, answer_study, arms_open
+from harness.analysis.answers import answer_study, arms_open
 from harness.analysis.verdicts import Answer, judge
 from harness.errors import UserError
 from harness.metrics import METRICS
@@ -543,12 +543,11 @@ def test_anytime_p_only_falls_and_batches_agree(seed: int, diverging: float) -> 
 def test_twenty_questions_are_answered_within_a_second() -> None:
     study = make_study("contrast", "equal", levels=5)
     rows = table(study, fids(0.1, 0, 0.2, 0.5, 1, n=10))
-    question = study.questions[0]
-    answer(study, question, rows)
+    answer_study(study, rows)
     for sequential in (False, True):
         started = time.process_time()
         for _ in range(20):
-            answer(study, question, rows, sequential)
+            answer_study(study, rows, sequential)
         assert time.process_time() - started < 1.5  # 0.3 s on an idle core
 
 
@@ -602,3 +601,80 @@ def test_an_interaction_is_the_ratio_of_the_ratios() -> None:
     assert lost.failures == 1
     two = answer_study(study, rows.assign(fid=np.where(rows.arm == "c latent_std=1", 0.5, 2 / 3) * rows.fid))
     assert two[0].effect == pytest.approx(1.0) and two[0].verdict != "supported"
+
+
+# ---- one error rate for a page ----
+
+
+def two_questions(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> tuple[Design, pd.DataFrame]:
+    """A study that asks two networks the same; each has levels 0 and 1, whose scores are given."""
+    one = make_study("contrast", "higher", 2)
+    (question,) = one.questions
+    other = dataclasses.replace(question, key="r", baseline="c")
+    baselines = {**one.baselines, "c": {"latent_std": 1.0, "latent_dim": 9}}
+    both = dataclasses.replace(one, baselines=baselines, questions=(question, other))
+    rows = [table(one, first), table(one, second)]
+    rows[1] = rows[1].assign(arm=rows[1].arm.str.replace("b", "c"), trial_id="c" + rows[1].trial_id)
+    return both, pd.concat(rows, ignore_index=True)
+
+
+def test_claims_of_a_study_share_one_rate() -> None:
+    """p = 0.04 in each of two questions is a verdict in neither; 0.02 in one leaves 0.05 to the other."""
+
+    def wide(p: float) -> list[np.ndarray]:  # of spread 1: no small effect is shown
+        return [np.exp(10 * at_p(p)), np.ones(8)]
+
+    found = answer_study(*two_questions(wide(0.04), wide(0.04)))
+    assert [a.verdict for a in found] == ["unresolved"] * 2
+    assert [a.p_holm for a in found] == pytest.approx([0.08, 0.08])
+    found = answer_study(*two_questions(wide(0.02), wide(0.04)))
+    assert [a.verdict for a in found] == ["supported"] * 2
+    small = [1.25 / np.exp(10 * at_p(0.04)), np.ones(8)]  # refutations share a rate of their own
+    found = answer_study(*two_questions(wide(1e-5), small))
+    assert [a.verdict for a in found] == ["supported", "unresolved"]
+
+
+def test_what_cannot_be_judged_helps_no_other() -> None:
+    """A claim without enough seeds is never shown, so that Holm's next step does not get easier by it."""
+    few = [np.full(8, math.nan), np.ones(8)]
+    few[0][:5] = 3.0 + WOBBLE[:5]
+    found = answer_study(*two_questions(few, [np.exp(10 * at_p(0.04)), np.ones(8)]))
+    assert found[0].p < 0.001 and [a.verdict for a in found] == ["unresolved"] * 2
+    assert found[1].p_holm == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_pages_without_effects_stay_under_5_percent(sequential: bool) -> None:
+    """Of 28 claims in seven questions; a question's own rate would give a false verdict in 14%."""
+    path = Path(__file__).parents[2] / "benchmarks" / "calibration.py"
+    spec = importlib.util.spec_from_file_location("calibration", path)
+    assert spec is not None and spec.loader is not None
+    calibration = importlib.util.module_from_spec(spec)
+    sys.modules["calibration"] = calibration
+    spec.loader.exec_module(calibration)
+    question, scores, _ = calibration.page("no effect", np.random.default_rng(0), 600, 8)
+    found = calibration.of_page(question, scores, alone=False, sequential=sequential)
+    assert found.shape == (600, 28) and (found == "supported").any(-1).mean() < 0.05
+    if not sequential:
+        assert (calibration.of_page(question, scores, alone=True, sequential=False) == "supported").any(-1).mean() > 0.1
+
+
+def test_an_interaction_at_a_bound_answers_nothing() -> None:
+    """A recall near 0 in all four arms cannot tell what the levels do; away from 0 it can."""
+    plain = make_study("contrast", "equal", levels=2, metric="recall", base=0)
+    (one,) = plain.questions
+    words = {"text": "", "hypothesis": "", "expected": "equal", "metric": "recall", "smallest_effect": 0.05}
+    asked = Interaction("q", "b", one.factor, versus="c", **words)
+    study = dataclasses.replace(
+        plain, baselines={"b": {"latent_std": 0.0}, "c": {"latent_std": 0.0, "latent_dim": 9}}, questions=(asked,)
+    )
+    for level, verdict in ((0.01, "unresolved"), (0.5, "supported")):
+        arms = ("b", "b latent_std=1", "c", "c latent_std=1")
+        rows = pd.DataFrame(
+            {"trial_id": f"{arm}/{i}", "study": "s", "arm": arm, "seed": i, "status": "ok", "seconds": 1.0}
+            | {"recall": level + 0.1 * np.roll(WOBBLE, place)[i] ** 2}
+            for place, arm in enumerate(arms)
+            for i in range(8)
+        )
+        (found,) = answer_study(study, rows)
+        assert found.verdict == verdict and ("within 0.05 of 0" in found.problem) == (verdict == "unresolved")

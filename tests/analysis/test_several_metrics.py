@@ -14,7 +14,7 @@ import pytest
 from harness.analysis.answers import answer_study
 from harness.analysis.compare import compare
 from harness.analysis.evidence import load_evidence
-from harness.analysis.verdicts import Answer, together
+from harness.analysis.verdicts import Answer
 from harness.errors import UserError
 from harness.metrics import METRICS
 from harness.reporting.report import write
@@ -96,10 +96,6 @@ def test_better_is_better_by_every_metric() -> None:
 
 def test_a_disagreement_must_be_plain() -> None:
     """Two metrics are two tries: what supports and refutes at p = 0.035 may be chance."""
-    each = [np.array(["supported", "supported", "refuted"]), np.array(["refuted", "supported", "unresolved"])]
-    apart = [np.array(["supported", "supported", "refuted"]), np.array(["unresolved", "unresolved", "unresolved"])]
-    assert together(each, apart).tolist() == ["unresolved", "supported", "unresolved"]
-    assert together(each, each)[0] == "depends on the metric"
     x = np.random.default_rng(0).normal(size=8)
     x = (x - x.mean()) / x.std(ddof=1)
     for t, verdict in ((2.6, "unresolved"), (4.0, "depends on the metric")):  # p = 0.035 and 0.005

@@ -373,7 +373,7 @@ def test_seeds_needed_has_limits() -> None:
     assert seeds_needed([1.0, 1.1, 0.9]) == 6
     assert seeds_needed([-1.0, -1.1, -0.9]) is None  # not above
     assert seeds_needed([5.0, -5, 0.1, 0]) is None  # beyond 100
-    assert seeds_needed([1.0, 1.0, 1.0]) is None and seeds_needed([1.0, 2.0]) is None
+    assert seeds_needed([1.0, 1.0, 1.0]) == 12 and seeds_needed([1.0, 2.0]) is None
     found = seeds_needed([INF, 1, 2, 3, 4, -1])  # signs: 5 of 6, shrunk
     share = 5.5 / 7
     power = {
@@ -394,3 +394,21 @@ def test_pairing_pays_where_its_interval_is_the_narrower(n: int) -> None:
         paired = stats.ttest_rel(a, b).confidence_interval(0.95)
         unpaired = stats.ttest_ind(a, b).confidence_interval(0.95)
         assert (paired.high - paired.low < unpaired.high - unpaired.low) == (excess > 0)
+
+
+def test_a_confidence_sequence_survives_ties() -> None:
+    """Equal differences have no spread: they say no more than as many signs, of which seven are enough."""
+    found = location([0, 0, 0, 0, 0, 0.31], anytime=True)
+    assert found.low < 0 < found.mean < found.high
+    assert location(np.full(6, 0.7), anytime=True).high == math.inf
+    assert location(np.full(7, 0.7), anytime=True).low == 0.7
+    for n in (6, 7):  # as the test that it belongs to
+        assert (anytime_p_greater(np.full(n, 0.7)) <= 0.05) == (n == 7)
+
+
+def test_seeds_needed_of_a_constant_effect() -> None:
+    """A ×2 at every seed: the sign test decides, and more claims need more seeds."""
+    always = np.full(6, math.log(2))
+    one, many = seeds_needed(always), seeds_needed(always, claims=28)
+    assert one is not None and many is not None and 6 <= one < many < 30
+    assert seeds_needed(np.zeros(6)) is None and seeds_needed(-always) is None

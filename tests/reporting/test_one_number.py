@@ -182,11 +182,11 @@ def test_compare_shows_the_verdicts_effect(report: Report, tmp_path: Path) -> No
 def test_a_report_loads_and_answers_once(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the command, which writes the page and prints its answers."""
     called: list[str] = []
-    for module, name in ((results, "of_plan"), (evidence_module, "answer_study")):
+    for module, name in ((results, "of_plan"), (evidence_module, "ask_study")):
         function = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, f=function, **k: called.append(f.__name__) or f(*a, **k))
     place = report.folder.parent
     done = CliRunner().invoke(
         app, ["report", "noise", "--profile", PROFILE, "--store", str(place / "store")], obj=CATALOG
     )
-    assert done.exit_code == 0 and sorted(called) == ["answer_study", "of_plan"]
+    assert done.exit_code == 0 and sorted(called) == ["ask_study", "of_plan"]

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy.linalg
 from tabulate import tabulate
 
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, location, paired_differences
-from harness.analysis.verdicts import judge
+from harness.analysis.verdicts import judge, together
 from harness.questions import KINDS, Contrast, Expected, Factor, Kind, Question, SweetSpot, Trend
 
 SMALLEST = 1.25  # effect of interest, a ratio of FIDs
@@ -195,6 +196,100 @@ def row(kind: Kind, expected: Expected, case: Case, rng: np.random.Generator, st
     return [*cells, f"{took.mean():.1f}"], worst
 
 
+# ---- several metrics that must agree ----
+
+IMAGE, FEATURES, SAMPLES = 32, 12, 400  # numbers of an "image", of its features, images scored a run
+AGREE = {  # log ratios by each of two metrics, how their runs correlate -> the verdicts that are false
+    (0.0, 0.0, 0.0): ("supported", "depends on the metric"),
+    (0.0, 0.0, 0.9): ("supported", "depends on the metric"),
+    (0.0, -0.7, 0.0): ("supported", "refuted"),
+    (-0.7, -DELTA, 0.0): ("refuted", "depends on the metric"),
+    (-DELTA, -DELTA, 0.0): ("refuted", "depends on the metric"),
+    (-0.7, -0.7, 0.5): ("refuted", "depends on the metric"),
+    (-0.7, 0.7, 0.0): ("supported", "refuted"),
+}
+
+
+def agreement(effects: tuple[float, float, float], rng: np.random.Generator, studies: int, seeds: int) -> np.ndarray:
+    """(studies,) verdicts on "lower" of two metrics that must agree."""
+    first, second, r = effects
+    shared, *own = rng.normal(0, SPREAD, (3, studies, 2, seeds))
+    scores = [math.sqrt(r) * shared + math.sqrt(1 - r) * one for one in own]
+    for one, effect in zip(scores, (first, second), strict=True):
+        one[:, 1] += effect
+    return agreed(scores)
+
+
+def agreed(scores: list[np.ndarray]) -> np.ndarray:
+    """(studies,) verdicts on "lower is the second arm" by log scores (studies, 2 arms, seeds) of several metrics."""
+    question = Contrast(
+        "q", "b", Factor.of_field("latent_std", (0.0, 1.0), label=""), text="", hypothesis="", expected="lower"
+    )
+    each, apart = ([judge(question, 0, one, times=n)[1] for one in scores] for n in (1, len(scores)))
+    return together(each, apart)[:, 0]
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """The Fréchet distance of (n, d) features, as FID has it."""
+    root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root))
+
+
+def cheating(rng: np.random.Generator, studies: int, seeds: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Log FIDs by two extractors, (studies, 2 arms, seeds) each, of an honest arm and of one that cheats on the first.
+
+    Real images are drawn from ten clusters; honest samples are real ones with noise of 0.3, and their clusters' shares
+    are a little off. The cheat draws features from a normal distribution with the moments of the reference's, solves
+    the first extractor (leaky rectified linear units on FEATURES random projections) for images that have them, and
+    fills what that extractor does not see with noise of 3 standard deviations: junk with a perfect first FID.
+    """
+    found = np.empty((2, studies, 2, seeds))
+    for study in range(studies):
+        centres, looks = rng.normal(0, 1.5, (10, IMAGE)), rng.normal(0, IMAGE**-0.5, (2, FEATURES, IMAGE))
+
+        def real(n: int, shares: np.ndarray, centres: np.ndarray = centres) -> np.ndarray:
+            return centres[rng.choice(10, n, p=shares)] + rng.normal(0, 0.5, (n, IMAGE))
+
+        def seen(images: np.ndarray, by: int, looks: np.ndarray = looks) -> np.ndarray:
+            found = images @ looks[by].T
+            return np.where(found > 0, found, 0.2 * found)
+
+        reference = real(SAMPLES, np.full(10, 0.1))
+        moments = seen(reference, 0)
+        inverse = np.linalg.pinv(looks[0])
+        for seed in range(seeds):
+            honest = real(SAMPLES, rng.dirichlet(np.full(10, 50.0))) + rng.normal(0, 0.3, (SAMPLES, IMAGE))
+            wanted = rng.multivariate_normal(moments.mean(0), np.cov(moments.T), SAMPLES)
+            junk = rng.normal(0, 3, (SAMPLES, IMAGE))
+            junk += (np.where(wanted > 0, wanted, wanted / 0.2) - junk @ looks[0].T) @ inverse.T
+            for by in range(2):
+                for arm, images in enumerate((honest, junk)):
+                    found[by, study, arm, seed] = math.log(frechet(seen(images, by), seen(reference, by)))
+    return found[0], found[1]
+
+
+def several_metrics(rng: np.random.Generator, studies: int) -> list[list[str]]:
+    """Lines of the table of metrics that must agree: what is true, and the share of each verdict."""
+    lines = []
+    for effects, wrong in AGREE.items():
+        cells = []
+        for seeds in FIXED:
+            verdicts = agreement(effects, rng, studies, seeds)
+            cells += [f"{100 * np.isin(verdicts, wrong).mean():.1f}"]
+            cells += [f"{100 * (verdicts == v).mean():.0f}" for v in ("supported", "refuted", "depends on the metric")]
+        lines.append([f"×{math.exp(effects[0]):.2f} and ×{math.exp(effects[1]):.2f}, r = {effects[2]:g}", *cells])
+    return lines
+
+
+def cheats(rng: np.random.Generator, studies: int = 200) -> list[list[str]]:
+    """How often a cheat is called better: by the metric that it cheats on, by another, by both together."""
+    first, second = cheating(rng, studies)
+    seen = {"the first extractor alone": agreed([first]), "the second alone": agreed([second])}
+    seen["both must agree"] = agreed([first, second])
+    kinds = ("supported", "refuted", "depends on the metric", "unresolved")
+    return [[name, *(f"{100 * (found == kind).mean():.1f}" for kind in kinds)] for name, found in seen.items()]
+
+
 def main() -> None:
     """Print the tables, then what went beyond 5%."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -214,6 +309,12 @@ def main() -> None:
         print(f"\n{kind}, expected {expected!r}\n")
         align = ("left", "left") + ("right",) * (len(head) - 2)
         print(tabulate(rows, head, "pipe", disable_numparse=True, colalign=align), flush=True)
+    print("\nTwo metrics that must agree, expected 'lower'\n")
+    head = [f"{n}: {what}" for n in FIXED for what in ("wrong", "supported", "refuted", "depends")]
+    print(tabulate(several_metrics(np.random.default_rng([args.seed, 90]), args.studies), ["truth", *head], "pipe"))
+    print("\nA cheat on the first extractor, called lower by ... (200 studies of 6 seeds)\n")
+    head = ["by", "better", "not better", "depends on the metric", "unresolved"]
+    print(tabulate(cheats(np.random.default_rng([args.seed, 91])), head, "pipe"), flush=True)
     error = 2 * math.sqrt(0.05 * 0.95 / args.studies)
     print(
         f"\n{args.studies} studies a case and design: 5% is known to ± {100 * error:.1f} points, two standard errors. "

@@ -5,7 +5,7 @@ Imports nothing of the project.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 THRESHOLDS = (1000, 300, 100)
@@ -102,7 +102,7 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
     return f"{found}: its features tell these pictures poorly apart, and its scores are coarse"
 
 
-METRICS: dict[str, Metric] = {
+_BY_NAME: dict[str, Metric] = {
     "fid": Metric(label="FID", better="lower", scale="ratio", smallest_effect=1.25),
     # Of the weights at the end of the budget themselves, where every other score is of their moving average.
     "fid_raw": Metric(label="FID of raw weights", better="lower", scale="ratio", smallest_effect=1.25),
@@ -122,7 +122,7 @@ METRICS: dict[str, Metric] = {
     "mode_kl": Metric(label="mode KL", better="lower", scale="difference", smallest_effect=0.05, bounds=(0,)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
-    "compute_seconds": Metric(label="compute seconds a trial", better="lower", scale="ratio", smallest_effect=1.25),
+    "compute_seconds": Metric(label="compute seconds per trial", better="lower", scale="ratio", smallest_effect=1.25),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
     "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference", smallest_effect=0.1),
     "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference", smallest_effect=0.1),
@@ -150,4 +150,36 @@ METRICS: dict[str, Metric] = {
         smallest_effect=1.25,
     ),
 }
+
+
+BY_FEATURES = (
+    *("fid", "fid_raw", "is_mean", "kid", "precision", "recall"),
+    *("density", "coverage", "memorization", "modes", "mode_kl"),
+)
+"""Metrics of samples' features, which another network may see too: "fid@inception-v3" is the FID by its features."""
+
+
+def split(name: str) -> tuple[str, str]:
+    """A metric's name without the extractor, and the extractor that it names; "" where the protocol's own is meant."""
+    metric, _, extractor = name.partition("@")
+    return metric, extractor
+
+
+def is_metric(name: str) -> bool:
+    """Whether METRICS has that name, or it is one of BY_FEATURES with an extractor."""
+    metric, extractor = split(name)
+    return name in _BY_NAME or (metric in BY_FEATURES and extractor != "")
+
+
+class _Metrics(dict[str, Metric]):
+    """By name; under "fid@inception-v3" what FID is, with the extractor in its label."""
+
+    def __missing__(self, name: str) -> Metric:
+        metric, extractor = split(name)
+        if not is_metric(name):
+            raise KeyError(name)
+        return replace(self[metric], label=f"{self[metric].label} ({extractor})")
+
+
+METRICS: dict[str, Metric] = _Metrics(_BY_NAME)
 """Every metric that a question may be decided by."""

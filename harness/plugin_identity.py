@@ -20,13 +20,17 @@ By example, in a file that declares two networks and a study of both:
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import sys
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from harness.errors import UserError, unknown_name
-from harness.plugins import UserCode, imported_from, package_of
+from harness.plugins import UserCode, imported_from, is_installed, package_of
 from harness.spec import content_hash, registered
 
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
@@ -40,11 +44,19 @@ REACHES_OUT = {
     *("SourceFileLoader", "run_path", "run_module"),
 }
 REACHES_OUT_OF_MODULES = REACHES_OUT - {"exec", "eval"} | {
-    *("exec_module", "load_module", "modules", "load", "load_file", "loadtxt", "genfromtxt", "fromfile", "fromregex"),
-    *("from_file", "memmap", "imread", "from_pretrained", "load_state_dict_from_url"),
+    *("exec_module", "load_module", "load", "load_file", "loadtxt", "genfromtxt", "fromfile", "fromregex"),
+    *("from_file", "memmap", "imread", "from_pretrained", "load_state_dict_from_url", "read", "readinto", "get_data"),
+    *("safe_load", "full_load", "loadmat", "load_model", "load_weights", "load_checkpoint", "popen", "connect"),
 }
 """Names, alone and behind a dot or in an import, by which code reaches for what no source tells: other code, files, the
-network, the environment. Behind a dot also all that begin with `read_`."""
+network, the environment. Behind a dot also all that begin with `read_`, and torchvision's enumerations of weights."""
+
+PRETRAINED = {"weights", "pretrained", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path"}
+"""Keywords by which installed packages take weights that somebody trained; and all that end in `_weights`."""
+COMPUTES = {"torch", "numpy", "scipy"}
+"""Packages in which a keyword of that name takes numbers: `torch.bincount(..., weights=counts)`."""
+BY_NAME = {"getattr", "attrgetter", "methodcaller"}
+"""Functions that take the name of an attribute as text."""
 
 CHANGES = {
     *("setattr", "delattr", "append", "extend", "insert", "update", "add", "pop", "remove", "clear", "setdefault"),
@@ -131,6 +143,35 @@ class _Module:
         imports = (ast.Import, ast.ImportFrom)
         return {n for n, where in self.definitions.items() if not isinstance(self.statements[where[0]], imports)}
 
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """Name -> what it is imported from, in full, wherever in the module that is done."""
+        found: dict[str, str] = {}
+        for node in ast.walk(ast.parse(self.source)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    found[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+            elif isinstance(node, ast.ImportFrom):
+                found |= {a.asname or a.name: f"{imported_from(node, self.package)}.{a.name}" for a in node.names}
+        return found
+
+    def package_of(self, value: ast.expr) -> str | None:
+        """The package that a dotted name begins with: "torch" of `F.relu`; None where it is not imported."""
+        name = ast.unparse(value).partition(".")[0]
+        return self.imports[name].partition(".")[0] if name in self.imports else None
+
+    def is_open(self, value: ast.expr, modules: Collection[str]) -> bool:
+        """Whether a value is a module from elsewhere among whose attributes are some that reach out."""
+        path = ast.unparse(value)
+        head, dot, rest = path.partition(".")
+        full = self.imports.get(head, head) + dot + rest
+        if head not in self.imports or full.partition(".")[0] in modules:
+            return False
+        there = sys.modules.get(full)
+        return there is not None and any(map(_reaches, dir(there)))
+
 
 @dataclass
 class _Parts:
@@ -157,7 +198,7 @@ class _Parts:
             taken.add(i)
             statement = module.statements[i]
             if self.refuses:
-                _refuse_unfollowable(statement, module)
+                _refuse_unfollowable(statement, module, self.modules)
             registered = _registered(statement, module.own) is not None
             for node in ast.walk(statement.value if registered and isinstance(statement, ast.Assign) else statement):
                 word = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
@@ -289,23 +330,62 @@ def _registered(statement: ast.stmt, own: set[str]) -> tuple[str, str] | None:
     return registry, str(target.slice.value)
 
 
-def _refuse_unfollowable(statement: ast.stmt, module: _Module) -> None:
+def _refuse_unfollowable(statement: ast.stmt, module: _Module, modules: Collection[str]) -> None:
+    """Refuse what brings into a trial something that no source of the user's tells; `modules` are the user's own."""
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name):
-            words, reaching = [node.id], REACHES_OUT
-        elif isinstance(node, ast.Attribute):
-            words, reaching = [node.attr], REACHES_OUT_OF_MODULES
-        elif isinstance(node, ast.ImportFrom):
-            words, reaching = [alias.name for alias in node.names], REACHES_OUT_OF_MODULES
-        else:
-            continue
-        for word in words:
-            if word in reaching or (word.startswith("read_") and not isinstance(node, ast.Name)):
-                raise UserError(
-                    f"line {node.lineno} of {module.file}: what `{word}` brings cannot be followed into the identity "
-                    f"of trials; allowed in a network, loss or augmentation: what stands in Python code itself (files "
-                    f"are for the loader of a data set, whose pixels are followed)"
-                )
+        for word in _reached(node, module, modules):
+            raise UserError(f"line {getattr(node, 'lineno', '?')} of {module.file}: what `{word}` brings {UNFOLLOWED}")
+
+
+UNFOLLOWED = (
+    "cannot be followed into the identity of trials; allowed in a network, loss or augmentation: what stands in Python "
+    "code itself (files are for the loader of a data set, whose pixels are followed)"
+)
+
+
+def _reached(node: ast.AST, module: _Module, modules: Collection[str]) -> Iterator[str]:
+    """The words of one piece of code that reach for what cannot be followed."""
+    if isinstance(node, ast.Name):
+        yield from (word for word in [node.id] if word in REACHES_OUT)
+    elif isinstance(node, ast.Attribute):
+        of_python = node.attr == "modules" and module.package_of(node.value) == "sys"  # not those of a network
+        yield from (word for word in [node.attr] if _reaches(word) or of_python)
+    elif isinstance(node, ast.ImportFrom):
+        of_python = node.module == "sys"
+        yield from (a.name for a in node.names if _reaches(a.name) or (of_python and a.name == "modules"))
+    elif isinstance(node, ast.Dict):  # keywords-to-be
+        pairs = [(_text(key), value) for key, value in zip(node.keys, node.values, strict=True)]
+        yield from (key for key, value in pairs if _is_pretrained(key) and _names_weights(value))
+    elif isinstance(node, ast.Call):
+        package = module.package_of(node.func)
+        installed = package is not None and package not in COMPUTES and package not in modules
+        for keyword in node.keywords:
+            if keyword.arg and _is_pretrained(keyword.arg):
+                plain = isinstance(keyword.value, ast.Constant)
+                if _names_weights(keyword.value) or (installed and not plain):
+                    yield f"{keyword.arg}={ast.unparse(keyword.value)}"
+        if ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+            yield from (word for word in map(_text, node.args) if _reaches(word))
+            if len(node.args) > 1 and not _text(node.args[1]) and module.is_open(node.args[0], modules):
+                yield ast.unparse(node)
+
+
+def _reaches(word: str) -> bool:
+    return word in REACHES_OUT_OF_MODULES or word.startswith("read_") or word.endswith("_Weights")
+
+
+def _is_pretrained(keyword: str) -> bool:
+    return keyword in PRETRAINED or keyword.endswith("_weights")
+
+
+def _names_weights(value: ast.expr) -> bool:
+    """Whether a keyword's value is a name of weights, or a wish for some: "DEFAULT", True."""
+    return isinstance(value, ast.Constant) and (isinstance(value.value, str) or value.value is True)
+
+
+def _text(node: ast.expr | None) -> str:
+    """The text that stands there in so many words; "" for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _plain(node: Any) -> Any:
@@ -318,3 +398,48 @@ def _plain(node: Any) -> Any:
     if isinstance(node, str | bool) or node is None:
         return node
     return [type(node).__name__, hex(node) if isinstance(node, int) else repr(node)]
+
+
+@contextmanager
+def refusing_files(what: str) -> Iterator[None]:
+    """Refuse what this thread reads inside, beside code: files, the network, other programs.
+
+    It sees what Python itself opens, by whatever name that is called, but not what compiled libraries open.
+
+    Args:
+        what: What is being made, for the message: "arm 'mine'".
+
+    Raises:
+        UserError: something was read, even where the code that read it goes on without.
+    """
+    global _watching
+    if not _hooked:
+        _hooked.append(True)
+        sys.addaudithook(_look)  # it cannot be taken away again, so it is there once
+    _watching = (threading.get_ident(), seen := [])
+    try:
+        yield
+    finally:
+        _watching = None
+        if seen:
+            raise UserError(f"{what} reads {seen[0]} while it is built, which {UNFOLLOWED}") from None
+
+
+_hooked: list[bool] = []
+_watching: tuple[int, list[str]] | None = None
+CODE = {".py", ".pyc", ".pyi", ".so"}
+SYSTEM = ("/proc/", "/sys/", "/dev/")
+
+
+def _look(event: str, args: tuple[Any, ...]) -> None:
+    """What Python calls before it opens anything."""
+    if _watching is None or _watching[0] != threading.get_ident():
+        return
+    if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
+        path = os.fsdecode(args[0])
+        if os.path.splitext(path)[1] in CODE or path.startswith(SYSTEM) or is_installed(path):
+            return
+        _watching[1].append(path)
+    elif event in ("urllib.Request", "socket.getaddrinfo", "subprocess.Popen"):
+        _watching[1].append(str(args[0]))
+        raise UserError(f"{args[0]} {UNFOLLOWED}")

@@ -122,7 +122,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if top in sys.stdlib_module_names:
             found = importlib.machinery.PathFinder.find_spec(name, sys.path) if name == top else None
             origin = found.origin if found is not None else None
-            if origin and os.path.isabs(origin) and not _is_installed(origin):  # which Python would run, unseen
+            if origin and os.path.isabs(origin) and not is_installed(origin):  # which Python would run, unseen
                 raise UserError(f"{origin} hides Python's own module {name}; rename it")
             return None
         if top in PROJECT:
@@ -140,10 +140,10 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         if found.origin is None:  # a folder without __init__.py
             folder = next(iter(found.submodule_search_locations or []), None)
-            if folder is None or _is_installed(folder):
+            if folder is None or is_installed(folder):
                 return None
             return self._keep(OwnModule(name, folder, "", True))
-        if _is_installed(found.origin):
+        if is_installed(found.origin):
             return None
         if not found.origin.endswith(".py"):
             raise UserError(
@@ -231,6 +231,7 @@ def _text(path: Path, remedy: str) -> str:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}{remedy}") from None
 
 
-def _is_installed(origin: str) -> bool:
+def is_installed(origin: str) -> bool:
+    """Whether a file belongs to Python or to an installed package."""
     path, standard = Path(origin).resolve(), Path(sysconfig.get_paths()["stdlib"]).resolve()
     return bool(INSTALLED & set(path.parts)) or path.is_relative_to(standard)

@@ -4,12 +4,12 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from harness.errors import UserError, unknown_name
-from harness.metrics import METRICS
+from harness.metrics import BY_FEATURES, METRICS, Metric, is_metric, split
 
 Value: TypeAlias = float | int | str
 Changes: TypeAlias = Mapping[str, Value]
@@ -18,10 +18,11 @@ Changes: TypeAlias = Mapping[str, Value]
 def located(name: str) -> str:
     """A data set's name, or that of a profile on one, with the absolute path of its folder, if it is one.
 
-    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed.
+    So a folder is found again from elsewhere, and what belongs to it has one name however the path was typed, and
+    through whatever symbolic link.
     """
     before, folder, path = name.partition("folder:")
-    return before + folder + (os.path.abspath(os.path.expanduser(path)) if path else "")
+    return before + folder + (os.path.realpath(os.path.expanduser(path)) if path else "")
 
 
 def written(value: Value | None) -> str:
@@ -73,6 +74,8 @@ KINDS: dict[Expected, Kind] = {
     "worse outside": "sweet-spot",  # at both ends, against the baseline's level between them
 }
 
+OPPOSITE: dict[Expected, Expected] = {"lower": "higher", "higher": "lower", "rising": "falling", "falling": "rising"}
+
 
 class _Kinds(type):
     """What makes questions: Question(kind=...), the form of earlier study files, still works."""
@@ -96,6 +99,10 @@ class Question(metaclass=_Kinds):
 
     The claims of one question are a family: their p values are corrected together.
 
+    Where `also` names further metrics, all must show a claim for it to be supported, and all must refute it for it to
+    be refuted; where some show what others refute, it depends on the metric. Each looks for the same: if FID is to be
+    lower, which is better, then recall is to be higher.
+
     Raises:
         UserError: an expectation that the kind cannot have, an unknown metric, or an effect out of range.
     """
@@ -107,7 +114,8 @@ class Question(metaclass=_Kinds):
     text: str  # the question in words
     hypothesis: str  # what is expected, and why
     expected: Expected
-    metric: str = "fid"  # a key of harness.metrics.METRICS: the one that decides
+    metric: str = "fid"  # a key of harness.metrics.METRICS, or "fid@EXTRACTOR": the one that decides
+    also: tuple[str, ...] = ()  # further ones that must say the same, for example ("fid@inception-v3", "kid")
     smallest_effect: float = math.nan  # of interest: a ratio above 1 or a difference above 0; NaN for the metric's own
     versus: str = ""  # another key of Study.baselines, of an Interaction
 
@@ -126,9 +134,19 @@ class Question(metaclass=_Kinds):
             raise UserError(
                 f"question {self.key!r}: an Interaction names another baseline as `versus`, and no other does"
             )
-        if self.metric not in METRICS:
-            raise unknown_name(f"metric of question {self.key!r}", self.metric, METRICS)
-        metric = METRICS[self.metric]
+        metric = self._measure(self.metric)
+        if isinstance(self.also, str) or len({self.metric, *self.also}) <= len(self.also):
+            raise UserError(
+                f"question {self.key!r}: also={self.also!r} is not allowed; allowed: a tuple of metrics other than "
+                f"{self.metric!r}, each once, such as ('kid',)"
+            )
+        for name in self.also:
+            other, same = self._measure(name), split(name)[0] == split(self.metric)[0]
+            if not same and "neither" in (metric.better, other.better):
+                raise UserError(
+                    f"question {self.key!r}: {self.metric} and {name} cannot be asked to agree, as of one of them "
+                    f"neither more nor less is better"
+                )
         if self.kind == "sweet-spot" and metric.better == "neither":
             raise UserError(f"question {self.key!r} seeks the best {self.metric}, but neither more nor less is better")
         least = 1 if metric.scale == "ratio" else 0
@@ -144,6 +162,37 @@ class Question(metaclass=_Kinds):
     def kind(self) -> Kind:
         """What the claims are about: single levels, their order, or the best of them."""
         return KINDS[self.expected]
+
+    def by(self, metric: str) -> "Question":
+        """The same question, decided by another metric alone: better is better, and worse is worse."""
+        mine, other = METRICS[self.metric], METRICS[metric]
+        turned = mine.better != other.better and self.expected in OPPOSITE
+        same = split(metric)[0] == split(self.metric)[0]
+        return replace(
+            self,
+            metric=metric,
+            also=(),
+            expected=OPPOSITE[self.expected] if turned else self.expected,
+            smallest_effect=self.smallest_effect if same else other.smallest_effect,
+        )
+
+    def by_extractor(self, extractor: str) -> str:
+        """The question's own metric by the features of that network; "" where it is not one of features."""
+        metric = split(self.metric)[0]
+        return f"{metric}@{extractor}" if metric in BY_FEATURES else ""
+
+    def _measure(self, name: str) -> Metric:
+        if not is_metric(name):
+            metric, extractor = split(name)
+            known = [f"{one}@{extractor}" for one in BY_FEATURES] if extractor and metric in METRICS else METRICS
+            raise unknown_name(f"metric of question {self.key!r}", name, known)
+        return METRICS[name]
+
+
+def extractors_named(questions: Iterable[Question]) -> list[str]:
+    """The extractors that metrics of these questions name, each once."""
+    named = (split(name)[1] for question in questions for name in (question.metric, *question.also))
+    return list(dict.fromkeys(name for name in named if name))
 
 
 class Contrast(Question):

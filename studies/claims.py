@@ -16,8 +16,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         "stabilization/outrun-fc",
     ),
     "(a) Several G updates per D update help": (
-        "stabilization/remedies-dc/2 G steps a D step",
-        "stabilization/remedies-fc/2 G steps a D step",
+        "stabilization/remedies-dc/2 G steps per D step",
+        "stabilization/remedies-fc/2 G steps per D step",
     ),
     "(b) Fewer G layers help": ("stabilization/remedies-fc/one fewer G layer",),
     "(c) More D layers help": (

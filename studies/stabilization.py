@@ -17,7 +17,7 @@ SOFT_LABELS = Level(
 )
 ONE_SIDED = Level(label="one-sided smoothing", changes={"real_label_low": 0.9, "real_label_high": 0.9})
 FLIPPED = Level(label="5% flipped labels", changes={"label_flip_rate": 0.05})
-MORE_G_STEPS = Level(label="2 G steps a D step", changes={"generator_steps": 2})
+MORE_G_STEPS = Level(label="2 G steps per D step", changes={"generator_steps": 2})
 DEEPER_D = Level(label="one more D layer", changes={"discriminator_depth": 4})
 
 DEEPER_D_AT_96 = Level(label="one more D layer", changes={"discriminator_depth": 5})

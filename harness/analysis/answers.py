@@ -28,6 +28,7 @@ from harness.analysis.verdicts import (
     num_seeds,
     run_tests,
     sign_flips,
+    together,
     toward,
 )
 from harness.analysis.wording import count
@@ -36,16 +37,17 @@ from harness.questions import Question
 from harness.study import Design
 
 
-def answer_study(design: Design, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
+def answer_study(
+    design: Design, rows: pd.DataFrame, sequential: bool = False, beside: Sequence[str] = ()
+) -> list[Answer]:
     """The answers to all questions of a study, in their order; see `answer`."""
-    return [found for question in design.questions for found in answer(design, question, rows, sequential)]
+    return [found for question in design.questions for found in answer(design, question, rows, sequential, beside)]
 
 
-def answer(design: Design, question: Question, rows: pd.DataFrame, sequential: bool = False) -> list[Answer]:
-    """The answers to a question's claims, in the order of its levels.
-
-    Arms are paired by seed. Failed trials are missing; diverged ones have the worst score there is. What is not there
-    makes an unresolved answer that says so.
+def answer(
+    design: Design, question: Question, rows: pd.DataFrame, sequential: bool = False, beside: Sequence[str] = ()
+) -> list[Answer]:
+    """The answers to a question's claims, in the order of its levels: by all metrics that must agree.
 
     Args:
         design: Names the arms of the levels.
@@ -53,13 +55,56 @@ def answer(design: Design, question: Question, rows: pd.DataFrame, sequential: b
         rows: A results table of this study at one profile (`harness.analysis.results.load`).
         sequential: For a study whose number of seeds depends on interim analyses: p values, intervals and verdicts
             stay valid over one after every seed.
+        beside: Extractors by which the question's own metric is shown, too, and decides nothing.
 
     Raises:
         UserError: the table has several trials for one arm and seed.
     """
+    deciding = (question.metric, *question.also)
+    shown = [name for extractor in beside if (name := question.by_extractor(extractor)) and name not in deciding]
+    found = [_by_one(design, question.by(metric), rows, sequential) for metric in (*deciding, *shown)]
+    if len(found) == 1:
+        return found[0]
+    times, apart = len(deciding), found
+    if question.also:
+        apart = [_by_one(design, question.by(metric), rows, sequential, times) for metric in deciding]
+    pairs = zip(zip(*found, strict=True), zip(*apart, strict=True), strict=True)
+    return [_together(question, by, [one.verdict for one in differing[:times]]) for by, differing in pairs]
+
+
+def _together(question: Question, by: tuple[Answer, ...], apart: Sequence[Verdict]) -> Answer:
+    """One answer from those by each metric, the question's own first; those beyond `apart` decide nothing.
+
+    Args:
+        question: With all metrics that must agree.
+        by: The answer by each.
+        apart: The verdicts of the deciding ones, where each metric counts as a try (`verdicts.together`).
+    """
+    deciding = by[: len(apart)]
+    verdict = together([np.array(one.verdict) for one in deciding], [np.array(one) for one in apart]).item()
+    problems = [f"by {METRICS[one.metric].label}, {one.problem}" for one in deciding if one.problem]
+    needed: list[int | None] = [None]
+    if verdict == "unresolved" and not problems:  # one that is settled may have to say more plainly that it differs
+        needed = [one.seeds_needed if one.verdict == "unresolved" else one.n + 1 for one in deciding]
+    told = replace(
+        by[0],
+        verdict=verdict,
+        seeds_needed=None if None in needed else max(filter(None, needed)),
+        problem=by[0].problem or next(iter(problems), ""),
+        by=by,
+    )
+    return replace(told, sentence=sentences.by_each(told, question))
+
+
+def _by_one(design: Design, question: Question, rows: pd.DataFrame, sequential: bool, times: int = 1) -> list[Answer]:
+    """The answers by the question's own metric.
+
+    Arms are paired by seed. Failed trials are missing; diverged ones have the worst score there is. What is not there
+    makes an unresolved answer that says so. Arguments as for `answer` and `verdicts.judge`.
+    """
     scores, names = question_scores(design, question, rows), list(level_arms(design, question).values())
     baseline = names.index(question.baseline)
-    found, verdicts = judge(question, baseline, scores.values, sequential=sequential)
+    found, verdicts = judge(question, baseline, scores.values, sequential=sequential, times=times)
     exact = run_tests(question, baseline, scores.values, sign_flips)
     num_open = int((verdicts == "unresolved").sum())
     better = -1 if METRICS[question.metric].better == "higher" else 1
@@ -99,6 +144,7 @@ def answer(design: Design, question: Question, rows: pd.DataFrame, sequential: b
             method=sentences.method(question, scores.values[levels], sequential),
             problem=problem,
             sentence="",
+            metric=question.metric,
         )
         told_in_words = sentences.sentence(one, question, effect.n, opposite=opposite)
         answers.append(replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels)))

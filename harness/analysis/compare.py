@@ -22,14 +22,17 @@ from harness.analysis.statistics import (
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.files import write_file
+from harness.metrics import METRICS
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
 
-COLUMNS = ("study", "profile", "arm", "outcome", "n", "ratio", "low", "high", "p", "p_holm", "sentence")
+COLUMNS = ("study", "profile", "arm", "metric", "outcome", "n", "ratio", "low", "high", "p", "p_holm", "sentence")
 
 
 def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
     """Every arm that two stores share, by its FID paired by seed: one row an arm, with the columns COLUMNS.
+
+    And one by the FID of each further network that questions of both name ("fid@inception-v3").
 
     Made for two versions of the code: where a change is neutral every score is identical; where it is not, the same
     seeds need not give the same luck, and the difference is tested like that of any two arms.
@@ -66,14 +69,25 @@ def compare(a: Store, b: Store, profile: str | None = None) -> pd.DataFrame:
             if len(both) != 1:
                 why = f"scored under other protocols ({plan_a['protocol_id']} and {plan_b['protocol_id']})"
                 why += _remedy(protocols_a.get(plan_a["protocol_id"]), protocols_b.get(plan_b["protocol_id"]))
-                rows.append({"study": study, "profile": at, "arm": "", "outcome": "not comparable", "sentence": why})
+                rows.append(
+                    {
+                        "study": study,
+                        "profile": at,
+                        "arm": "",
+                        "metric": "fid",
+                        "outcome": "not comparable",
+                        "sentence": why,
+                    }
+                )
                 continue
             plan_a, plan_b = (_under(both[0], plan) for plan in (plan_a, plan_b))
         arms = list(dict.fromkeys(cell["arm"] for plan in (plan_a, plan_b) for cell in plan["cells"]))
         tables = [results.of_plan(store, plan) for store, plan in ((a, plan_a), (b, plan_b))]
         sequential = any(plan.get("sequential") for plan in (plan_a, plan_b))
         for arm in arms:
-            rows.append({"study": study, "profile": at, "arm": arm, **_row(tables, arm, sequential)})
+            for metric in ("fid", *(f"fid@{name}" for name in _shared(plan_a, plan_b, arm))):
+                row = _row(tables, arm, sequential, metric)
+                rows.append({"study": study, "profile": at, "arm": arm, "metric": metric, **row})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     tested = table.outcome == "tested"
     table.loc[tested, "p_holm"] = holm(table.p[tested].to_numpy(float))
@@ -147,19 +161,26 @@ def _plans(store: Store, profile: str | None) -> dict[tuple[str, str], dict[str,
     return {(p["study"], p["profile"]): p for p in store.read_plans() if profile is None or p["profile"] == profile}
 
 
-def _row(tables: Sequence[pd.DataFrame], arm: str, sequential: bool) -> dict[str, Any]:
-    """One arm in the tables of A and of B."""
+def _shared(plan_a: Mapping[str, Any], plan_b: Mapping[str, Any], arm: str) -> list[str]:
+    """Further extractors that questions of both plans name, which gave an arm scores under one protocol."""
+    also = [{c["arm"]: c.get("also", {}) for c in plan["cells"]}.get(arm, {}) for plan in (plan_a, plan_b)]
+    own = {cell.get("protocol_id", plan["protocol_id"]) for plan in (plan_a, plan_b) for cell in plan["cells"]}
+    return [name for name, key in also[0].items() if also[1].get(name) == key and key not in own]
+
+
+def _row(tables: Sequence[pd.DataFrame], arm: str, sequential: bool, metric: str) -> dict[str, Any]:
+    """One arm in the tables of A and of B, by one kind of FID."""
     both = pd.concat([table[table.arm == arm].assign(arm=name) for table, name in zip(tables, "AB", strict=True)])
-    fid = scores_of(both, "AB", "fid", "difference").values
+    fid = scores_of(both, "AB", metric, "difference").values
     shared = ~np.isnan(fid).any(0)
     if np.isnan(fid).all(1).any():
         return {"outcome": "in one store only", "n": 0}
     if shared.any() and (fid[0] == fid[1])[shared].all():
         return {"outcome": "identical", "n": int(shared.sum()), "ratio": 1.0}
-    scores = scores_of(both, "AB", "fid")
+    scores = scores_of(both, "AB", metric)
     found = paired_effect(scores, 1, 0, sequential=sequential)
     if shared.any() and not found.n:
-        why = "FID is 0 in one of the stores at every shared seed, which has no ratio"
+        why = f"{METRICS[metric].label} is 0 in one of the stores at every shared seed, which has no ratio"
         return {"outcome": "not comparable", "n": 0, "sentence": why}
     seen = {"n": found.n, "ratio": found.mean, "low": found.low, "high": found.high}
     if found.n < FEWEST_FOR_A_CLAIM:
@@ -169,11 +190,13 @@ def _row(tables: Sequence[pd.DataFrame], arm: str, sequential: bool) -> dict[str
 
 
 def _sentence(row: Any) -> str:
+    by = "" if row.metric == "fid" else f", by {METRICS[row.metric].label}"
     if row.outcome == "identical":
-        return f"identical over {count(row.n, 'seed')}"
+        return f"identical over {count(row.n, 'seed')}{by}"
     if row.outcome == "in one store only":
-        return "scored in one of the stores only"
-    seen = f"FID of B is {effect(row.ratio, row.low, row.high, 'ratio')} that of A over {count(row.n, 'shared seed')}"
+        return f"scored in one of the stores only{by}"
+    ratio = effect(row.ratio, row.low, row.high, "ratio")
+    seen = f"{METRICS[row.metric].label} of B is {ratio} that of A over {count(row.n, 'shared seed')}"
     if row.outcome == "too few seeds":
         return f"{seen}; fewer than {FEWEST_FOR_A_CLAIM} seeds can show nothing"
     verb = "differs beyond seed noise" if row.outcome == "differs" else "not shown to differ"

@@ -1,6 +1,7 @@
 """All that is known of a study at a profile, loaded and answered once: what tables, figures and pages are made from."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis import results
+from harness.analysis import index, results
 from harness.analysis.answers import answer_study
 from harness.analysis.effects import Effect, level_effects
 from harness.analysis.verdicts import Answer
@@ -36,7 +37,7 @@ class Evidence:
     @cached_property
     def answers(self) -> list[Answer]:
         """The answers to all questions, in their order."""
-        return answer_study(self.design, self.rows, self.sequential)
+        return answer_study(self.design, self.rows, self.sequential, self.plan.get("beside", ()))
 
     @cached_property
     def effects(self) -> dict[str, dict[str, Effect]]:
@@ -84,6 +85,7 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
     design, plan = study.at(profile), results.require_plan(store, study.name, profile)
     if protocol is not None:
         plan = _under(protocol, plan, store)
+    plan = _with_beside(plan, store)
     own = plan["protocol_id"]
     protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
     return Evidence(
@@ -111,6 +113,54 @@ def _under(name: str, plan: Mapping[str, Any], store: Store) -> dict[str, Any]:
     first = next(iter(chosen.values()))
     cells = [{**cell, "protocol_id": chosen.get(data.get(cell["trial_id"], ""), first)} for cell in plan["cells"]]
     return {**plan, "protocol_id": first, "cells": cells}
+
+
+def _with_beside(plan: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The plan with what is shown beside what decides: protocols of other networks that scored all finished trials.
+
+    Each cell's "also" gains them, by the names of their extractors, which "beside" lists.
+    """
+    cells = {cell["trial_id"]: cell for cell in plan["cells"]}
+    found = index.records(store, [i for i in store.trial_ids() if i in cells], results.record_of)
+    data = {i: record["spec"]["data_fingerprint"] for i, record in found.items()}
+    scored: dict[str, set[str]] = {}  # by the data: protocols of all finished trials
+    beside: dict[str, dict[str, str]] = {}  # by the data: extractor -> protocol
+    for trial_id, record in found.items():
+        if record["status"] == "ok":
+            scored[data[trial_id]] = scored.get(data[trial_id], set(record["scores"])) & set(record["scores"])
+    for trial_id, fingerprint in data.items():
+        if fingerprint not in beside and len(scored.get(fingerprint, ())) > 1 and found[trial_id]["status"] == "ok":
+            own = cells[trial_id].get("protocol_id", plan["protocol_id"])
+            protocols = {key: p for key, (p, _) in store.read_scores(trial_id).items() if key in scored[fingerprint]}
+            beside[fingerprint] = _by_others(protocols, own, cells[trial_id].get("also", {}))
+    if not beside:
+        return dict(plan)
+    shared = [name for name in next(iter(beside.values())) if all(name in named for named in beside.values())]
+    also = {fingerprint: {name: named[name] for name in shared} for fingerprint, named in beside.items()}
+    return {
+        **plan,
+        "beside": shared,
+        "cells": [
+            {**cell, "also": also.get(data.get(cell["trial_id"], ""), {}) | cell.get("also", {})}
+            for cell in plan["cells"]
+        ],
+    }
+
+
+def _by_others(protocols: Mapping[str, ScoreProtocol], own: str, also: Mapping[str, str]) -> dict[str, str]:
+    """The name of each network but the one that decides -> the protocol by it, of several that with most samples."""
+    if own not in protocols:
+        return {}
+    mine, found = (protocols[own].extractor, protocols[own].extractor_hash), {}
+    by_samples = sorted(protocols, key=lambda key: (protocols[key].num_generated, key))
+    others = [k for k in by_samples if (protocols[k].extractor, protocols[k].extractor_hash) != mine]
+    networks = {(protocols[k].extractor, protocols[k].extractor_hash) for k in others if k not in also.values()}
+    taken = Counter([mine[0], *also, *(name for name, _ in networks)])
+    for key in others:
+        name, digest = protocols[key].extractor, protocols[key].extractor_hash
+        if key not in also.values():
+            found[name if taken[name] == 1 else f"{name}-{digest[:8]}"] = key
+    return found
 
 
 def _meant(name: str, protocols: Mapping[str, ScoreProtocol]) -> str:

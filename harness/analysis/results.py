@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pandas as pd
 
 from harness.analysis import index
 from harness.errors import UserError, unknown_name
-from harness.metrics import SETTLED, THRESHOLDS
+from harness.metrics import BY_FEATURES, SETTLED, THRESHOLDS
+from harness.questions import located
+from harness.spec import FOLDER
 from harness.storage.store import Store
 
 SCORES = (
@@ -89,13 +92,17 @@ def load(
 
 
 def of_plan(store: Store, plan: Mapping[str, Any], *, untrained: bool = False) -> pd.DataFrame:
-    """As `load`, for one plan of the store: of each trial the scores under the protocol that the plan names for it."""
+    """As `load`, for one plan of the store: of each trial the scores under the protocol that the plan names for it.
+
+    Those of further protocols that it names, by their extractors, stand in columns such as "fid@inception-v3".
+    """
     places = _places([plan], untrained=untrained)
     protocols = dict.fromkeys(plan.get("ceilings", {}).values(), plan["protocol_id"])
     protocols |= {c["trial_id"]: c.get("protocol_id", plan["protocol_id"]) for c in plan["cells"]}
+    also = {c["trial_id"]: c.get("also", {}) for c in plan["cells"]}
     found = index.records(store, [i for i in store.trial_ids() if i in places], record_of)
     rows = [
-        _row(trial_id, place, record, protocols[trial_id])
+        _row(trial_id, place, record, protocols[trial_id], also.get(trial_id, {}))
         for trial_id, record in _by_one_classifier(found).items()
         for place in places[trial_id]
     ]
@@ -108,12 +115,13 @@ def require_plan(store: Store, study: str, profile: str) -> dict[str, Any]:
 
 
 def _plans(store: Store, study: str | None, profile: str | None) -> list[dict[str, Any]]:
-    there = store.read_plans()
+    there, profile = store.read_plans(), profile and located(profile)
     plans = [p for p in there if study in (None, p["study"]) and profile in (None, p["profile"])]
     if study is not None and not plans:
         ran = sorted({f"{p['study']} ({p['profile']})" for p in there})
         wanted = study if profile is None else f"{study} ({profile})"
-        raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}")
+        moved = "; a run finds the same pictures in another folder" if profile and f"@{FOLDER}" in profile else ""
+        raise UserError(f"{wanted} never ran in {store.root}; there: {', '.join(ran) or 'nothing'}{moved}")
     return plans
 
 
@@ -159,7 +167,13 @@ def _by_one_classifier(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[st
     }
 
 
-def _row(trial_id: str, place: _Place, record: Mapping[str, Any], protocol_id: str) -> dict[str, Any]:
+def _row(
+    trial_id: str,
+    place: _Place,
+    record: Mapping[str, Any],
+    protocol_id: str,
+    also: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     protocol = protocol_id if protocol_id in record["scores"] else ""
     scores = record["scores"].get(protocol, {})
     return {
@@ -173,6 +187,11 @@ def _row(trial_id: str, place: _Place, record: Mapping[str, Any], protocol_id: s
         **(dict.fromkeys(OF_LOGITS, math.nan) if record["spec"]["loss"] in NO_LOGITS else {}),
         "error": record["error"],
         "protocol_id": protocol,
+        **{
+            f"{name}@{extractor}": record["scores"].get(further, {}).get(name, math.nan)
+            for extractor, further in also.items()
+            for name in BY_FEATURES
+        },
         **{k: v for k, v in record["cost"].items() if k not in ("seconds", "kimg")},
         **{k: v for k, v in record["spec"].items() if k != "seed"},
         "commit": record["commit"],

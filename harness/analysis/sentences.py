@@ -96,6 +96,29 @@ def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool)
     return f"Unresolved whether {one.claim}: {seen}, {_p(one)}; {takes}."
 
 
+def by_each(one: Answer, question: Question) -> str:
+    """The sentence of an answer that has the claim by several metrics, of which the last ones may decide nothing."""
+    deciding, beside = one.by[: 1 + len(question.also)], one.by[1 + len(question.also) :]
+    each = "; ".join(f"{METRICS[a.metric].label}: {a.verdict}, {_seen(a)}" for a in deciding)
+    if len(deciding) == 1:
+        text = one.by[0].sentence
+    elif one.problem:
+        text = f"Unresolved whether {one.claim}: {one.problem}."
+    elif one.verdict == "depends on the metric":
+        text = f"Depends on the metric whether {one.claim}. {each}."
+    elif one.verdict == "unresolved":
+        takes = f"about {one.seeds_needed} seeds in all" if one.seeds_needed else f"more than {MOST_SEEDS} seeds"
+        text = f"Unresolved whether {one.claim}, as not all {len(deciding)} metrics that must agree settle it. {each}."
+        text += f" At the effects seen, it takes {takes}." * (one.n >= FEWEST_FOR_A_CLAIM)
+    else:
+        others = "; ".join(f"{METRICS[a.metric].label}, {_seen(a)}" for a in deciding[1:])
+        text = f"{one.by[0].sentence} The same is shown by {others}."
+    for other in beside:
+        said = "cannot say" if other.problem else f"would say {other.verdict}, {_seen(other)}"
+        text += f" {METRICS[other.metric].label}, which does not decide, {said}."
+    return text
+
+
 def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -> str:
     """What a reader needs beside the sentence of a claim about these levels; "" where there is nothing.
 
@@ -146,6 +169,12 @@ def _counts_as_none(one: Answer, question: Question) -> bool:
     if one.scale == "difference":
         return abs(one.effect) < margin(question)
     return one.effect > 0 and abs(math.log(one.effect)) < margin(question)
+
+
+def _seen(one: Answer) -> str:
+    """The effect by one metric of several, and its p."""
+    known = "no finite value to compare" if math.isnan(one.effect) else effect(one.effect, one.low, one.high, one.scale)
+    return f"{known} ({_p(one)})"
 
 
 def _p(one: Answer) -> str:

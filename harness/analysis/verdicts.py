@@ -4,7 +4,7 @@ docs/statistics.md explains every rule; benchmarks/calibration.py runs this code
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ from harness.analysis.trends import order_differences, page_p_rising
 from harness.metrics import METRICS
 from harness.questions import Question
 
-Verdict = Literal["supported", "refuted", "unresolved"]
+Verdict = Literal["supported", "refuted", "depends on the metric", "unresolved"]
 Test = Callable[[np.ndarray, float], np.ndarray]
 """(differences (..., n), margin) -> (...) p values that they lie above it: one of statistics' p_greater functions."""
 
@@ -77,10 +77,12 @@ class Answer:
     method: str  # the tests used, in a few words
     problem: str  # why it cannot be judged, whatever the seeds; "" where it can
     sentence: str  # the answer in one plain sentence
+    metric: str = ""  # by which all this is; the verdict is that of all metrics that must agree
+    by: tuple["Answer", ...] = ()  # the same claim by each metric, this one first; empty where there is one alone
 
 
 def judge(
-    question: Question, baseline: int, scores: np.ndarray, *, sequential: bool = False
+    question: Question, baseline: int, scores: np.ndarray, *, sequential: bool = False, times: int = 1
 ) -> tuple[Tested, np.ndarray]:
     """What the tests say of a question's claims, and their verdicts.
 
@@ -93,6 +95,8 @@ def judge(
         scores: (..., levels, seeds) on the metric's scale of comparison, seeds in their order; ±inf where a trial
             diverged, NaN where one is missing. Seeds that lack a level are left out of a trend and a sweet spot.
         sequential: Whether to stay valid over interim analyses after every seed.
+        times: How many times each claim is tried, as by so many metrics of which any may say otherwise: p values are
+            multiplied by it (Bonferroni).
 
     Returns:
         The tests, and "supported", "refuted" or "unresolved" as an array (..., claims).
@@ -100,11 +104,28 @@ def judge(
     found = run_tests(question, baseline, scores, anytime_p_greater if sequential else p_greater)
     seeds = [num_seeds(scores, claim) for claim in claims_of(question, baseline)]
     enough = np.stack(seeds, -1) >= FEWEST_FOR_A_CLAIM
-    shown, refuted = holm(found.p) <= ALPHA, holm(found.against) <= ALPHA
+    shown, refuted = times * holm(found.p) <= ALPHA, times * holm(found.against) <= ALPHA
     if question.kind == "contrast":  # each family has steps of its own: the opposite may be shown in the first alone
         refuted |= shown & ~found.toward
     supported = enough & shown & found.toward
     return found, np.where(enough & refuted, "refuted", np.where(supported, "supported", "unresolved"))
+
+
+def together(verdicts: Sequence[np.ndarray], apart: Sequence[np.ndarray]) -> np.ndarray:
+    """The verdicts of several metrics that must agree, from those of each, (..., claims).
+
+    All must support a claim, or all refute it: no more is asked of any than if it were alone (Berger 1982). It depends
+    on the metric where one supports it and another refutes it; as either might be wrong, both must have been shown with
+    each metric counted as a try.
+
+    Args:
+        verdicts: By each metric.
+        apart: The same, judged with as many `times` as there are metrics.
+    """
+    each, differ = np.stack(verdicts), np.stack(apart)
+    depends = (differ == "supported").any(0) & (differ == "refuted").any(0)
+    found = np.where(depends, "depends on the metric", "unresolved")
+    return np.where((each == each[0]).all(0), each[0], found)
 
 
 def claims_of(question: Question, baseline: int) -> list[Claim]:

@@ -76,7 +76,7 @@ def scoring_contexts(
             keep_moments(protocol, extractor, moments, store.cache)
         reference, wanted = store.read_reference(protocol.protocol_id), {**extractor.proof(), **golden}
         if not reference:
-            say(f"scoring the real images of {spec.dataset} (once a protocol)")
+            say(f"scoring the real images of {spec.dataset} (once per protocol)")
             reference = prepare_reference(protocol, extractor, data, store.cache)
             store.write_reference(protocol, {**reference, **wanted})
         elif not wanted.keys() <= reference.keys():  # written before reports asked for it

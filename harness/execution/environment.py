@@ -68,7 +68,9 @@ REMOVED: dict[str, tuple[str, ...]] = {
         *("TORCH_*", "PYTORCH_*", "ATEN_*", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "DNNL_*", "ONEDNN_*"),
     ),
     "overrules how numpy computes": ("NPY_*",),
-    "threads are counted by the run: one a trial": (*("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "NUMEXPR_*"),),
+    "threads are counted by the run: one per trial": (
+        *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "NUMEXPR_*"),
+    ),
     "of a launcher; ranks are counted by the run": (
         *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     ),

@@ -1,10 +1,13 @@
 """What a run would do: the trials of a study, what the store holds of them, and what is left to pay."""
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,14 +18,17 @@ from harness.analysis.results import untrained_arm
 from harness.analysis.wording import agreeing, count, duration
 from harness.data import prepare
 from harness.design import Design, Run, Seeds
-from harness.errors import UserError
+from harness.errors import UserError, unknown_name
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import Estimate, arithmetic, estimate
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
-from harness.scoring.extractors import require_labels
+from harness.plugin_identity import refusing_files
+from harness.questions import extractors_named
+from harness.scoring.extractors import EXTRACTORS, require_labels
 from harness.sources import is_downloaded
-from harness.spec import TrialSpec
+from harness.spec import FOLDER, TrialSpec
+from harness.storage.plans import profile_of_same_pictures, remove_plan
 from harness.storage.records import Damaged
 from harness.storage.samples import picture_bytes
 from harness.storage.store import Store
@@ -51,6 +57,7 @@ class Plan:
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
+    moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
@@ -83,7 +90,12 @@ class Plan:
         return [run for trial_id, run in self.trained.items() if trial_id not in self.done]
 
     def record(
-        self, protocols: Mapping[str, str], stored_name: Callable[[str], str], *, sequential: bool
+        self,
+        protocols: Mapping[str, str],
+        stored_name: Callable[[str], str],
+        *,
+        sequential: bool,
+        also: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """What the store keeps of the plan: every run with its trial, under the name that the store has for it.
 
@@ -91,6 +103,7 @@ class Plan:
             protocols: Fingerprint of data -> protocol_id of the scores.
             stored_name: trial_id -> the trial's name in the store.
             sequential: Whether seeds were added because of results.
+            also: By each extractor that a question names, the same as `protocols`.
         """
         cells = [
             {
@@ -98,6 +111,7 @@ class Plan:
                 "seed": run.seed,
                 "trial_id": stored_name(run.spec.trial_id),
                 "protocol_id": protocols[run.spec.data_fingerprint],
+                **({"also": {by: one[run.spec.data_fingerprint] for by, one in also.items()}} if also else {}),
             }
             for run in self.runs
         ]
@@ -148,6 +162,9 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     design = study.at(profile_name)
     profile = design.profile
     require_samples(profile.num_generated)
+    for name in extractors_named(design.questions):
+        if name not in EXTRACTORS:
+            raise unknown_name(f"extractor in the metrics of study {study.name!r}:", name, EXTRACTORS)
     with tempfile.TemporaryDirectory() as scratch:
         cache = store.cache if store is not None else Path(scratch)
 
@@ -159,7 +176,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             if store is None and is_downloaded(dataset):
                 return "0" * 16  # nothing to look up, and nowhere to keep a download
             data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
-            require_labels(profile.extractor, data)
+            for name in (profile.extractor, *extractors_named(design.questions)):
+                require_labels(name, data)
             num_images[data.fingerprint] = len(data.images("train"))
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
@@ -175,7 +193,11 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     }
     wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
-    last = {} if store is None else _last_plan(store, study.name, profile_name)
+    last, moved_from = {}, ""
+    if store is not None:
+        pictures = {run.spec.data_fingerprint for run in runs}
+        moved_from = profile_of_same_pictures(store.layout, study.name, profile.name, pictures)
+        last = _last_plan(store, study.name, moved_from or profile.name)
     file = last.get("file", design.file)
     return Plan(
         design=design,
@@ -186,6 +208,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         bytes_of=bytes_of,
         left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
         other_file=file if file != design.file else "",
+        moved_from=moved_from,
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -200,6 +223,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
         downloads: Where data sets that are downloaded go.
     """
     arms, seeds, pending = plan.arms, {run.seed for run in plan.runs}, plan.pending()
+    others = [name for name in extractors_named(plan.design.questions) if name != plan.design.profile.extractor]
     sizes = f"{count(len(arms), 'arm')} × {count(len(seeds), 'seed')} = {count(len(plan.trained), 'trial')}"
     lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done"]
     lines += what_changes(plan)
@@ -211,6 +235,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
+            *[f"scored by {', '.join(others)}, too: questions name them"] * bool(others),
         ]
     else:
         lines.append("nothing to run")
@@ -228,6 +253,11 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
 def what_changes(plan: Plan) -> list[str]:
     """What a person is told of what the study left here that it will no longer use."""
     lines, number = [], plan.left_behind
+    if plan.moved_from:
+        lines.append(
+            f"these pictures were run here as {plan.moved_from}: a run goes on from there; `report` knows them by "
+            f"that name until then"
+        )
     if plan.other_file:
         lines.append(
             f"{plan.design.name} was run here from another file, {plan.other_file}, whose plan and report give way to "
@@ -239,6 +269,41 @@ def what_changes(plan: Plan) -> list[str]:
             f"study's code, data or settings: kept, and no longer used"
         )
     return lines
+
+
+def go_on(plan: Plan, store: Store, say: Callable[[str], None]) -> None:
+    """Say what changes, and take over the last plan on the same pictures, which gives way where its folder is gone."""
+    for line in what_changes(plan):
+        say(line)
+    study, before = plan.design.name, plan.moved_from
+    if before and (last := _last_plan(store, study, before)):
+        store.write_plan(study, plan.design.profile.name, last)
+        if not os.path.isdir(before.partition(FOLDER)[2]):
+            remove_plan(store.layout, study, before)
+
+
+def announce(
+    plan: Plan,
+    pending: list[TrialSpec],
+    store: Store,
+    workers: int | None,
+    say: Callable[[str], None],
+    cluster: Cluster,
+) -> None:
+    """Say what is about to run."""
+    to_train = [spec for spec in pending if store.status(spec.trial_id) != "ok"]
+    if unscored := len(pending) - len(to_train):  # under another protocol, perhaps by other versions of the libraries
+        have = agreeing(unscored, "has", "have")
+        say(f"{count(unscored, 'finished trial')} {have} no scores under this protocol; scoring, not training")
+    if to_train:
+        trained = sum(spec.trial_id in plan.trained for spec in to_train)
+        others = len(to_train) - trained
+        untrained = f"and {count(others, 'untrained generator')} to score, " if others else ""
+        at_once = f"as many at once as {cluster.address} has room for"
+        if workers:
+            at_once = f"{workers} at once, roughly {duration(plan.seconds_left(workers))}"
+        of = count(len(plan.trained), "trial")
+        say(f"{plan.design.name} ({plan.design.profile.name}): {trained} of {of} to run, {untrained}{at_once}")
 
 
 def require_samples(number: int) -> None:
@@ -265,7 +330,8 @@ def _refuse_impossible(runs: list[Run], num_images: Mapping[str, int]) -> tuple[
     for run in runs:
         if run.arm not in bytes_of:
             try:
-                with torch.device("meta"):
+                watched = refusing_files(f"arm {run.arm!r}") if run.spec.code else nullcontext()
+                with watched, torch.device("meta"):
                     gan = build_networks(run.spec)
             except ValueError as error:
                 raise UserError(f"arm {run.arm!r} cannot be built: {error}") from None

@@ -96,8 +96,8 @@ class Progress:
         left = self.total - self.already_done - ended
         if left == 0:
             return "last one"
-        if ended == 0:
-            return "time left unknown until a trial ends" if self.running else "starting the workers"
+        if ended == 0 or not self._began:  # of a trial whose worker died first, it is not known that it began
+            return "time left unknown until a trial ends" if self.running or ended else "starting the workers"
         return f"about {duration((time.monotonic() - self._began) / ended * left)} left"
 
     def _ended(self) -> int:

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.analysis.wording import agreeing, count, duration
+from harness.analysis.wording import count
 from harness.design import Seeds
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
-from harness.execution.plan import Plan, make_plan, what_changes
+from harness.execution.others import contexts_of_others, score_by_others
+from harness.execution.plan import announce, go_on, make_plan
 from harness.execution.progress import Progress
 from harness.execution.trial_queue import fids_from_before
-from harness.spec import TrialSpec
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
 from harness.study import Study
@@ -53,6 +53,7 @@ def run_study(
     """
     require_workers(workers)
     sweep(store)
+    profile_name = study.profile(profile_name).name
     plan = make_plan(study, profile_name, seeds, store)
     specs = plan.specs
     ranks = max(spec.world_size for spec in specs.values())
@@ -63,21 +64,24 @@ def run_study(
         say(f"{name} was {damage}")
     if is_sequential(store, study.name, profile_name) and not store.read_plan(study.name, profile_name):
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
-    for line in what_changes(plan):
-        say(line)
+    go_on(plan, store, say)
     require_free(store, plan.bytes_left())
     profile = plan.design.profile
     contexts = scoring_contexts(
         study, specs.values(), profile.extractor, profile.num_generated, store, say, extractor_weights
     )
-    protocols = {fingerprint: context.protocol.protocol_id for fingerprint, context in contexts.items()}
+    others = contexts_of_others(study, plan, contexts, store, say)
+    protocols, *also = (
+        {data: c.protocol.protocol_id for data, c in one.items()} for one in (contexts, *others.values())
+    )
     sequential = sequential or is_sequential(store, study.name, profile_name)
-    store.write_plan(study.name, profile_name, plan.record(protocols, store.stored_name, sequential=sequential))
+    record = plan.record(protocols, store.stored_name, sequential=sequential, also=dict(zip(others, also, strict=True)))
+    store.write_plan(study.name, profile_name, record)
     pending = [spec for i, spec in specs.items() if not store.is_done(i, protocols[spec.data_fingerprint])]
     if not pending:
         say(f"{study.name} ({profile_name}): {count(len(plan.trained), 'trial')} done, nothing to run")
-        return True
-    _announce(plan, pending, store, workers, say, cluster)
+        return score_by_others(plan, others, store, workers, say, cluster)
+    announce(plan, pending, store, workers, say, cluster)
     from harness.execution.ray_backend import run_trials  # ray is slow to import, and a finished study needs none
 
     places = {trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()}
@@ -91,26 +95,7 @@ def run_study(
         run_trials(pending, contexts, store, progress, workers, cluster)
     if progress.failed:
         say(f"{count(progress.failed, 'trial')} failed, to be tried again by the next run")
-    return progress.failed == 0
-
-
-def _announce(
-    plan: Plan, pending: list[TrialSpec], store: Store, workers: int | None, say: Say, cluster: Cluster
-) -> None:
-    """Say what is about to run."""
-    to_train = [spec for spec in pending if store.status(spec.trial_id) != "ok"]
-    if unscored := len(pending) - len(to_train):  # under another protocol, perhaps by other versions of the libraries
-        have = agreeing(unscored, "has", "have")
-        say(f"{count(unscored, 'finished trial')} {have} no scores under this protocol; scoring, not training")
-    if to_train:
-        trained = sum(spec.trial_id in plan.trained for spec in to_train)
-        others = len(to_train) - trained
-        untrained = f"and {count(others, 'untrained generator')} to score, " if others else ""
-        at_once = f"as many at once as {cluster.address} has room for"
-        if workers:
-            at_once = f"{workers} at once, roughly {duration(plan.seconds_left(workers))}"
-        of = count(len(plan.trained), "trial")
-        say(f"{plan.design.name} ({plan.design.profile.name}): {trained} of {of} to run, {untrained}{at_once}")
+    return score_by_others(plan, others, store, workers, say, cluster) and progress.failed == 0
 
 
 def require_workers(workers: int | None) -> None:

@@ -11,7 +11,7 @@ from harness.analysis.wording import count, duration
 from harness.design import Design
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
-from harness.execution.plan import make_plan
+from harness.execution.plan import go_on, make_plan
 from harness.execution.run_study import Say, run_study
 from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
@@ -52,6 +52,8 @@ def run_until_answered(
     design = study.at(profile_name)
     for name, damage in quarantine_damaged(store, ()).items():  # a plan, that is: it is read before the first run
         say(f"{name} was {damage}")
+    if "@" in design.profile.name:  # pictures may have been moved since the last run, whose seeds are gone on from
+        go_on(make_plan(study, profile_name, None, store), store, say)
     seeds = _seeds_so_far(design, store)
     while True:
         plan = make_plan(study, profile_name, seeds, store)

@@ -40,7 +40,12 @@ from harness.reporting.axes import (
     wrapped,
 )
 
-VERDICTS = {"supported": ("o", ACCENT), "refuted": ("X", ALARM), "unresolved": ("d", "0.45")}
+VERDICTS = {
+    "supported": ("o", ACCENT),
+    "refuted": ("X", ALARM),
+    "unresolved": ("d", "0.45"),
+    "depends on the metric": ("s", "#7a4a9e"),
+}
 """verdict -> marker and colour: told apart by shape as well."""
 
 

@@ -28,14 +28,14 @@ MOST_LISTED = 4
 
 
 def warnings(evidence: Evidence) -> list[str]:
-    """What weakens the tables: too few seeds, missing, failed, diverged or collapsed trials.
+    """What weakens the tables: a weak classifier, too few seeds, missing, failed, diverged or collapsed trials.
 
-    The first sentence of each is short and complete: the terminal shows no more.
+    On the page and in the terminal. The first sentence of each is short and complete: the terminal shows no more.
     """
     store, rows, cells, finished = evidence.store, evidence.rows, evidence.plan["cells"], scored(evidence.rows)
     ended = pd.concat([rows[rows.status == "diverged"], finished])
     counts = ended.groupby("arm").size().reindex(evidence.arms, fill_value=0)
-    found = _few_seeds(evidence, counts)
+    found = [*extractor_proof(evidence, only_weak=True), *_few_seeds(evidence, counts)]
     if (file := evidence.plan.get("file", evidence.design.file)) != evidence.design.file:
         found.append(
             f"The last run here was of another study called {evidence.design.name}. It is that of {file}; what differs "
@@ -123,6 +123,9 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         "command": f"`{command(design, store, seeds)}`",
         "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
+        **{
+            f"protocol of {name}": f"{key}: {further.describe()}" for name, (key, further) in _further(evidence).items()
+        },
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),
         **{
@@ -150,14 +153,12 @@ def command(design: Design, store: Store, seeds: int) -> str:
     if design.file:
         words = ["python", "-m", "studies", "run", design.file, "--profile", profile, "--seeds", str(seeds)]
         return shlex.join([*words, "--store", str(store.root)])
-    return shlex.join(["make", f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}"]) + store_words(
-        store, "STORE="
-    )
+    return make_command(store, f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}")
 
 
-def store_words(store: Store, option: str) -> str:
-    """What `make` needs to name the store: nothing where it is the folder that it takes by itself."""
-    return "" if store.root == ROOT / "runs" else f" {shlex.quote(f'{option}{store.root}')}"
+def make_command(store: Store, *words: str) -> str:
+    """A call of `make` for a shell in this repository; the store is named where it is not the one taken by itself."""
+    return shlex.join(["make", *words, *([] if store.root == ROOT / "runs" else [f"STORE={store.root}"])])
 
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:
@@ -204,6 +205,17 @@ def _protocol(evidence: Evidence) -> ScoreProtocol | None:
         if evidence.plan["protocol_id"] in scores:
             return scores[evidence.plan["protocol_id"]][0]
     return None
+
+
+def _further(evidence: Evidence) -> dict[str, tuple[str, ScoreProtocol]]:
+    """Name of a further extractor -> the protocol's id and itself; those of a first trial that has scores of it."""
+    found: dict[str, tuple[str, ScoreProtocol]] = {}
+    for cell in evidence.plan["cells"]:
+        for name, key in cell.get("also", {}).items():
+            if name not in found and evidence.store.status(cell["trial_id"]) == "ok":
+                scores = evidence.store.read_scores(cell["trial_id"])
+                found |= {name: (key, scores[key][0])} if key in scores else {}
+    return found
 
 
 def _scores(scores: Mapping[str, float]) -> str:

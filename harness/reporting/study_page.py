@@ -22,7 +22,8 @@ def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
     """The page of a study; `protocol` is what the evidence was loaded by, which its notebook asks for again."""
     design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
     named = f"Study **{design.name}**, profile **{design.profile.name}**"
-    said = [tally(answers), *verdicts(design, answers, linked=True), *warnings(evidence), HOW_TO_READ]
+    said = [tally(answers), *verdicts(design, answers, linked=True), *by_metrics(evidence)]
+    said += [*warnings(evidence), HOW_TO_READ]
     return Page(
         name=design.name,
         title=design.title,
@@ -49,8 +50,10 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
     answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
     further = tables.further_table(evidence)
     levels = [(question, tables.question_table(evidence, question)) for question in evidence.design.questions]
+    metrics = tables.metrics_table(answers, evidence.design)
     return {
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
+        **({"metrics": Written(metrics, tables.formatted_metrics(answers, evidence.design))} if len(metrics) else {}),
         **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
         "overview": Written(overview, tables.formatted(overview)),
         **({"further": Written(further, tables.formatted_further(further))} if len(further) else {}),
@@ -161,7 +164,7 @@ def scope(profile: Profile, seeds: int) -> str:
 
 def warnings(evidence: Evidence) -> list[Block]:
     """What a reader must know before believing the tables."""
-    found = [*provenance.warnings(evidence), *provenance.extractor_proof(evidence, only_weak=True)]
+    found = provenance.warnings(evidence)
     return ["\n>\n".join(f"> {warning}" for warning in found)] if found else []
 
 
@@ -169,8 +172,9 @@ def tally(answers: Sequence[Answer]) -> str:
     """How many claims came out how: "14 claims: 5 supported, 4 refuted, 5 unresolved."."""
     if not answers:
         return "*No claim could be tested yet.*"
-    counts = [f"{sum(a.verdict == v for a in answers)} {v}" for v in figures.VERDICTS]
-    return f"{count(len(answers), 'claim')}: {', '.join(counts)}."
+    counts = {v: sum(a.verdict == v for a in answers) for v in figures.VERDICTS}
+    told = [f"{n} {v}" for v, n in counts.items() if n or v != "depends on the metric"]
+    return f"{count(len(answers), 'claim')}: {', '.join(told)}."
 
 
 def verdicts(design: Design, answers: Sequence[Answer], *, linked: bool = False) -> list[Block]:
@@ -195,6 +199,12 @@ def verdicts(design: Design, answers: Sequence[Answer], *, linked: bool = False)
     return blocks
 
 
+def by_metrics(evidence: Evidence) -> list[Block]:
+    """The table of what each of several metrics says, where any claim has several."""
+    shown = tables.formatted_metrics(evidence.answers, evidence.design)
+    return ["**By each metric.** " + SEVERAL_METRICS, shown] if len(shown) else []
+
+
 def notes(sentences: Sequence[str]) -> list[Block]:
     """What stands below a table, in italics."""
     return [f"*{sentence}*" for sentence in sentences]
@@ -204,6 +214,12 @@ def link(text: str, name: str) -> str:
     """Text that leads to the section of that name; text alone without one."""
     return "[{}](#{})".format(text.replace("[", r"\[").replace("]", r"\]"), name) if name else text
 
+
+SEVERAL_METRICS = (
+    "A claim is supported, or refuted, where all metrics that decide say so. Where one supports it and another refutes "
+    "it, it depends on the metric. A metric that does not decide is shown beside the one that does. In the table of "
+    "verdicts above, effect and p are those of the first."
+)
 
 P_OF_EQUALITY = (
     "*Where the claim is that something is the same, p belongs to the test that the difference is smaller than the "
@@ -239,6 +255,8 @@ effect of interest. An effect that is smaller than this counts as no effect. The
 - **supported**: the tests show what was expected, also after Holm's correction for the number of claims in the
   question.
 - **refuted**: the tests show the opposite, or that the effect is smaller than the smallest effect of interest.
+- **depends on the metric**: the question named several metrics that must agree, and one supports the claim where
+  another refutes it.
 - **unresolved**: the tests show neither. This does not mean that there is no difference. 'Seeds needed' is a rough
   guess of how many seeds in all would settle the claim.
 

@@ -8,9 +8,10 @@ from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.statistics import MOST_SEEDS
 from harness.analysis.verdicts import Answer
 from harness.errors import UserError, unknown_name
+from harness.questions import Question
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
-from harness.reporting.study_page import HOW_TO_READ, link, notes, scope, tally, verdicts, warnings
+from harness.reporting.study_page import HOW_TO_READ, by_metrics, link, notes, scope, tally, verdicts, warnings
 from harness.storage.store import Store
 from harness.study import Study
 
@@ -45,6 +46,8 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     seeds = max(evidence.num_seeds for evidence in found.values())
     table = _claim_table(claims, found)
     answers = [answer for evidence in found.values() for answer in evidence.answers]
+    metrics = [tables.metrics_table(evidence.answers, evidence.design) for evidence in found.values()]
+    metrics = pd.concat([table.assign(study=name) for name, table in zip(found, metrics, strict=True)])
     of = [name for name, evidence in found.items() for _ in evidence.answers]
     return Page(
         name="summary",
@@ -59,6 +62,7 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
         tables={
             "claims": Written(table, table),
             "verdicts": Written(tables.verdict_table(answers).assign(study=of), tables.formatted_verdicts(answers)),
+            **({"metrics": Written(metrics, None)} if len(metrics) else {}),
         },
         notebook="summary.ipynb",
         parameters={"profile": profile, "store": str(store.root)},
@@ -77,9 +81,10 @@ def _linked(table: pd.DataFrame, claims: Claims, found: Mapping[str, Evidence]) 
 def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evidence]) -> list[Block]:
     """All claims of a study with their verdicts, or plainly that it has no results."""
     if study.name not in found:
+        command = provenance.make_command(store, f"study-{study.name}", f"PROFILE={profile}")
         return [
             f"**No results.** The study {study.name} never ran in this store at the profile {profile}: "
-            f"`make study-{study.name} PROFILE={profile}{provenance.store_words(store, 'STORE=')}` runs it."
+            f"`{command}` runs it."
         ]
     evidence = found[study.name]
     answers = evidence.answers
@@ -90,7 +95,7 @@ def _answers(study: Study, profile: str, store: Store, found: Mapping[str, Evide
         *warnings(evidence),
         *([] if figure is None else [Picture(f"{study.name}-claims", alt, figure)]),
         f"{tally(answers)} [↑ all claims](#claims)",
-        Fold("All answers of this study", [*verdicts(evidence.design, answers), sentences]),
+        Fold("All answers of this study", [*verdicts(evidence.design, answers), *by_metrics(evidence), sentences]),
     ]
 
 
@@ -115,7 +120,16 @@ def _claim_table(claims: Claims, found: Mapping[str, Evidence]) -> pd.DataFrame:
             verdict = "no results"
         else:
             verdict = next(v for v in counts if counts[v]) if len(said) == 1 else ", ".join(said)
-        effects = [f"{tables.compared(a)} {tables.effect_of(a)}".strip() for a in answers]
+        also = [tables.by_metrics(a, len(_question(found, *one).also)) for a, one in zip(answers, tested, strict=True)]
+        effects = [
+            ", ".join(
+                [
+                    f"{tables.compared(a)} {tables.effect_of(a)}".strip(),
+                    *(f"{by}: {says}, {seen}" for by, says, seen, _ in others),
+                ]
+            )
+            for a, others in zip(answers, also, strict=True)
+        ]
         if len(effects) > 1:
             effects = [f"{_about(found, *one)} {text}" for one, text in zip(tested, effects, strict=True)]
         seeds = sorted({a.n for a in answers})
@@ -146,9 +160,13 @@ def _tests(reference: str, found: Mapping[str, Evidence]) -> list[Answer]:
 
 
 def _about(found: Mapping[str, Evidence], reference: str, answer: Answer) -> str:
-    """The network that an answer is about, and the level where one is named: "dc, 2 G steps a D step"."""
-    baseline = found[reference.split("/")[0]].design.question(answer.question).baseline
+    """The network that an answer is about, and the level where one is named: "dc, 2 G steps per D step"."""
+    baseline = _question(found, reference, answer).baseline
     return f"{baseline}, {answer.level}" if answer.level else baseline
+
+
+def _question(found: Mapping[str, Evidence], reference: str, answer: Answer) -> Question:
+    return found[reference.split("/")[0]].design.question(answer.question)
 
 
 def _needed(answers: Sequence[Answer]) -> str:

@@ -24,8 +24,9 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect, number, p_value, with_interval
 from harness.metrics import METRICS
 from harness.questions import Question
+from harness.study import Design
 
-WORDS = ("arm", "level", "claim", "verdict", "status", "error", "study", "effects [95%]", "", " ")
+WORDS = ("arm", "level", "claim", "by", "decides", "verdict", "status", "error", "study", "effects [95%]", "", " ")
 """Columns of words, which stand to the left; numbers stand to the right."""
 SCORES = ("fid", "is_mean", "kid", "precision", "recall")
 FURTHER = ("fid_raw", "density", "coverage", "memorization", "modes", "mode_kl")
@@ -147,8 +148,50 @@ def failure_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict_table(answers: Sequence[Answer]) -> pd.DataFrame:
-    """One row a claim; the columns are the fields of `Answer`."""
-    return pd.DataFrame(map(dataclasses.asdict, answers), columns=[f.name for f in dataclasses.fields(Answer)])
+    """One row a claim; the columns are the fields of `Answer`, but for those of `metrics_table`."""
+    columns = [f.name for f in dataclasses.fields(Answer) if f.name not in ("metric", "by")]
+    return pd.DataFrame([[getattr(one, name) for name in columns] for one in answers], columns=columns)
+
+
+def metrics_table(answers: Sequence[Answer], design: Design) -> pd.DataFrame:
+    """Of claims that have several metrics, one row a metric: what it says, and whether it decides with the others."""
+    columns = ("question", "claim", "level", "metric", "decides", "verdict", "effect", "low", "high", "scale")
+    columns += ("p", "p_holm", "n", "failures", "problem")
+    table = []
+    for one in answers:
+        deciding = 1 + len(design.question(one.question).also)
+        for i, by in enumerate(one.by):
+            row = dataclasses.asdict(dataclasses.replace(by, by=())) | {"decides": i < deciding}
+            table.append({name: row[name] for name in columns})
+    return pd.DataFrame(table, columns=list(columns))
+
+
+def formatted_metrics(answers: Sequence[Answer], design: Design) -> pd.DataFrame:
+    """The same for people: a line a claim and metric, the claim said once."""
+    lines = []
+    for one in answers:
+        deciding = 1 + len(design.question(one.question).also)
+        for i, by in enumerate(one.by):
+            lines.append(
+                {
+                    "claim": one.claim if i == 0 else "",
+                    "by": METRICS[by.metric].label,
+                    "verdict": by.verdict,
+                    "effect [95%]": effect_of(by),
+                    "p of the verdict (Holm)": f"{p_value(by.p)} ({p_value(by.p_holm)})",
+                    "n": str(by.n),
+                    "decides": "yes" if i < deciding else "no",
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def by_metrics(one: Answer, also: int) -> list[tuple[str, str, str, str]]:
+    """What each further metric says: which, verdict, effect, seeds. All but the first `also` decide nothing."""
+    names = [
+        f"by {METRICS[by.metric].label}" + ", which does not decide" * (i >= also) for i, by in enumerate(one.by[1:])
+    ]
+    return [(name, by.verdict, effect_of(by), str(by.n)) for name, by in zip(names, one.by[1:], strict=True)]
 
 
 def formatted_verdicts(answers: Sequence[Answer]) -> pd.DataFrame:

@@ -21,13 +21,13 @@ from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.verdicts import Answer, Verdict
 from harness.analysis.wording import count
 from harness.reporting import provenance
-from harness.reporting.tables import effect_of, formatted, overview_table, why_no_interval
+from harness.reporting.tables import by_metrics, effect_of, formatted, overview_table, why_no_interval
 
 MOST_WARNINGS = 5
 """Sentences of warning at the end of a run; all are on the page."""
 BELOW = 3
 """Lines of a terminal below the summary: the page's path, which may need two, and the shell's next prompt."""
-COLOURS = {"supported": "green", "refuted": "red", "unresolved": "dim"}
+COLOURS = {"supported": "green", "refuted": "red", "unresolved": "dim", "depends on the metric": "magenta"}
 
 
 def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool = False) -> list[RenderableType]:
@@ -43,7 +43,7 @@ def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool
     answers = evidence.answers
     counts = _counted([a.verdict for a in answers])
     title: list[RenderableType] = [Text(evidence.design.title, style="bold"), counts, ""]
-    found = [*provenance.extractor_proof(evidence), *provenance.warnings(evidence)]
+    found = provenance.warnings(evidence)
     if full:
         scores = formatted(overview_table(evidence))
         scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
@@ -76,6 +76,8 @@ def _claims(evidence: Evidence, shown: Collection[int]) -> list[RenderableType]:
             claim = Text(in_brief(answer.claim, question_of(answer.question)))
             verdict = Text(answer.verdict, style=COLOURS[answer.verdict])
             table.add_row(Padding(claim, (0, 0, 0, 2)), verdict, Text(effect_of(answer)), str(answer.n))
+            for by, says, seen, seeds in by_metrics(answer, len(question_of(answer.question).also)):
+                table.add_row(Padding(Text(by), (0, 0, 0, 4)), Text(says, style=COLOURS[says]), Text(seen), seeds)
     left = [answer.verdict for i, answer in enumerate(answers) if i not in shown]
     if not left:
         return [table, ""]
@@ -145,7 +147,8 @@ def _exploratory(seeds: Sequence[str]) -> list[str]:
 
 def _counted(verdicts: Sequence[str]) -> str:
     """12 claims: 1 supported, 0 refuted, 11 unresolved."""
-    counts = dict.fromkeys(get_args(Verdict), 0) | Counter(verdicts)
+    found = Counter(verdicts)
+    counts = {v: found[v] for v in get_args(Verdict) if found[v] or v != "depends on the metric"} | found
     return f"{count(len(verdicts), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}"
 
 

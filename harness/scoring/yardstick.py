@@ -7,6 +7,7 @@ of its cache, its machine and the versions of the libraries.
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -92,8 +93,8 @@ def prepare_extractor(
             f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
             f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
             f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
-            f"picture (`python -m studies inspect {data.dataset}`), add pictures, or take another extractor: "
-            f"{', '.join(PRETRAINED)}"
+            f"picture (`python -m studies inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
+            f"extractor: {', '.join(PRETRAINED)}"
         )
     return extractor
 

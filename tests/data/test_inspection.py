@@ -37,7 +37,7 @@ def load(root: Path, cache: Path, **changes) -> PreparedData:
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, Path]:
     """Digits in three folders that say nothing of them, and a cache."""
-    root, cache = tmp_path_factory.mktemp("noise"), tmp_path_factory.mktemp("cache")
+    root, cache = tmp_path_factory.mktemp("noise") / "three folders", tmp_path_factory.mktemp("cache")
     put_digits(root, {0: "a", 1: "b", 2: "c"})
     return load(root, cache), cache
 
@@ -48,6 +48,7 @@ def test_a_classifier_that_learned_nothing_is_refused(noise: tuple[PreparedData,
     with pytest.raises(UserError, match=wrong) as caught:
         prepare_extractor("classifier", data, cache)
     assert "or take another extractor: imagenet-lite0" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"`python -m studies inspect '{data.dataset}'`" in str(caught.value), "its folder's name has a space"
     found = prepare_classifier(data, cache)
     guesses = found.load()(torch.from_numpy(np.array(data.images("reference"))))[1].argmax(1).numpy()
     assert found.accuracy == pytest.approx((guesses == data.labels("reference")).mean()) and found.accuracy < 0.5

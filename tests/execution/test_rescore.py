@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
+from harness.analysis import results
 from harness.errors import UserError
 from harness.execution.contexts import scoring_contexts
 from harness.execution.plan import make_plan
@@ -24,8 +26,9 @@ from harness.spec import TrialSpec
 from harness.storage.integrity import check
 from harness.storage.result import TrialResult
 from harness.storage.store import Store
-from harness.study import Study
+from harness.study import Contrast, Factor, Study
 from studies.noise import NOISE
+from tests.scoring.test_pretrained import tiny_clip
 
 SMOKE = NOISE.profile("smoke")
 STUDY: Study = replace(
@@ -106,6 +109,50 @@ def test_another_protocol_is_added_and_nothing_changes(store: Store, monkeypatch
     monkeypatch.setitem(sys.modules, "harness.execution.ray_backend", None)  # which raises where it is imported
     rescore(STUDY, "smoke", store, 2, lines.append, extractor="classifier", num_generated=60)
     assert "0 of 2 finished trials to score, 2 at once" in lines and content() == after
+
+
+def test_networks_that_questions_name_score_too(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run trains and scores by the profile's own, then scores by the others; both are in the plan and the table."""
+    weights = tmp_path / "clip.pt"
+    tiny_clip(weights)
+    monkeypatch.setenv("GAN_EXTRACTOR_WEIGHTS", str(weights))
+    calls: list[int] = []
+
+    def trained_here(specs: Iterable[TrialSpec], contexts: Mapping[str, TrialContext], *rest: Any) -> None:
+        specs = list(specs)
+        calls.append(len(specs))
+        for spec in specs if rest[0].status(specs[0].trial_id) is None else ():
+            rest[0].write(run_trial(spec, contexts[spec.data_fingerprint]))
+        in_this_process([s for s in specs if len(calls) > 1], contexts, *rest)
+
+    monkeypatch.setattr("harness.execution.ray_backend.run_trials", trained_here)
+    store = Store(tmp_path / "store", create=True)
+    (store.root / "cache").symlink_to(cache)
+    factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
+    words = {"text": "", "hypothesis": "", "expected": "lower"}
+    asked = Contrast("q", "fc", factor, also=("fid@clip", "fid@classifier"), **words)
+    profile = replace(STUDY.profiles[0], changes={**STUDY.profiles[0].changes, "kimg": 0.1}, num_generated=20)
+    study = replace(STUDY, questions=(asked,), baselines={"fc": STUDY.baselines["fc"]}, profiles=(profile,))
+    lines: list[str] = []
+    assert run_study(study, "smoke", 1, store, 1, lines.append)
+    assert calls == [3, 3] and "3 trials to score by clip, which questions name" in lines  # an untrained one, too
+    plan = store.read_plan(study.name, "smoke")
+    assert plan is not None
+    for cell in plan["cells"]:
+        scored = store.read_scores(cell["trial_id"])
+        assert scored.keys() == {cell["protocol_id"], cell["also"]["clip"]}
+        assert scored[cell["also"]["clip"]][0].extractor == "clip"
+        assert cell["also"]["classifier"] == cell["protocol_id"]
+    rows = results.load(store, study=study.name, profile="smoke")
+    assert (rows["fid@classifier"] == rows.fid).all() and (rows["fid@clip"] != rows.fid).all() and len(rows) == 2
+    assert run_study(study, "smoke", 1, store, 1, lines.append) and calls == [3, 3], "nothing is scored again"
+
+
+def test_unknown_networks_in_metrics_are_refused(tmp_path: Path) -> None:
+    factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
+    asked = Contrast("q", "fc", factor, text="", hypothesis="", expected="lower", also=("fid@inception",))
+    with pytest.raises(UserError, match="unknown extractor in the metrics of study 'noise': 'inception'"):
+        make_plan(replace(STUDY, questions=(asked,)), "smoke", 1, None)
 
 
 def test_samples_that_are_not_finite_have_no_score(store: Store, context: TrialContext) -> None:

@@ -1,7 +1,9 @@
 """What a plan promises: disk and workers; and what it refuses."""
 
+import shutil
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -12,21 +14,25 @@ import architectures
 from architectures import fc
 from architectures.contract import require
 from harness.analysis.evidence import load_evidence
+from harness.analysis.results import load
 from harness.errors import UserError
 from harness.execution import plan as planning
 from harness.execution import run_study as running
 from harness.execution.cluster import Cluster
-from harness.execution.plan import SMALL_FILES, default_workers, describe, make_plan
+from harness.execution.plan import SMALL_FILES, Plan, default_workers, describe, go_on, make_plan
 from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
 from harness.reporting import provenance
 from harness.spec import TrialSpec
 from harness.storage.integrity import quarantine_damaged
+from harness.storage.plans import remove_plan
+from harness.storage.result import TrialResult
 from harness.storage.store import Store
 from harness.training.loop import build_networks
 from studies.baselines import FC
 from studies.noise import NOISE
+from tests.data.test_inspection import put_digits
 
 
 def weights_of(spec: TrialSpec) -> int:
@@ -191,3 +197,46 @@ def test_an_address_without_listener_is_refused() -> None:
         with pytest.raises(UserError, match="allowed: host:port"):
             Cluster(address=wrong).require_reachable()
     Cluster().require_reachable()
+
+
+def test_a_moved_folder_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels name data: the plan of the same pictures is found elsewhere, and gives way where its folder is gone."""
+    put_digits(tmp_path / "before")
+    store, told = Store(tmp_path / "store", create=True), []
+    first = make_plan(NOISE, f"smoke@folder:{tmp_path}/before", 2, store)
+    for run in first.pending()[:3]:
+        store.write(TrialResult(spec=run.spec, status="ok", cost={"seconds": 1.0}, provenance={}))
+    names = dict.fromkeys((run.spec.data_fingerprint for run in first.runs), "0" * 12)
+    recorded = first.record(names, store.stored_name, sequential=True)
+    store.write_plan("noise", first.design.profile.name, recorded)
+    assert make_plan(NOISE, f"smoke@folder:{tmp_path}/before/", 2, store).moved_from == ""
+
+    def moved() -> Plan:
+        return make_plan(NOISE, f"smoke@folder:{tmp_path}/after", 2, store)
+
+    def plans() -> list[tuple[str, bool, bool]]:
+        """Folder, whether it keeps the seeds, and that they were added because of results."""
+        found = ((p["profile"].rpartition("/")[2], p["cells"] == recorded["cells"], p) for p in store.read_plans())
+        return sorted((name, same, plan["sequential"]) for name, same, plan in found)
+
+    shutil.copytree(tmp_path / "before", tmp_path / "after")
+    line = f"these pictures were run here as smoke@folder:{tmp_path}/before: a run goes on from there"
+    assert any(line in told for told in describe(moved(), 2, tmp_path))
+    go_on(moved(), store, told.append)
+    assert line in told[0]
+    assert plans() == [("after", True, True), ("before", True, True)], "both folders are there"
+    remove_plan(store.layout, "noise", moved().design.profile.name)
+    shutil.rmtree(tmp_path / "before")
+    go_on(moved(), store, told.append)
+    assert plans() == [("after", True, True)] and moved().moved_from == ""
+    monkeypatch.chdir(tmp_path / "store")
+    (tmp_path / "link").symlink_to(tmp_path / "after")
+    for typed in ("../after/", "../link"):
+        assert len(load(store, study="noise", profile=f"smoke@folder:{typed}")) == 3
+    with pytest.raises(UserError, match=r"never ran in .*; a run finds the same pictures in another folder$"):
+        load(store, study="noise", profile="smoke@folder:nowhere")
+    for n, picture in enumerate(sorted((tmp_path / "after").rglob("*.png"))):  # others in its place
+        if n % 2:
+            picture.write_bytes(sorted((tmp_path / "after").rglob("*.png"))[n - 1].read_bytes())
+    (tmp_path / "after").rename(tmp_path / "others")
+    assert make_plan(NOISE, f"smoke@folder:{tmp_path}/others", 2, store).moved_from == ""

@@ -36,6 +36,8 @@ RELATIVE = 1e-12
 VARIANTS = {"noise-diverged": "noise", "noise-sequential": "noise"}
 
 FILE = re.compile(r"^==> (.+) <==\n((?:(?!==> ).*\n)*)", re.M)
+SAID_OTHERWISE = {"2 G steps a D step": "2 G steps per D step", "seconds a trial": "seconds per trial"}
+"""Words of the published tables that have changed since."""
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?(?![\w.])|(?<![\w.])-?\d+e[+-]\d+(?![\w.])")
 
 
@@ -158,6 +160,7 @@ def test_replay_gives_the_published_verdicts(study: str, found: dict[str, str]) 
     # Seeds at which neither of two reached a level of FID are ties, which were counted once.
     tied = ours.n < theirs.n
     assert set(ours[tied].question) <= {"speed-fc"} and (ours.n <= theirs.n).all()
+    theirs = theirs.replace(SAID_OTHERWISE, regex=True)
     theirs.loc[tied, ["n", "smallest_p"]] = ours.loc[tied, ["n", "smallest_p"]]
     pd.testing.assert_frame_equal(ours, theirs, rtol=RELATIVE, atol=0)
 

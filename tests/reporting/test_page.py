@@ -171,6 +171,11 @@ def test_commands_can_be_pasted(store: Store, study: Study, tmp_path: Path) -> N
         *("python", "-m", "studies", "run", str(tmp_path / "my study.py")),
         *("--profile", f"{PROFILE}@folder:{tmp_path}/mes photos é", "--seeds", "6", "--store", str(there.root)),
     ]
+    there.write_plan("noise", odd.profile.name, there.read_plan("noise", PROFILE) or {})
+    text = text_of(summary_page(STUDIES, CLAIMS, odd.profile.name, there))
+    assert shlex.split(re.findall("`(make study-depth .*)` runs it", text)[0]) == [
+        *("make", "study-depth", f"PROFILE={odd.profile.name}", f"STORE={there.root}")
+    ]
 
 
 def test_a_deleted_cache_is_said(store: Store, study: Study, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +162,12 @@ def test_a_profile_on_a_folder_has_one_name(typed: str, monkeypatch: pytest.Monk
     profile = NOISE.profile(f"smoke@folder:{typed}")
     assert profile.name == "smoke@folder:/a/faces é" and profile.changes["dataset"] == "folder:/a/faces é"
     assert NOISE.profile(profile.name) == profile
+
+
+def test_a_linked_folder_has_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "faces").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    assert NOISE.profile(f"smoke@folder:{tmp_path}/link/faces").name == f"smoke@folder:{tmp_path}/disk/faces"
 
 
 def test_a_misspelled_profile_on_other_data_is_refused() -> None:

@@ -217,14 +217,60 @@ def test_an_entry_from_a_loop_takes_everything(folder: Path) -> None:
         ("nets.py", "pair = fc", "eval('1'); pair = fc", "what `eval` brings"),
         ("nets.py", "pair = fc", "import importlib; importlib.import_module('y'); pair = fc", "what `import_module`"),
         ("nets.py", "pair = fc", "import os; os.environ['x']; pair = fc", "what `environ` brings"),
+        ("nets.py", "pair = fc", "import torch; torch.load(f='x'); pair = fc", "what `load` brings"),
+        ("nets.py", "pair = fc", "configparser.ConfigParser().read('x.ini'); pair = fc", "what `read` brings"),
+        ("nets.py", "pair = fc", "resnet18(weights='DEFAULT'); pair = fc", "what `weights='DEFAULT'` brings"),
+        ("nets.py", "pair = fc", "resnet18(weights=ResNet18_Weights.DEFAULT)\n    pair = fc", "Weights"),
+        ("nets.py", "pair = fc", "resnet18(weights=choices.get('w')); pair = fc", r"what `weights=choices.get\('w'\)`"),
+        ("nets.py", "pair = fc", "resnet18(**{'pretrained': True}); pair = fc", "what `pretrained` brings"),
+        (
+            "nets.py",
+            "pair = fc",
+            "import smp; smp.Unet(encoder_weights='imagenet'); pair = fc",
+            "what `encoder_weights='imagenet'`",
+        ),
+        ("nets.py", "pair = fc", "import torch; getattr(torch, 'load')('x'); pair = fc", "what `load` brings"),
+        ("nets.py", "pair = fc", "import torch; getattr(torch, 'lo' + 'ad')('x'); pair = fc", "what `getattr"),
+        ("nets.py", "pair = fc", "import sys; sys.modules['x']; pair = fc", "what `modules` brings"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(folder: Path, file: str, old: str, new: str, message: str) -> None:
+    edit(folder / file, "UNUSED = 1", f"import configparser\n{INSTALLED}\nUNUSED = 1")
     edit(folder / file, old, new)
-    study = find(str(folder / "mystudy.py"))
     with pytest.raises(UserError, match=message) as refused:
-        make_plan(study, "smoke", None, None)
+        hashes(folder)
     assert "\n" not in str(refused.value)
+
+
+INSTALLED = "from torchvision.models import ResNet18_Weights, resnet18"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "import torch; count = lambda x: torch.bincount(x, weights=x)",
+        "from torchvision.models import resnet18; resnet18(weights=None)",
+        "getattr(nn, 'Si' + 'LU')()",
+        "from parts import layers; getattr(layers, 'activ' + 'ation')",
+        "[m for m in nn.Identity().modules()]",
+    ],
+)
+def test_what_brings_nothing_is_allowed(folder: Path, harmless: str) -> None:
+    edit(folder / "nets.py", "pair = fc", f"{harmless}; pair = fc")
+    hashes(folder)
+
+
+def test_a_file_read_while_building_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an installed package, whose words are in no list here, and which goes on where it cannot read."""
+    site = folder / "site-packages"
+    site.mkdir()
+    (site / "helpful.py").write_text(
+        "def fetch(path):\n    try:\n        open(path)\n    except Exception:\n        pass"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    edit(folder / "nets.py", "pair = fc", f"import helpful; helpful.fetch({str(folder / 'absent.ini')!r}); pair = fc")
+    with pytest.raises(UserError, match=r"arm 'mine' reads .*absent.ini while it is built, which cannot be followed"):
+        make_plan(find(str(folder / "mystudy.py")), "smoke", None, None)
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,9 @@ def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
             **{"mlp.fc2.weight": (dim, 4 * dim), "mlp.fc2.bias": (dim,)},
         }
         shapes |= {f"blocks.{n}.{name}": shape for name, shape in parts.items()}
-    torch.save({name: torch.randn(shape, generator=stream) * 0.05 for name, shape in shapes.items()}, path)
+    large = ("pos_embed", "gamma")  # so that it shows in the class token how positions are resampled
+    made = {k: torch.randn(v, generator=stream) * (1 if k.endswith(large) else 0.05) for k, v in shapes.items()}
+    torch.save(made, path)
     return path
 
 
@@ -311,7 +313,7 @@ def test_dinov2_is_the_authors_by_hand(dino: Path, tmp_path: Path, monkeypatch: 
         (found,) = feature_network(extractor, "cpu")(grey)
         expected = by_hand(dino, grey.repeat(1, 3, 1, 1))
     assert found.shape == (2, 384) and found.dtype == torch.float64 and expected.std() > 0.01
-    assert torch.allclose(found.float(), expected, atol=1e-2 * float(expected.std()))
+    assert torch.allclose(found.float(), expected, atol=5e-3 * float(expected.std()))
     assert not torch.allclose(found[0], found[1])
     torch.save({"x": torch.zeros(2)}, tmp_path / "other.pth")
     other = prepare_pretrained("dinov2-vit-l", 1, tmp_path, tmp_path / "other.pth")

@@ -80,6 +80,14 @@ class Plan:
         """trial_id -> spec of all `trials`."""
         return {trial_id: run.spec for trial_id, run in self.trials.items()}
 
+    def turn(self, trial_id: str) -> tuple[bool, int, float]:
+        """By which trials are sorted before they run: seed by seed, so that all arms have as many whenever a run ends.
+
+        Within a seed the longest come first, so that no worker is left with one at the end; untrained baselines last.
+        """
+        run = self.trials[trial_id]
+        return trial_id not in self.trained, run.seed, -self.core_seconds.seconds.get(run.arm, 0.0)
+
     @property
     def arms(self) -> list[str]:
         """The names of the arms, in the study's order."""

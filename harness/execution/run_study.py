@@ -85,6 +85,7 @@ def run_study(
     from harness.execution.ray_backend import run_trials  # ray is slow to import, and a finished study needs none
 
     places = {trial_id: (run.arm, run.seed) for trial_id, run in plan.trials.items()}
+    pending.sort(key=lambda spec: plan.turn(spec.trial_id))
     with Progress(
         title=f"{study.name} ({profile_name})",
         total=len(specs),

@@ -56,6 +56,16 @@ def test_a_plan_tells_the_disk_it_needs(tmp_path) -> None:
     assert replace(plan, bytes_of_data=0).bytes_left() == trials
 
 
+def test_longest_trials_of_a_seed_run_first() -> None:
+    plan = make_plan(NOISE, "laptop", 2, None)
+    order = sorted(plan.trials, key=plan.turn)
+    turns = [plan.trials[i] for i in order]
+    seconds = [plan.core_seconds.seconds.get(run.arm, 0.0) for run in turns]
+    assert [run.seed for run in turns[:36]] == [0] * 18 + [1] * 18
+    assert seconds[:18] == sorted(seconds[:18], reverse=True) and seconds[0] > 1.5 * seconds[17]
+    assert [i in plan.trained for i in order] == [True] * 36 + [False] * 3, "untrained baselines come last"
+
+
 def test_workers_by_default(monkeypatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(planning, "trials_in_memory", lambda: 100)

@@ -130,7 +130,7 @@ class TrialSpec:
     discriminator_lr: float
     adam_beta1: float
     adam_beta2: float
-    ema_kimg: float  # half-life of the generator's moving average, in thousand images (Yazıcı et al. 2019)
+    ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg; at most 5% of what was seen
     # noise
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)

@@ -6,7 +6,7 @@ Every other study here follows the document and scores G's moving average, so th
 
 from dataclasses import replace
 
-from harness.study import Contrast, Factor, Interaction, Level, Study, SweetSpot, Trend
+from harness.study import Contrast, Factor, Interaction, Level, Study, Trend
 from studies.baselines import DC, FC, FC_AT_96, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
@@ -19,7 +19,8 @@ RULE = Factor(
     ),
 )
 ORDER = Factor(label="update rule", levels=RULE.levels[::2])
-HALF_LIFE = Factor.of_field("ema_kimg", (0.001, 0.5, 2.0, 8.0), label="half-life of G's moving average, kimg")
+# A half-life is at most 5% of what was seen so far (EMA_RAMP): after 25 kimg 1.25, so that 2 and 8 would be one trial.
+HALF_LIFE = Factor.of_field("ema_kimg", (0.001, 0.1, 0.5, 2.0), label="half-life of G's moving average, kimg")
 PAPER_HALF_LIFE = Factor.of_field("ema_kimg", (0.001, 2.5, 10.0, 40.0), label=HALF_LIFE.label)
 
 RULES = Study(
@@ -67,12 +68,13 @@ RULES = Study(
             factor=HALF_LIFE,
             expected="rising",
         ),
-        SweetSpot(
+        Trend(
             key="average-dc",
-            text="Is there a sweet spot of DC's half-life?",
-            hypothesis="Yes: short ones average too little, long ones remember the start.",
+            text="Is DC's average better, the longer its half-life?",
+            hypothesis="Yes: DC hardly improves any more, and what is averaged out is the orbit of the two players.",
             baseline="dc",
             factor=HALF_LIFE,
+            expected="falling",
         ),
     ),
     profiles=(

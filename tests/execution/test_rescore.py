@@ -28,7 +28,6 @@ from harness.storage.result import TrialResult
 from harness.storage.store import Store
 from harness.study import Contrast, Factor, Study
 from studies.noise import NOISE
-from tests.scoring.test_pretrained import tiny_clip
 
 SMOKE = NOISE.profile("smoke")
 STUDY: Study = replace(
@@ -113,9 +112,6 @@ def test_another_protocol_is_added_and_nothing_changes(store: Store, monkeypatch
 
 def test_networks_that_questions_name_score_too(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run trains and scores by the profile's own, then scores by the others; both are in the plan and the table."""
-    weights = tmp_path / "clip.pt"
-    tiny_clip(weights)
-    monkeypatch.setenv("GAN_EXTRACTOR_WEIGHTS", str(weights))
     calls: list[int] = []
 
     def trained_here(specs: Iterable[TrialSpec], contexts: Mapping[str, TrialContext], *rest: Any) -> None:
@@ -130,21 +126,25 @@ def test_networks_that_questions_name_score_too(tmp_path: Path, cache: Path, mon
     (store.root / "cache").symlink_to(cache)
     factor = Factor.of_field("latent_std", (1.0, 2.0), label="σ")
     words = {"text": "", "hypothesis": "", "expected": "lower"}
-    asked = Contrast("q", "fc", factor, also=("fid@clip", "fid@classifier"), **words)
+    asked = Contrast("q", "fc", factor, also=("fid@imagenet-lite0", "fid@classifier"), **words)
     profile = replace(STUDY.profiles[0], changes={**STUDY.profiles[0].changes, "kimg": 0.1}, num_generated=20)
     study = replace(STUDY, questions=(asked,), baselines={"fc": STUDY.baselines["fc"]}, profiles=(profile,))
     lines: list[str] = []
     assert run_study(study, "smoke", 1, store, 1, lines.append)
-    assert calls == [3, 3] and "3 trials to score by clip, which questions name" in lines  # an untrained one, too
+    assert (
+        calls == [3, 3] and "3 trials to score by imagenet-lite0, which questions name" in lines
+    )  # an untrained one, too
     plan = store.read_plan(study.name, "smoke")
     assert plan is not None
     for cell in plan["cells"]:
         scored = store.read_scores(cell["trial_id"])
-        assert scored.keys() == {cell["protocol_id"], cell["also"]["clip"]}
-        assert scored[cell["also"]["clip"]][0].extractor == "clip"
+        assert scored.keys() == {cell["protocol_id"], cell["also"]["imagenet-lite0"]}
+        assert scored[cell["also"]["imagenet-lite0"]][0].extractor == "imagenet-lite0"
         assert cell["also"]["classifier"] == cell["protocol_id"]
     rows = results.load(store, study=study.name, profile="smoke")
-    assert (rows["fid@classifier"] == rows.fid).all() and (rows["fid@clip"] != rows.fid).all() and len(rows) == 2
+    assert (
+        (rows["fid@classifier"] == rows.fid).all() and (rows["fid@imagenet-lite0"] != rows.fid).all() and len(rows) == 2
+    )
     assert run_study(study, "smoke", 1, store, 1, lines.append) and calls == [3, 3], "nothing is scored again"
 
 

@@ -191,7 +191,7 @@ def test_the_summary_answers_every_claim(store: Store, study: Study) -> None:
     for words in CLAIMS:
         assert f"| [{words}](#" in text
     assert "No results yet of: architecture, depth, stabilization, modern, combined, rules, aa." in text
-    assert text.count("**No results.** The study") == 6 and "make study-depth PROFILE=laptop" in text
+    assert text.count("**No results.** The study") == 7 and "make study-depth PROFILE=laptop" in text
     verdicts = page.tables["claims"].numbers.set_index("claim").verdict
     answers = load_evidence(store, study, PROFILE).answers
     answer = next(a for a in answers if a.question == "latent-std-fc")

@@ -1,5 +1,6 @@
 """Where and with what a result was made: kept beside it, never part of its identity."""
 
+import contextlib
 import platform
 import subprocess
 from functools import lru_cache
@@ -10,7 +11,7 @@ PACKAGES = ("torch", "torchvision", "ray", "torch_fidelity", "torchmetrics", "nu
 
 
 def provenance() -> dict[str, str]:
-    """Commit (with `+` where the tree was changed), Python, platform and library versions."""
+    """Commit (with `+` where the tree was changed) or installed version, Python, platform and library versions."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -33,9 +34,12 @@ def _commit() -> str:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # else it is a repository around an environment
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD")[:12] + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
+        with contextlib.suppress(PackageNotFoundError):
+            return f"version {version('gan-ablation')}"
         return "unknown"
 
 

@@ -12,6 +12,11 @@ The base size is the resolution halved while it stays even and at least 4: 96 �
 is a 5×5 'same' transposed convolution without bias, batch norm, ReLU, and dropout in all but the last three blocks
 (in the reference: in the first two). The founding document gives no dropout rate: 0.3 is ours.
 
+Two details are torch's and not Keras', in which the founding document's networks were written; neither changes a
+number of parameters. A stride-2 transposed convolution leaves out two rows and columns at the start and one at the
+end, where 'same' in TensorFlow leaves out one and two. Batch norm has ε = 1e-5 and moves its statistics by 0.1 a step,
+where Keras has 1e-3 and 0.01.
+
 Discriminator depth is the number of 4×4 stride-2 'same' convolutions without bias, with width, width, 2·width,
 4·width, ... channels, batch norm in all but the first, LeakyReLU; then one dense logit. 'Same' as in Keras: the
 output is half the input, rounded up. By default as many as leave at least 4×4:

@@ -26,7 +26,7 @@ class Scores:
     values: np.ndarray
     """(arms, seeds): logarithms where the scale is "ratio". ±inf, the worst there is, where a trial diverged or never
     reached a level of FID; NaN where a trial is missing, failed or has no score, or has one of 0 that has no ratio."""
-    trials: np.ndarray  # (arms, seeds) trial ids; "" where a trial is missing
+    trials: np.ndarray  # (arms, seeds) what tells trials apart; "" where one is missing
     diverged: np.ndarray  # (arms,) trials that diverged
     without_ratio: np.ndarray  # (arms,) trials with a score of 0 or, by rounding, below, where ratios are compared
     seconds: np.ndarray  # (arms,) what the trials have cost, failed ones too
@@ -76,7 +76,7 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
     trials = np.full(values.shape, "", dtype=object)
     diverged, without_ratio = np.zeros((2, len(arms)), dtype=int)
     seconds, seen = np.zeros(len(arms)), set()
-    ids = rows.get("trial_id", pd.Series("", rows.index))
+    ids = _told_apart(rows)
     columns_of_rows = (rows.arm, rows.seed, ids, rows.status, found, rows.seconds)
     for arm, seed, trial_id, status, value, cost in zip(*columns_of_rows, strict=True):
         if arm not in places:
@@ -108,6 +108,19 @@ def scores_of(rows: pd.DataFrame, arms: Sequence[str], metric: str, scale: Scale
         without_ratio=without_ratio,
         seconds=seconds,
     )
+
+
+def _told_apart(rows: pd.DataFrame) -> list[str]:
+    """What tells trials apart: their measurements where these are known, to the last digit, else their ids.
+
+    Two specs may be one training under two names: a half-life beyond what the budget lets it reach, a schedule that
+    never begins. To call these "the same" would be a verdict about nothing.
+    """
+    ids = rows["trial_id"] if "trial_id" in rows else pd.Series("", rows.index)
+    if not {"fid", "kid", "g_loss_late"} <= set(rows):
+        return list(ids)
+    measured = rows[["fid", "kid", "g_loss_late"]].to_numpy(float)
+    return [repr(m.tolist()) if np.isfinite(m).all() else i for m, i in zip(measured, ids, strict=True)]
 
 
 def peaks_of(question: Question, baseline: int) -> tuple[int, ...]:

@@ -408,7 +408,8 @@ def test_an_arm_against_itself_shows_nothing() -> None:
     assert found.verdict == "unresolved" and "are the same trials, as nothing tells the two apart" in found.sentence
     apart = rows.assign(trial_id=rows.arm + rows.trial_id)
     assert answer_study(study, apart)[0].verdict == "supported"
-    measured = apart.assign(kid=apart.fid / 1000, g_loss_late=apart.seed + 0.5)
+    twice = table(study, [fids(0)[0]] * 2)
+    measured = twice.assign(kid=twice.fid / 1000, g_loss_late=twice.seed + 0.5)
     (found,) = answer_study(study, measured)
     assert found.verdict == "unresolved" and "are the same trials" in found.sentence, "one training under two names"
     nearly = measured.assign(g_loss_late=measured.g_loss_late + (measured.arm == measured.arm.iloc[0]) * 1e-12)

@@ -21,7 +21,7 @@ from PIL import Image
 from harness.errors import UserError
 from harness.execution.cluster import snapshot_folder
 from harness.execution.plan import make_plan
-from harness.execution.trial import TrialContext, run_trial, sample_latents, train_rank
+from harness.execution.trial import TrialContext, run_trial, sample_latents, score_stored, train_rank
 from harness.execution.watching import ONLINE_FID_AT, online_fid, shared_images
 from harness.scoring.fidelity import make_protocol
 from harness.spec import TrialSpec
@@ -163,6 +163,19 @@ def test_a_killed_trial_resumes_with_the_same_result(context: TrialContext, plac
     assert resumed.cost["train_seconds"] < resumed.cost["seconds"]
     assert list(folder.iterdir()) == [], "the snapshot of a finished trial is removed"
     assert same(run_trial(s, context, snapshots), undisturbed)
+
+
+@pytest.mark.parametrize("base", [FC, DC])
+def test_raw_weights_are_scored_beside_the_average(base: dict[str, object], context: TrialContext) -> None:
+    """As a protocol of raw weights would, with batch norm recalibrated for them; from stored weights too."""
+    s = spec(base, kimg=1.0, ema_kimg=0.1)
+    result = run_trial(s, context)
+    of_raw = replace(context, protocol=replace(context.protocol, weights="raw"))
+    (raw, again) = (score_stored(s, result.weights, where).scores for where in (of_raw, context))
+    assert result.scores["fid_raw"] == raw["fid"] == raw["fid_raw"] and again == result.scores
+    assert abs(result.scores["fid_raw"] / result.scores["fid"] - 1) > 1e-5
+    unaveraged = run_trial(replace(s, ema_kimg=1e-6), context).scores
+    assert unaveraged["fid"] == pytest.approx(unaveraged["fid_raw"], rel=1e-9) == pytest.approx(raw["fid"], rel=1e-9)
 
 
 def test_online_fid_depends_on_the_point_alone(context: TrialContext) -> None:

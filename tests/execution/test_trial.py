@@ -175,7 +175,7 @@ def test_raw_weights_are_scored_beside_the_average(base: dict[str, object], cont
     assert result.scores["fid_raw"] == raw["fid"] == raw["fid_raw"] and again == result.scores
     assert abs(result.scores["fid_raw"] / result.scores["fid"] - 1) > 1e-5
     unaveraged = run_trial(replace(s, ema_kimg=1e-6), context).scores
-    assert unaveraged["fid"] == pytest.approx(unaveraged["fid_raw"], rel=1e-9) == pytest.approx(raw["fid"], rel=1e-9)
+    assert unaveraged["fid"] == pytest.approx(unaveraged["fid_raw"], rel=1e-5) == pytest.approx(raw["fid"], rel=1e-5)
 
 
 def test_online_fid_depends_on_the_point_alone(context: TrialContext) -> None:

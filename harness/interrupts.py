@@ -89,6 +89,12 @@ def starting_processes() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def raise_again() -> None:
+    """Raise KeyboardInterrupt if a signal asked for it and the work goes on: one that lands in a finaliser is lost."""
+    if _signals.first and _signals.at_work and not _signals.waiting:
+        raise KeyboardInterrupt
+
+
 def _stop(number: int, _: FrameType | None) -> None:
     now = time.monotonic()
     if _signals.first:

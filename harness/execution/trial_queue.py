@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from harness.errors import UserError
 from harness.execution.progress import Progress
 from harness.execution.resources import memory_kills, memory_left
+from harness.interrupts import raise_again
 from harness.spec import TrialSpec
 from harness.storage.result import TrialResult
 from harness.storage.store import Store
@@ -61,6 +62,7 @@ class TrialQueue:
 
     def next(self) -> TrialSpec | None:
         """Lock the next trial; None if other processes run all that is left, or if memory is short."""
+        raise_again()
         if not self._memory_allows():
             return None
         for _ in range(len(self.waiting)):

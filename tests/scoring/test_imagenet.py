@@ -152,7 +152,7 @@ def test_threads_and_batches_change_no_bit(lite0: Extractor, flat: PreparedData)
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)
-    assert torch.allclose(torch.cat([network(part)[0] for part in images.split(7)]), found[0], rtol=1e-5)
+    assert torch.allclose(torch.cat([network(part)[0] for part in images.split(7)]), found[0], atol=1e-4)  # of about 5
 
 
 def test_building_it_draws_no_random_number(lite0: Extractor) -> None:

@@ -29,3 +29,32 @@ with interrupts.interruptible():
 def test_a_signal_waits_for_a_start_to_end() -> None:
     done = subprocess.run([sys.executable, "-c", STARTS], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("started\ninterrupted\n", "", 143)
+
+
+LOSES = """
+import os, signal, sys
+from harness import interrupts
+
+class Finaliser:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):  # here the signal is heard, and what it raises is ignored
+            pass
+
+interrupts.take_over()
+sys.unraisablehook = lambda lost: print("lost", lost.exc_type.__name__, flush=True)
+with interrupts.interruptible():
+    try:
+        interrupts.raise_again()
+        Finaliser()
+        print("went on", flush=True)
+        interrupts.raise_again()
+        print("nobody heard", flush=True)
+    except KeyboardInterrupt:
+        sys.exit(interrupts.status())
+"""
+
+
+def test_a_signal_that_was_lost_is_heard() -> None:
+    done = subprocess.run([sys.executable, "-c", LOSES], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("lost KeyboardInterrupt\nwent on\n", "", 143)

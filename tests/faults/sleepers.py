@@ -8,6 +8,7 @@ what happens inside them.
 """
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -115,6 +116,8 @@ def main(store: str, trials: str, seconds: str, workers: str, address: str = "",
 
 
 if __name__ == "__main__":
+    # A shell's background jobs begin with SIGINT ignored, and so does everything that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(*sys.argv[1:])
     except UserError as error:

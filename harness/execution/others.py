@@ -19,7 +19,7 @@ def contexts_of_others(
 ) -> dict[str, dict[str, TrialContext]]:
     """Extractor that questions name -> what trials share when they are scored by it, by the fingerprint of their data.
 
-    `own` is that by the profile's extractor, which questions may name, too.
+    `own` is that by the profile's extractor, or the data's default; questions may name it, too.
 
     Raises:
         UserError: an extractor that cannot be had.
@@ -27,7 +27,7 @@ def contexts_of_others(
     specs, profile = plan.specs.values(), plan.design.profile
     return {
         name: dict(own)
-        if name == profile.extractor
+        if all(context.extractor.name == name for context in own.values())
         else scoring_contexts(study, specs, name, profile.num_generated, store, say)
         for name in extractors_named(plan.design.questions)
     }

@@ -231,7 +231,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
         downloads: Where data sets that are downloaded go.
     """
     arms, seeds, pending = plan.arms, {run.seed for run in plan.runs}, plan.pending()
-    others = [name for name in extractors_named(plan.design.questions) if name != plan.design.profile.extractor]
+    named = extractors_named(plan.design.questions)
     sizes = f"{count(len(arms), 'arm')} × {count(len(seeds), 'seed')} = {count(len(plan.trained), 'trial')}"
     lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done"]
     lines += what_changes(plan)
@@ -243,7 +243,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
-            *[f"scored by {', '.join(others)}, too: questions name them"] * bool(others),
+            *[f"scored by {', '.join(named)}, as questions name their features"] * bool(named),
         ]
     else:
         lines.append("nothing to run")

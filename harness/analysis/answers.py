@@ -267,7 +267,7 @@ def _answer(asked: Asked, verdict: Verdict, corrected: tuple[float, float], num_
         metric=question.metric,
     )
     told_in_words = sentences.sentence(one, question, effect.n, opposite=opposite)
-    return replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels))
+    return replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels, (treated, reference)))
 
 
 def arms_open(design: Design, answers: Sequence[Answer]) -> set[str]:

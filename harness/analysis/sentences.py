@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from harness.analysis.budget import NOT_TESTABLE
 from harness.analysis.collapse import rates
 from harness.analysis.effects import Scores
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location, paired_differences
@@ -55,7 +56,7 @@ def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
     return f"both sides: {test}" if question.kind == "sweet-spot" else test
 
 
-def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool) -> str:
+def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool, unsettled: str = "") -> str:
     """The answer in one sentence.
 
     Args:
@@ -63,6 +64,7 @@ def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool)
         question: Which it answers.
         num_pairs: Seeds over which its effect is.
         opposite: Whether the opposite of the claim is shown.
+        unsettled: How many trials have settled of the arms that had to and have not; "" where all have.
     """
     about = {"sweet-spot": "smaller side ", "trend": "last to first level "}.get(question.kind, "")
     known = "no finite value to compare" if math.isnan(one.effect) else effect(one.effect, one.low, one.high, one.scale)
@@ -72,6 +74,14 @@ def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool)
         return f"Unresolved whether {one.claim}: {one.problem}."
     if one.n < FEWEST_FOR_A_CLAIM:
         return f"Exploratory, as a claim needs {FEWEST_FOR_A_CLAIM} seeds: whether {one.claim} is open; {seen}."
+    if one.verdict == NOT_TESTABLE:
+        return (
+            f"Not testable at this budget whether {one.claim}: {seen}, {_p(one)}. It is about final quality, but "
+            f"at the budget's end only {unsettled} had settled: what is worse may still improve."
+        )
+    if one.verdict in ("supported", "refuted") and unsettled:
+        told = sentence(one, question, num_pairs, opposite=opposite)
+        return f"{told} It is said of this budget, at whose end only {unsettled} had settled."
     if one.verdict == "supported" and equal:
         return f"Supported: {one.claim}, to within {small}: {seen}; a difference of less is shown, {_p(one)}."
     if one.verdict == "supported":
@@ -105,6 +115,8 @@ def by_each(one: Answer, question: Question) -> str:
         text = one.by[0].sentence
     elif one.problem:
         text = f"Unresolved whether {one.claim}: {one.problem}."
+    elif one.verdict == NOT_TESTABLE:
+        text = f"Not testable at this budget whether {one.claim}, as it is about final quality. {each}."
     elif one.verdict == "depends on the metric":
         text = f"Depends on the metric whether {one.claim}. {each}."
     elif one.verdict == "unresolved":

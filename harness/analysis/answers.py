@@ -287,7 +287,7 @@ def _answer(asked: Asked, shown: Verdict, corrected: tuple[float, float], num_op
         if asked.problem or verdict != "unresolved"
         else _seeds_needed(question, x, asked.n, num_open, asked.sequential),
         seconds=float(scores.seconds[levels].sum()),
-        method=sentences.method(question, scores.values[levels], asked.sequential),
+        method=sentences.method(question, x, asked.sequential),
         problem=asked.problem,
         sentence="",
         metric=question.metric,

@@ -39,15 +39,18 @@ def level_in_words(label: str, question: Question) -> str:
     )
 
 
-def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
-    """The tests of a claim about these levels, (levels, seeds), in a few words."""
-    infinite = bool(np.isinf(scores).any())
+def method(question: Question, x: np.ndarray, sequential: bool) -> str:
+    """The tests that a claim's differences have, (pairs, n) as `verdicts.toward` gives them, in a few words."""
+    known = [pair[~np.isnan(pair)] for pair in x if not np.isnan(pair).all()] or [np.zeros(1)]
+    by_signs = [bool(np.isinf(pair).any() or np.ptp(pair) <= 1e-10 * abs(pair).max()) for pair in known]
+    infinite = any(by_signs)
     pairs = "log ratios" if METRICS[question.metric].scale == "ratio" else "differences"
     if sequential:
         signs = ", then of signs from the first infinite one" if infinite else ""
         test = f"anytime-valid t test of paired {pairs}{signs}, and of their signs"
     else:
-        test = f"exact sign test of paired {pairs}" if infinite else f"paired t test of {pairs}, and their sign test"
+        sides = [f"exact sign test of paired {pairs}", f"paired t test of {pairs}, and their sign test"]
+        test = sides[not infinite] if all(by_signs) or not infinite else f"{sides[1]}; of one side: {sides[0]}"
     if question.expected == "equal":
         return f"two one-sided tests: {test}"
     if question.kind == "trend":

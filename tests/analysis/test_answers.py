@@ -200,6 +200,24 @@ def test_numbers_beside_a_verdict_are_those_of_scipy() -> None:
     assert found.verdict == "unresolved" and (found.seeds_needed or 101) > 8
 
 
+def test_method_names_the_test_that_ran() -> None:
+    study, rng = make_study("contrast", "higher", 2), np.random.default_rng(0)
+    base, treated = np.exp(rng.normal(0, 0.2, (2, 8)))
+    both = [np.where(np.arange(8) < 2, math.inf, arm) for arm in (treated, base)]  # ties, which are left out
+    one = [np.where(np.arange(8) < 2, math.inf, treated), base]
+    cases = {
+        "paired t test of log ratios, and their sign test": (([treated, base], False), (both, False)),
+        "exact sign test of paired log ratios": ((one, False), ([2 * base, base], False)),
+        "anytime-valid t test of paired log ratios, and of their signs": (([treated, base], True), (both, True)),
+    }
+    for method, made in cases.items():
+        for scores, sequential in made:
+            assert ask(study, scores, sequential)[0].method == method
+    sides = [one[0], base, treated]
+    (found,) = ask(make_study("sweet-spot", "worse outside"), sides)
+    assert found.method.endswith("; of one side: exact sign test of paired log ratios")
+
+
 def test_trend_by_hand() -> None:
     first, outlier = np.roll(WOBBLE, 2) / 10, np.array([0.1] * 7 + [-0.6])
     rng = np.random.default_rng(0)

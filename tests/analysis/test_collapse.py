@@ -30,6 +30,8 @@ def test_well_behaved_arms_seldom_count_as_collapsed(n: int) -> None:
     rng = np.random.default_rng(n)
     flagged = [far_worse(x, LEAST).any() for x in rng.normal(0, LEAST / 3, (4000, n))]
     assert 0.005 < np.mean(flagged) < 0.025
+    wide = [far_worse(x, LEAST).any() for x in rng.normal(0, 0.5, (4000, n))]
+    assert 0.03 < np.mean(wide) < 0.12
 
 
 def test_rates_are_exact_and_paired() -> None:

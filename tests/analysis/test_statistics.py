@@ -56,10 +56,20 @@ def test_too_few_values_have_no_interval() -> None:
 
 
 def test_interval_above_a_limit_by_hand() -> None:
-    found = mean_interval([2.0, 3.0, 4.0], lowest=1.0)  # of the mean's distance from 1, which is 2
-    stretch = math.exp(4.30265 / math.sqrt(3) / 2)
+    found = mean_interval([1.0, 3.0, 5.0], lowest=1.0)  # of the mean's distance from 1, which is 2
+    stretch = math.exp(4.30265 * 2 / math.sqrt(3) / 2)
     assert found.mean == 3
     assert (found.low, found.high) == pytest.approx((1 + 2 / stretch, 1 + 2 * stretch), rel=1e-5)
+
+
+def test_interval_of_skewed_values_by_hand() -> None:
+    """By Cox's variance of a lognormal mean where that is the larger, which it is of all values above the limit."""
+    found = mean_interval([math.exp(-1), 1.0, math.exp(1)], lowest=0.0)  # the variance of their logarithms is 1
+    mean, half = (math.exp(-1) + 1 + math.exp(1)) / 3, 4.30265 * math.sqrt(1 / 3 + 1 / 4)
+    assert (found.low, found.high) == pytest.approx((mean * math.exp(-half), mean * math.exp(half)), rel=1e-5)
+    x = np.random.default_rng(1).lognormal(0, 1, (3000, 6))
+    covers = np.mean([e.low <= math.exp(0.5) <= e.high for e in (mean_interval(v, lowest=0.0) for v in x)])
+    assert covers > 0.915  # 0.88 by the delta method alone
 
 
 def test_interval_between_limits_by_hand() -> None:

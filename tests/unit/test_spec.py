@@ -46,6 +46,7 @@ OTHER = {  # another allowed value of every field
     "instance_noise": 0.1,
     "instance_noise_schedule": "linear",
     "loss": "hinge",
+    "precision": "bfloat16",
     "update_rule": "alternating",
     "fresh_latents": True,
     "generator_steps": 2,
@@ -71,6 +72,7 @@ OTHER = {  # another allowed value of every field
 }
 OFF = {
     "instance_noise_schedule": "constant",
+    "precision": "float32",
     "update_rule": "simultaneous",
     "fresh_latents": False,
     "generator_steps": 1,

@@ -15,7 +15,7 @@ from harness.spec import TrialSpec
 from harness.training.checkpoint import Snapshot
 from harness.training.distributed import ALONE, Ranks
 from harness.training.losses import LOSSES
-from harness.training.precision import in_precision
+from harness.training.number_format import in_format
 from harness.training.random import stream
 from harness.training.state import State
 
@@ -97,7 +97,7 @@ def train(
     state = State(spec, build_networks(spec), images, device, ranks)
     networks = state.generator, state.discriminator, state.generator_ema
     g_params, d_params, ema_params = (list[Tensor](network.parameters()) for network in networks)
-    generator, discriminator = (in_precision(network, spec.precision, device) for network in networks[:2])
+    generator, discriminator = (in_format(network, spec.number_format, device) for network in networks[:2])
     loss, tricks, batches = LOSSES[spec.loss], state.tricks, state.batches
     step_kimg = spec.discriminator_steps * spec.batch_size / 1000
 

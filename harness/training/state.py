@@ -60,7 +60,7 @@ class State:
             device: "cpu" or "cuda".
             ranks: The process group that trains it.
         """
-        layout = LAYOUTS.get((torch.device(device).type, spec.precision), torch.channels_last)
+        layout = LAYOUTS.get((torch.device(device).type, spec.number_format), torch.channels_last)
         self.generator = gan.generator.to(device).to(memory_format=layout).train()
         self.discriminator = gan.discriminator.to(device).to(memory_format=layout).train()
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)

@@ -6,10 +6,10 @@ from harness.study import Contrast, Factor, Study
 from studies.baselines import DC, FC, FC_AT_96, REFERENCE_DC
 from studies.profiles import LAPTOP, PAPER, SMOKE
 
-FORMAT = Factor.of_field("precision", ("float32", "bfloat16"), label="number format")
+FORMAT = Factor.of_field("number_format", ("float32", "bfloat16"), label="number format")
 
-PRECISION = Study(
-    name="precision",
+NUMBER_FORMAT = Study(
+    name="number-format",
     title="Is bfloat16 the same experiment?",
     baselines={"dc": DC, "fc": FC},
     questions=(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.errors import UserError
 
 
-def in_precision(network: nn.Module, precision: str, device: str) -> Callable[[Tensor], Tensor]:
+def in_format(network: nn.Module, number_format: str, device: str) -> Callable[[Tensor], Tensor]:
     """The network's pass as a training step calls it: float32 in and out.
 
     "bfloat16" is torch's autocast: matrix products and convolutions on inputs and weights that are rounded to eight
@@ -16,7 +16,7 @@ def in_precision(network: nn.Module, precision: str, device: str) -> Callable[[T
     where torch's list for the device says so. Gradients arrive at the weights in float32. A generator's images are
     then of 256 levels to a factor of 2, as are those that D is shown.
     """
-    if precision == "float32":
+    if number_format == "float32":
         return network
 
     def passed(batch: Tensor) -> Tensor:
@@ -26,16 +26,16 @@ def in_precision(network: nn.Module, precision: str, device: str) -> Callable[[T
     return passed
 
 
-def require_precision(precision: str, device: str) -> None:
+def require_format(number_format: str, device: str) -> None:
     """Refuse what this machine has no instructions for.
 
     Raises:
         UserError: bfloat16 where neither AVX512-BF16 nor AMX, or no GPU of compute capability 8, is there.
     """
-    if precision == "bfloat16" and not has_bfloat16(device):
+    if number_format == "bfloat16" and not has_bfloat16(device):
         part = "GPU" if device == "cuda" else "processor"
         raise UserError(
-            f"precision='bfloat16': this machine's {part} cannot multiply in it, and would be many times slower; "
+            f"number_format='bfloat16': this machine's {part} cannot multiply in it, and would be many times slower; "
             "allowed here: float32"
         )
 

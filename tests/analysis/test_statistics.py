@@ -156,7 +156,7 @@ def test_differences_of_infinite_and_missing_scores() -> None:
 
 
 @given(differences, st.floats(-5, 5))
-def test_p_greater_is_the_t_test_if_signs_agree(x: list[float], margin: float) -> None:
+def test_p_greater_is_t_if_signs_agree(x: list[float], margin: float) -> None:
     if np.ptp(x) == 0:
         return
     y = np.array(x) - margin

@@ -114,13 +114,19 @@ def plan(
 ) -> None:
     """Say what `run` would do, and run nothing."""
     from harness.execution.plan import default_workers, describe, make_plan
+    from harness.execution.search import first_round, with_chosen
 
     study = _catalog(context).find(name)
     profile = _profile(study, profile)
     _at_least_one("workers", workers)
     workers = workers or default_workers() or 1
-    made = make_plan(study, profile, seeds, _existing(store))
-    for line in describe(made, workers, cache_folder(Layout(store).cache, "downloads")):
+    opened, downloads = _existing(store), cache_folder(Layout(store).cache, "downloads")
+    if study.tuning is not None:
+        search, wanted = first_round(study, profile, seeds)
+        for line in describe(make_plan(search, profile, wanted, opened), workers, downloads):
+            typer.echo(line)
+        study = with_chosen(study, profile, opened)
+    for line in describe(make_plan(study, profile, seeds, opened), workers, downloads):
         typer.echo(line)
 
 
@@ -167,7 +173,7 @@ def run(
         opened = Store(store, create=True)
         from harness.execution.machine import require_fit
         from harness.execution.plan import default_workers
-        from harness.execution.run_study import run_study
+        from harness.execution.search import run_tuned
         from harness.execution.sequential import run_until_answered
 
         try:
@@ -181,7 +187,7 @@ def run(
                         study, profile, *common, budget_seconds=budget_seconds, extractor_weights=weights
                     )
                 else:
-                    complete = run_study(study, profile, seeds, *common, extractor_weights=weights)
+                    complete = run_tuned(study, profile, seeds, *common, extractor_weights=weights)
                 _report(study, profile, opened, full=full, unless_unchanged=True)
         except UserError:
             if not was_there:

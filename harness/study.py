@@ -4,8 +4,8 @@ A study only declares; `study.at(profile)` is the design that follows from it. A
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from harness.design import FIELDS, Arm, Design, Run
 from harness.errors import UserError, unknown_name
@@ -24,22 +24,26 @@ from harness.questions import (
     located,
 )
 from harness.sources import natural_shape
+from harness.tuning import Choice, LogUniform, Tuning, candidate_name, search_name
 
 __all__ = [
     "Arm",
     "Changes",
+    "Choice",
     "Contrast",
     "Design",
     "Expected",
     "Factor",
     "Interaction",
     "Level",
+    "LogUniform",
     "Profile",
     "Question",
     "Run",
     "Study",
     "SweetSpot",
     "Trend",
+    "Tuning",
 ]
 
 
@@ -60,6 +64,9 @@ class Study:
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
+    tuning: Tuning | None = None  # the search that each arm gets before its seeds run; None: arms are as declared
+    untuned: str = ""  # the name of the same study without tuning, whose verdicts the report shows beside these
+    chosen: Mapping[str, Sequence[Changes]] = field(default_factory=dict)  # arm -> what a search found, seed by seed
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
@@ -100,6 +107,53 @@ class Study:
             for key in profile.factors:
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
+        if self.tuning is not None:
+            self._require_searchable(self.tuning)
+
+    def _require_searchable(self, tuning: Tuning) -> None:
+        """Refuse a search over what the study itself varies, or at seeds that its verdicts use."""
+        of_questions = [question.factor for question in self.questions]
+        factors = [*of_questions, *(factor for profile in self.profiles for factor in profile.factors.values())]
+        levels = [level for factor in factors for level in factor.levels]
+        for name in tuning.fields:
+            if any(name in level.changes for level in levels):
+                raise UserError(f"study {self.name!r} varies {name!r}, which its tuning searches over; leave it to one")
+            for profile in self.profiles:
+                if name in profile.changes:
+                    raise UserError(
+                        f"profile {profile.name!r} sets {name!r}, which the tuning of study {self.name!r} searches over"
+                    )
+        changes = [*self.baselines.values(), *(level.changes for level in levels)]
+        tuning.require_apart(self.name, sorted({int(change.get("seed", 0)) for change in changes}))
+
+    def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":
+        """The same study with every arm tuned alike, under a name of its own; its report compares the verdicts."""
+        title = f"{self.title.rstrip('?')}, each tuned?" if self.title.endswith("?") else f"{self.title}, each tuned"
+        return replace(self, name=name or f"{self.name}-tuned", title=title, tuning=tuning, untuned=self.name)
+
+    def search(self, profile_name: str, candidates: Mapping[str, Sequence[Sequence[Changes]]]) -> "Study":
+        """The search as a study that asks nothing: an arm for each candidate of each arm.
+
+        Args:
+            profile_name: At which profile.
+            candidates: Arm -> what its candidates set, in their order, each seed by seed.
+        """
+        assert self.tuning is not None
+        design, first = self.at(profile_name), self.tuning.first_seed
+        named = {
+            candidate_name(name, number): (design.every_arm[name], by_seed)
+            for name, all_of_arm in candidates.items()
+            for number, by_seed in enumerate(all_of_arm)
+        }
+        return Study(
+            name=search_name(self.name),
+            title=f"The search of {self.name}",
+            baselines={name: {**arm.values, "seed": first + arm.first_seed} for name, (arm, _) in named.items()},
+            questions=(),
+            profiles=(replace(design.profile, baselines={}, factors={}),),
+            own_code=self.own_code,
+            chosen={name: by_seed for name, (_, by_seed) in named.items()},
+        )
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.
@@ -127,4 +181,6 @@ class Study:
             baselines={name: {**base, **profile.baselines.get(name, {})} for name, base in self.baselines.items()},
             questions=tuple(replace(q, factor=profile.factors.get(q.key, q.factor)) for q in self.questions),
             own_code=self.own_code,
+            tuning=self.tuning,
+            chosen=self.chosen,
         )

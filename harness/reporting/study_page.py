@@ -15,6 +15,7 @@ from harness.metrics import METRICS
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
 from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
+from harness.reporting.tuning_section import tuning_section, tuning_tables
 from harness.study import Profile
 
 
@@ -31,6 +32,7 @@ def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
         sections=[
             Section("answers", "Answers", said),
             *(_question(evidence, question, written[question.key]) for question in design.questions),
+            *tuning_section(evidence, written),
             Section("arms", "Every arm", _arms(evidence, written)),
             Section("provenance", "How these numbers were made", [provenance.provenance(evidence)]),
         ],
@@ -55,6 +57,7 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
         **({"metrics": Written(metrics, tables.formatted_metrics(answers, evidence.design))} if len(metrics) else {}),
         **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
+        **tuning_tables(evidence),
         "overview": Written(overview, tables.formatted(overview)),
         **({"further": Written(further, tables.formatted_further(further))} if len(further) else {}),
         "costs": Written(costs, tables.formatted_costs(costs)),

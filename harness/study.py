@@ -24,7 +24,7 @@ from harness.questions import (
     located,
 )
 from harness.sources import natural_shape
-from harness.tuning import Choice, LogUniform, Tuning, candidate_name, search_name
+from harness.tuning import Choice, LogUniform, Tuning
 
 __all__ = [
     "Arm",
@@ -108,52 +108,14 @@ class Study:
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
         if self.tuning is not None:
-            self._require_searchable(self.tuning)
-
-    def _require_searchable(self, tuning: Tuning) -> None:
-        """Refuse a search over what the study itself varies, or at seeds that its verdicts use."""
-        of_questions = [question.factor for question in self.questions]
-        factors = [*of_questions, *(factor for profile in self.profiles for factor in profile.factors.values())]
-        levels = [level for factor in factors for level in factor.levels]
-        for name in tuning.fields:
-            if any(name in level.changes for level in levels):
-                raise UserError(f"study {self.name!r} varies {name!r}, which its tuning searches over; leave it to one")
-            for profile in self.profiles:
-                if name in profile.changes:
-                    raise UserError(
-                        f"profile {profile.name!r} sets {name!r}, which the tuning of study {self.name!r} searches over"
-                    )
-        changes = [*self.baselines.values(), *(level.changes for level in levels)]
-        tuning.require_apart(self.name, sorted({int(change.get("seed", 0)) for change in changes}))
+            factors = [q.factor for q in self.questions] + [f for p in self.profiles for f in p.factors.values()]
+            levels = [level.changes for factor in factors for level in factor.levels]
+            self.tuning.require_apart(self.name, [*self.baselines.values(), *levels], levels, self.profiles)
 
     def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":
         """The same study with every arm tuned alike, under a name of its own; its report compares the verdicts."""
-        title = f"{self.title.rstrip('?')}, each tuned?" if self.title.endswith("?") else f"{self.title}, each tuned"
+        title = f"{self.title} Each arm tuned"
         return replace(self, name=name or f"{self.name}-tuned", title=title, tuning=tuning, untuned=self.name)
-
-    def search(self, profile_name: str, candidates: Mapping[str, Sequence[Sequence[Changes]]]) -> "Study":
-        """The search as a study that asks nothing: an arm for each candidate of each arm.
-
-        Args:
-            profile_name: At which profile.
-            candidates: Arm -> what its candidates set, in their order, each seed by seed.
-        """
-        assert self.tuning is not None
-        design, first = self.at(profile_name), self.tuning.first_seed
-        named = {
-            candidate_name(name, number): (design.every_arm[name], by_seed)
-            for name, all_of_arm in candidates.items()
-            for number, by_seed in enumerate(all_of_arm)
-        }
-        return Study(
-            name=search_name(self.name),
-            title=f"The search of {self.name}",
-            baselines={name: {**arm.values, "seed": first + arm.first_seed} for name, (arm, _) in named.items()},
-            questions=(),
-            profiles=(replace(design.profile, baselines={}, factors={}),),
-            own_code=self.own_code,
-            chosen={name: by_seed for name, (_, by_seed) in named.items()},
-        )
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.

@@ -1,14 +1,15 @@
 """What a study declares of its tuning: which fields are searched over, and the budget that every arm gets alike."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from harness.errors import UserError, unknown_name
-from harness.questions import Changes, Value
+from harness.questions import Changes, Profile, Value
 from harness.spec import TrialSpec
 
 Searcher: TypeAlias = Literal["random", "optuna"]
@@ -102,21 +103,32 @@ class Tuning:
         shares = np.random.default_rng([self.first_seed, seed, candidate]).random(len(self.fields))
         return {name: one.at(share) for (name, one), share in zip(sorted(self.fields.items()), shares, strict=True)}
 
-    def require_apart(self, study: str, starts: Sequence[int]) -> None:
-        """Refuse a search at seeds that a verdict uses, or may come to use.
+    def require_apart(
+        self, study: str, arms: Iterable[Changes], levels: Iterable[Changes], profiles: Iterable[Profile]
+    ) -> None:
+        """Refuse a search over what the study itself varies, or at seeds that its verdicts use or may come to use.
 
         Args:
             study: Its name, for the message.
-            starts: Where the seeds of its arms start.
+            arms: What its baselines and levels set, "seed" being where their seeds start.
+            levels: What its levels set.
+            profiles: Of the study.
         """
-        for start in starts:
-            for other in starts:
-                first = self.first_seed + other
-                if abs(first - start) < SEEDS_APART:
+        for name in self.fields:
+            if any(name in changes for changes in levels):
+                raise UserError(f"study {study!r} varies {name!r}, which its tuning searches over; leave it to one")
+            for profile in profiles:
+                if name in profile.changes:
                     raise UserError(
-                        f"study {study!r}: the search's seeds from {first} overlap those of its verdicts, from "
-                        f"{start}; allowed: first_seed at least {SEEDS_APART} above every arm's first seed"
+                        f"profile {profile.name!r} sets {name!r}, which the tuning of study {study!r} searches over"
                     )
+        starts = sorted({int(changes.get("seed", 0)) for changes in arms})
+        for start, other in itertools.product(starts, starts):
+            if abs(self.first_seed + other - start) < SEEDS_APART:
+                raise UserError(
+                    f"study {study!r}: the search's seeds from {self.first_seed + other} overlap its verdicts', "
+                    f"from {start}; allowed: first_seed at least {SEEDS_APART} above every arm's first seed"
+                )
 
 
 def candidate_name(arm: str, number: int) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from harness.analysis.tuned import chosen, found
 from harness.design import Design, Seeds
@@ -19,7 +20,7 @@ from harness.execution.run_study import Say, run_study
 from harness.questions import Changes, Value
 from harness.storage.store import Store
 from harness.study import Study
-from harness.tuning import LogUniform, Range, Tuning, candidate_name
+from harness.tuning import LogUniform, Range, Tuning, candidate_name, search_name
 
 ROUND = 4
 """Candidates that Optuna draws at once, by what those of earlier rounds scored."""
@@ -27,6 +28,10 @@ ROUND = 4
 SCORE = "log FID"
 LEAST_FID = 1e-9
 """So much better than any score that there can be that only its logarithm matters."""
+
+
+Candidates: TypeAlias = dict[str, list[list[Changes]]]
+"""Arm -> candidate -> seed -> what it sets."""
 
 
 def run_tuned(
@@ -52,7 +57,7 @@ def run_tuned(
     if study.tuning is not None:
         design = study.at(profile_name)
         for candidates in _rounds(design, study.tuning, seeds, store):
-            search, wanted = study.search(profile_name, candidates), _seeds_of(candidates)
+            search, wanted = search_study(study, profile_name, candidates), _seeds_of(candidates)
             if not run_study(search, profile_name, wanted, *common, extractor_weights=extractor_weights):
                 say(f"the search of {study.name} is not complete; its study waits for it")
                 return False
@@ -74,11 +79,27 @@ def first_round(study: Study, profile_name: str, seeds: Seeds) -> tuple[Study, S
     """
     assert study.tuning is not None
     candidates = next(_rounds(study.at(profile_name), study.tuning, seeds, None))
-    return study.search(profile_name, candidates), _seeds_of(candidates)
+    return search_study(study, profile_name, candidates), _seeds_of(candidates)
 
 
-Candidates = dict[str, list[list[Changes]]]
-"""Arm -> candidate -> seed -> what it sets."""
+def search_study(study: Study, profile_name: str, candidates: Candidates) -> Study:
+    """The search as a study that asks nothing: an arm for each candidate of each arm."""
+    assert study.tuning is not None
+    design, first = study.at(profile_name), study.tuning.first_seed
+    named = {
+        candidate_name(name, number): (design.every_arm[name], by_seed)
+        for name, all_of_arm in candidates.items()
+        for number, by_seed in enumerate(all_of_arm)
+    }
+    return Study(
+        name=search_name(study.name),
+        title=f"The search of {study.name}",
+        baselines={name: {**arm.values, "seed": first + arm.first_seed} for name, (arm, _) in named.items()},
+        questions=(),
+        profiles=(replace(design.profile, baselines={}, factors={}),),
+        own_code=study.own_code,
+        chosen={name: by_seed for name, (_, by_seed) in named.items()},
+    )
 
 
 def _seeds_of(candidates: Candidates) -> dict[str, int]:

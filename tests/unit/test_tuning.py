@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import UserError
+from harness.execution.search import search_study
 from harness.study import Choice, Level, LogUniform, Study, Tuning
 from studies.aa import AA
 from studies.architecture import ARCHITECTURE
@@ -29,8 +30,8 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
         (lambda: Choice((1,)), "a tuple of at least two values"),
         (lambda: Choice((1, 1)), "each once"),
         (lambda: RULES.tuned(Tuning(fields={"ema_kimg": LogUniform(0.1, 1)})), "study 'rules-tuned' varies 'ema_kimg'"),
-        (lambda: at_seeds(1_000_100), "seeds from 1000000 overlap those of its verdicts, from 1000100"),
-        (lambda: at_seeds(995_000), "seeds from 1000000 overlap those of its verdicts, from 995000"),
+        (lambda: at_seeds(1_000_100), "seeds from 1000000 overlap its verdicts', from 1000100"),
+        (lambda: at_seeds(995_000), "seeds from 1000000 overlap its verdicts', from 995000"),
         (
             lambda: set_in_profiles("generator_lr", 0.1).tuned(Tuning(fields=RATES)),
             "profile 'smoke' sets 'generator_lr', which the tuning of study 'architecture-tuned' searches over",
@@ -76,7 +77,7 @@ def test_draws_are_fixed_for_good() -> None:
 
 def test_a_search_has_an_arm_for_each_candidate() -> None:
     candidates = {arm: [[{}, {}], [{"generator_lr": 0.5}, {"generator_lr": 0.25}]] for arm in ("fc", "dc")}
-    search = ARCHITECTURE_TUNED.search("laptop", candidates)
+    search = search_study(ARCHITECTURE_TUNED, "laptop", candidates)
     runs = {(run.arm, run.seed): run.spec for run in search.at("laptop").runs(2, lambda *_: "0" * 16)}
     assert sorted(runs) == [(f"{arm} / {n}", seed) for arm in ("dc", "fc") for n in (0, 1) for seed in (0, 1)]
     assert [runs["fc / 1", seed].generator_lr for seed in (0, 1)] == [0.5, 0.25]

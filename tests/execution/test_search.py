@@ -150,3 +150,16 @@ def test_the_page_shows_search_and_untuned_verdicts(store: Store, monkeypatch: p
     run(plain, store, monkeypatch, seeds=6)
     beside = study_page(load_evidence(store, study, "smoke")).tables["untuned"].numbers
     assert len(beside) == 1 and beside.effect[0] != beside.effect_untuned[0]
+
+
+def test_optuna_draws_by_earlier_scores(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the best rate is elsewhere, its first round is the same and its second another."""
+    rates = []
+    for best in (2e-4, 5e-3):
+        monkeypatch.setattr(f"{__name__}.BEST", best)
+        store, study = Store(tmp_path / str(best), create=True), tuned(searcher="optuna", trials=8)
+        run(study, store, monkeypatch, seeds=1)
+        candidates = found(store, study.at("smoke"))["fc"][0]
+        rates.append([one.values["generator_lr"] for one in candidates])
+    assert rates[0][:4] == rates[1][:4]
+    assert rates[0][4:] != rates[1][4:]

@@ -149,7 +149,7 @@ def _by_optuna(tuning: Tuning, seed: int, fids: Sequence[float], number: int) ->
         name: tune.loguniform(one.low, one.high) if isinstance(one, LogUniform) else tune.choice(list(one.values))
         for name, one in tuning.fields.items()
     }
-    sampler = optuna.samplers.TPESampler(seed=tuning.first_seed + seed, n_startup_trials=ROUND)
+    sampler = optuna.samplers.TPESampler(seed=tuning.first_seed + seed, n_startup_trials=ROUND - 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it deprecates of its own
         search = OptunaSearch(OptunaSearch.convert_search_space(space), sampler=sampler, metric=SCORE, mode="min")

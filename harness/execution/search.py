@@ -26,8 +26,8 @@ ROUND = 4
 """Candidates that Optuna draws at once, by what those of earlier rounds scored."""
 
 SCORE = "log FID"
-LEAST_FID = 1e-9
-"""So much better than any score that there can be that only its logarithm matters."""
+LEAST_FID, WORST_FID = 1e-9, 1e9
+"""What an FID of 0, and a trial that diverged, are told as: its sampler goes by the order of scores."""
 
 
 Candidates: TypeAlias = dict[str, list[list[Changes]]]
@@ -157,9 +157,8 @@ def _by_optuna(tuning: Tuning, seed: int, fids: Sequence[float], number: int) ->
         for candidate in range(1, number):
             if candidate % ROUND == 0:
                 for before in range(max(1, candidate - ROUND), candidate):
-                    diverged = math.isinf(fids[before])
-                    result = None if diverged else {SCORE: math.log(max(fids[before], LEAST_FID))}
-                    search.on_trial_complete(str(before), result, error=diverged)
+                    fid = min(max(fids[before], LEAST_FID), WORST_FID)
+                    search.on_trial_complete(str(before), {SCORE: math.log(fid)})
             values = search.suggest(str(candidate))
             assert isinstance(values, dict)
             drawn.append({name: _rounded(tuning.fields[name], values[name]) for name in tuning.fields})

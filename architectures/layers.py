@@ -57,8 +57,8 @@ def fixed_up(network: nn.Module, *, identity: bool = True) -> nn.Module:
             nn.init.uniform_(module.weight, -std * 3**0.5, std * 3**0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for block in blocks * identity:
-        nn.init.zeros_(block[-1].weight)
+    for last in [block[-1] for block in blocks] * identity:
+        nn.init.zeros_(next(last.parameters()))
     return network
 
 

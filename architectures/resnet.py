@@ -90,8 +90,8 @@ def build(**choices: Any) -> GanPair:
     generator = nn.Sequential(*layers, nn.Conv2d(wide, network.channels, 3, padding=1), nn.Tanh())
 
     wide = network.discriminator_width
-    first = {"kernel_size": 4, "stride": 2} if doublings else {"kernel_size": 3}
-    layers = [nn.Conv2d(network.channels, wide, padding=1, **first)]
+    kernel, stride = (4, 2) if doublings else (3, 1)
+    layers = [nn.Conv2d(network.channels, wide, kernel, stride, padding=1)]
     for i, number in enumerate(reversed(spread(network.discriminator_depth))):
         if i:
             layers += [nn.AvgPool2d(2), nn.Conv2d(wide, 2 * wide, 1, bias=False)]

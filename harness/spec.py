@@ -78,10 +78,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is a
         ("latent_dim generator_width discriminator_width", lambda v: 1 <= v <= WIDEST, f"from 1 to {WIDEST}"),
         ("batch_size", lambda v: v >= 2, "at least 2"),
         ("kimg", lambda v: 0 <= v <= 1e9, "from 0 to 1e9"),
-        ("generator_lr discriminator_lr ema_kimg latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
-        ("adam_beta1 adam_beta2", lambda v: 0 <= v < 1, "in [0, 1)"),
+        ("generator_lr discriminator_lr ema_kimg ema_ramp latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
+        ("adam_beta1 adam_beta2 adam_beta2_end", lambda v: 0 <= v < 1, "in [0, 1)"),
         (
-            "instance_noise r1_gamma r2_gamma gradient_penalty gradient_clip",
+            "instance_noise r1_gamma r2_gamma gradient_penalty gradient_clip lr_end penalty_end",
             lambda v: 0 <= v < inf,
             "at least 0 and finite",
         ),
@@ -130,7 +130,10 @@ class TrialSpec:
     discriminator_lr: float
     adam_beta1: float
     adam_beta2: float
-    ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg; at most 5% of what was seen
+    ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg
+    lr_end: float = _trick(1.0)  # both learning rates end at this share, along a cosine; training/schedules.py
+    adam_beta2_end: float = _trick(0.0)  # adam_beta2 ends here, likewise; 0 for no schedule
+    ema_ramp: float = _trick(0.05)  # the average's half-life is at most this share of what was seen so far
     # noise
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)
@@ -153,6 +156,7 @@ class TrialSpec:
     r2_gamma: float = _trick(0.0)  # likewise at fake images
     gradient_penalty: float = _trick(0.0, revision=2)  # likewise on the norm of D's gradient, between real and fake
     penalty_interval: int = _trick(1)  # steps from one with penalties to the next; they are as many times as large
+    penalty_end: float = _trick(1.0)  # penalties end at this share of their weight, along a cosine
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     code: str = _trick("", revision=2)  # hash of what the user's own architecture, loss or augmentation is made from
@@ -226,11 +230,11 @@ class TrialSpec:
             yield "discriminator_norm", f"{why}; allowed: none, spectral"
         if self.loss == "wasserstein" and self.gradient_penalty == 0 and self.discriminator_norm != "spectral":
             yield "loss", "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'"
-        if self.penalty_interval > 1 and not penalises:
-            yield (
-                "penalty_interval",
-                "has no penalty to space; allowed with r1_gamma, r2_gamma or gradient_penalty above 0",
-            )
+        for name in ("penalty_interval", "penalty_end"):
+            if getattr(self, name) != 1 and not penalises:
+                yield name, "has no penalty to act on; allowed with r1_gamma, r2_gamma or gradient_penalty above 0"
+        if self.adam_beta2_end == self.adam_beta2:
+            yield "adam_beta2_end", "is adam_beta2, one trial under two names; allowed: another value, or 0 for none"
         if self.fresh_latents and self.update_rule == "simultaneous":
             yield "fresh_latents", "is for a G that is updated after D; allowed with update_rule='alternating'"
         if self.real_label_low <= self.fake_label_high:

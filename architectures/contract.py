@@ -153,7 +153,7 @@ class Registry(MutableMapping[str, Entry]):
 class GanPair:
     """Two networks of one family.
 
-    generator: latents (N, Z) float32 -> images (N, C, H, W) in [-1, 1].
+    generator: latents (N, Z) float32 -> images (N, C, H, W), black at -1 and white at 1; resnet's may go beyond.
     discriminator: images (N, C, H, W) -> logits (N, 1), above 0 for "real".
     """
 

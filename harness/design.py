@@ -10,6 +10,7 @@ from typing import TypeAlias
 from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
+from harness.published import Published
 from harness.questions import Changes, Level, Profile, Question, Value, located, written
 from harness.spec import TrialSpec, own_names
 
@@ -71,6 +72,7 @@ class Design:
     baselines: Mapping[str, Changes]
     questions: tuple[Question, ...]
     own_code: UserCode | None
+    published: tuple[Published, ...] = ()
 
     @property
     def file(self) -> str:

@@ -9,12 +9,14 @@ from studies.combined import COMBINED
 from studies.depth import DEPTH
 from studies.modern import MODERN
 from studies.noise import NOISE
+from studies.referee import REFEREE
 from studies.reference import REFERENCE
 from studies.rules import RULES
 from studies.stabilization import STABILIZATION
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, RULES, REFERENCE, AA)
+    study.name: study
+    for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, RULES, REFEREE, REFERENCE, AA)
 }
 CATALOG = Catalog(STUDIES, CLAIMS)
 find = CATALOG.find

@@ -143,7 +143,7 @@ def test_resnet_layer_by_layer() -> None:
         ("Linear", (1,), 1_025),
     ]
     assert (count_parameters(pair.generator), count_parameters(pair.discriminator)) == (128_915, 63_729)
-    up, ends = "Conv2d Upsample Residual ", "Upsample Conv2d Tanh"
+    up, ends = "Conv2d Upsample Residual ", "Upsample Conv2d"
     assert kinds(pair.generator) == "Linear Unflatten Residual " + 2 * up + ends
     assert kinds(pair.discriminator) == "Conv2d Residual " + 2 * "AvgPool2d Conv2d Residual " + "Flatten Linear"
     assert kinds(pair.generator[2]) == "Conv2d LeakyReLU Conv2d LeakyReLU Conv2d"
@@ -210,7 +210,7 @@ def test_shapes_and_range(name: str, resolution: int, channels: int, norm: str) 
         )
         images = pair.generator(10 * torch.randn(2, 5))
         assert images.shape == (2, channels, resolution, resolution)
-        assert images.abs().max() <= 1
+        assert images.isfinite().all() and (name == "resnet" or images.abs().max() <= 1)
         assert pair.discriminator(images).shape == (2, 1)
         has_norm = any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in pair.generator.modules())
         assert has_norm == (norm == "batch")

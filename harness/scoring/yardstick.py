@@ -65,7 +65,7 @@ some 1e-7."""
 
 def needs_training(name: str, data: PreparedData, kept: Path) -> bool:
     """Whether `prepare_extractor` would first train a classifier, which takes minutes at large sizes."""
-    trains = name == "classifier" and data.num_classes is not None
+    trains = name == "classifier" and data.num_classes is not None and not _has_digits_in_channels(data)
     return trains and _found(learned_from(*_tensors(data, "extractor")), kept) is None
 
 
@@ -181,9 +181,13 @@ def _refuse_foreign(weights: Path, data: PreparedData, key: str) -> None:
         )
 
 
+def _has_digits_in_channels(data: PreparedData) -> bool:
+    return split_subset(data.dataset)[0] == "stacked-mnist"
+
+
 def _trained(data: PreparedData, images: Tensor, labels: Tensor, key: str) -> bytes:
     """A classifier made now, as its file: trained, or where each channel is a picture that one knows, made of that."""
-    if split_subset(data.dataset)[0] == "stacked-mnist":
+    if _has_digits_in_channels(data):
         network: Network = by_channel(DIGITS)
     else:
         network = train_classifier(images, labels, int(data.num_classes or 0))

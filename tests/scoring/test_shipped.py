@@ -10,6 +10,7 @@ from harness.data import PreparedData, prepare
 from harness.files import file_checksum
 from harness.scoring import classifier, yardstick
 from harness.scoring.classifier import learned_from, load_classifier, read_card
+from harness.scoring.extractors import Extractor
 from harness.scoring.features import modes_and_kl
 from harness.scoring.fidelity import make_protocol
 from harness.scoring.yardstick import (
@@ -75,12 +76,17 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     return prepare("stacked-mnist", resolution=28, channels=3, cache=tmp_path_factory.mktemp("stacked"))
 
 
-def test_stacked_digits_are_known_by_channel(
-    stacked: PreparedData, digits: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def by_channel(stacked: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Extractor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yardstick, "train_classifier", None)
+        return prepare_extractor("classifier", stacked, tmp_path_factory.mktemp("extractor"))
+
+
+def test_stacked_digits_are_known_by_channel(stacked: PreparedData, by_channel: Extractor, tmp_path: Path) -> None:
     """Metz et al. 2017: three digits are the three digits of the mode, hundreds red; nothing is trained for it."""
-    monkeypatch.setattr(yardstick, "train_classifier", None)
-    extractor = prepare_extractor("classifier", stacked, tmp_path)
+    assert not needs_training("classifier", stacked, tmp_path)
+    extractor = by_channel
     assert (extractor.num_classes, extractor.dim, extractor.accuracy) == (1000, 192, pytest.approx(0.92025, abs=1e-3))
     images, labels = (values[::40] for values in part(stacked, "reference"))
     features, logits = extractor.load()(images)
@@ -92,12 +98,11 @@ def test_stacked_digits_are_known_by_channel(
     assert (logits.argmax(1) == labels).double().mean() > 0.8
 
 
-def test_stacked_digits_count_their_modes(stacked: PreparedData, tmp_path: Path) -> None:
+def test_stacked_digits_count_their_modes(stacked: PreparedData, by_channel: Extractor) -> None:
     """Of real pictures nearly all of 1,000; of those whose red digit is a 7 some hundred, and a divergence of ln 10."""
-    extractor = prepare_extractor("classifier", stacked, tmp_path)
-    images, labels = part(stacked, "train")
-    logits = extractor.load()(images[::2])[1]
-    counts = torch.bincount(extractor.load()(part(stacked, "reference")[0])[1].argmax(1), minlength=1000)
+    network, (images, labels) = by_channel.load(), part(stacked, "train")
+    logits = network(images[::2])[1]
+    counts = torch.bincount(network(part(stacked, "reference")[0])[1].argmax(1), minlength=1000)
     modes, kl = modes_and_kl(logits.argmax(1), counts)
     assert modes >= 999 and kl < 0.1
     sevens = logits[labels[::2] // 100 == 7].argmax(1)
@@ -105,8 +110,8 @@ def test_stacked_digits_count_their_modes(stacked: PreparedData, tmp_path: Path)
     assert 100 <= modes < 200 and kl == pytest.approx(np.log(10), abs=0.3)
 
 
-def test_the_stacked_yardstick_is_the_same_everywhere(stacked: PreparedData, tmp_path: Path) -> None:
-    extractor = prepare_extractor("classifier", stacked, tmp_path)
+def test_the_stacked_yardstick_measures_here_too(stacked: PreparedData, by_channel: Extractor, tmp_path: Path) -> None:
+    extractor = by_channel
     protocol = make_protocol(extractor, stacked, num_generated=2000)
     assert deviation(golden_scores(extractor, protocol, stacked, tmp_path), extractor.golden) == ""
     assert refuse_unusable(extractor, extractor.load()(part(stacked, "reference")[0][:8])[0]) is None

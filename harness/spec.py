@@ -45,6 +45,7 @@ LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein", "relativisti
 UNLABELLED = ("hinge", "wasserstein", "relativistic")
 UpdateRule = Literal["simultaneous", "alternating"]
 Schedule = Literal["constant", "linear"]
+NumberFormat = Literal["float32", "bfloat16"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
 SHIPPED = {"architecture": ARCHITECTURES.shipped, "loss": LOSSES, "augmentation": AUGMENTATIONS}
 """What the repository ships; a user's own file may add to each, and then `code` tells its content."""
@@ -80,11 +81,8 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is a
         ("kimg", lambda v: 0 <= v <= 1e9, "from 0 to 1e9"),
         ("generator_lr discriminator_lr ema_kimg ema_ramp latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
         ("adam_beta1 adam_beta2 adam_beta2_end", lambda v: 0 <= v < 1, "in [0, 1)"),
-        (
-            "instance_noise r1_gamma r2_gamma gradient_penalty gradient_clip lr_end penalty_end",
-            lambda v: 0 <= v < inf,
-            "at least 0 and finite",
-        ),
+        ("instance_noise gradient_penalty gradient_clip", lambda v: 0 <= v < inf, "at least 0 and finite"),
+        ("r1_gamma r2_gamma lr_end penalty_end", lambda v: 0 <= v < inf, "at least 0 and finite"),
         ("generator_steps discriminator_steps penalty_interval", lambda v: 1 <= v <= 100, "from 1 to 100"),
         ("real_label_low real_label_high fake_label_low fake_label_high", lambda v: -1 <= v <= 2, "from -1 to 2"),
         ("label_flip_rate", lambda v: 0 <= v < 0.5, "in [0, 0.5): from 0.5 on, labels mislead D"),
@@ -131,6 +129,7 @@ class TrialSpec:
     adam_beta1: float
     adam_beta2: float
     ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg
+    number_format: NumberFormat = _trick("float32")  # of networks in training; harness/training/number_format.py
     lr_end: float = _trick(1.0)  # both learning rates end at this share, along a cosine; training/schedules.py
     adam_beta2_end: float = _trick(0.0)  # adam_beta2 ends here, likewise; 0 for no schedule
     ema_ramp: float = _trick(0.05)  # the average's half-life is at most this share of what was seen so far
@@ -338,18 +337,14 @@ def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def registered(field: str) -> tuple[str, ...]:
     """All names that this spec field may hold in this process: those shipped, and what a user's own file has added."""
-    return tuple(
-        Registry.of[field] if field in Registry.of else SHIPPED[field]
-    )  # nothing can be added to what nobody has imported
+    return tuple(Registry.of[field]) if field in Registry.of else SHIPPED[field]  # nobody adds to what is not imported
 
 
 def _names(values: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
     """(field, the name it holds, the names that the repository ships)."""
     augmented = [("augmentation", name, AUGMENTATIONS) for name in _split(values.get("augmentation", "none"))]
-    return [
-        *((field, values[field], SHIPPED[field]) for field in ("architecture", "loss") if field in values),
-        *augmented,
-    ]
+    named = [(field, values[field], SHIPPED[field]) for field in ("architecture", "loss") if field in values]
+    return named + augmented
 
 
 def _split(augmentation: str) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 R3GAN (Huang, Gokaslan, Kuleshov and Tompkin, NeurIPS 2024) says so of stacked digits, by one training run an arm.
 referee-r3gan.yaml beside this file has what it published; the report says whether that lies inside our intervals.
+
+The scale of the laptop profile was chosen by its cost. Two of its trials were run and gave blobs, hardly digits: learning
+rate, width and budget are to be chosen, on other seeds, before its answers are worth anything (docs/log.md).
 """
 
 from pathlib import Path
@@ -97,6 +100,7 @@ REFEREE = Study(
     ),
     note="Networks, budget and γ are ours, and far smaller than the paper's: what lies outside our interval does so at "
     "this scale. Modes are counted by the classifier of digits that scores other studies here, a channel at a time. "
+    "Any picture is seen as some mode, blobs of colour too, so that a count means little where FID is high. "
     "The three-way interaction is not asked.",
     published=Path(__file__).with_name("referee-r3gan.yaml"),
     profiles=(

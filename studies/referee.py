@@ -3,8 +3,8 @@
 R3GAN (Huang, Gokaslan, Kuleshov and Tompkin, NeurIPS 2024) says so of stacked digits, by one training run an arm.
 referee-r3gan.yaml beside this file has what it published; the report says whether that lies inside our intervals.
 
-The scale of the laptop profile was chosen by its cost. Two of its trials were run and gave blobs, hardly digits: learning
-rate, width and budget are to be chosen, on other seeds, before its answers are worth anything (docs/log.md).
+The scale of the laptop profile was chosen by its cost. Two of its trials were run and gave blobs, hardly digits: rates,
+width and budget are to be chosen, on other seeds, before its answers are worth anything (docs/log.md).
 """
 
 from pathlib import Path

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
+from harness.published import Published
 from harness.questions import Changes, Level, Profile, Question, Value, located, written
 from harness.spec import TrialSpec, own_names
 from harness.tuning import Tuning
@@ -74,6 +75,7 @@ class Design:
     own_code: UserCode | None
     tuning: Tuning | None = None
     chosen: Mapping[str, Sequence[Changes]] = field(default_factory=dict)  # arm -> what a search found, seed by seed
+    published: tuple[Published, ...] = ()
 
     @property
     def file(self) -> str:

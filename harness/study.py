@@ -6,10 +6,12 @@ A study only declares; `study.at(profile)` is the design that follows from it. A
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from harness.design import FIELDS, Arm, Design, Run
 from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode
+from harness.published import read_published
 from harness.questions import (
     Changes,
     Contrast,
@@ -63,6 +65,7 @@ class Study:
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
+    published: Path | None = None  # a file of what a paper published of its arms; see harness/published.py
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
     tuning: Tuning | None = None  # the search that each arm gets before its seeds run; None: arms are as declared
     untuned: str = ""  # the name of the same study without tuning, whose verdicts the report shows beside these
@@ -135,7 +138,7 @@ class Study:
     def at(self, profile_name: str) -> Design:
         """The study as it is asked at one profile: with that profile's own baselines and factors."""
         profile = self.profile(profile_name)
-        return Design(
+        design = Design(
             name=self.name,
             title=self.title,
             note=self.note,
@@ -146,3 +149,4 @@ class Study:
             tuning=self.tuning,
             chosen=self.chosen,
         )
+        return replace(design, published=read_published(self.published, design.every_arm)) if self.published else design

@@ -10,6 +10,7 @@ from studies.depth import DEPTH
 from studies.modern import MODERN
 from studies.noise import NOISE
 from studies.number_format import NUMBER_FORMAT
+from studies.referee import REFEREE
 from studies.reference import REFERENCE
 from studies.rules import RULES
 from studies.stabilization import STABILIZATION
@@ -20,6 +21,7 @@ STUDIES: dict[str, Study] = {
     for study in (
         *(ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED),  # the founding document's claims
         *(RULES, NUMBER_FORMAT, ARCHITECTURE_TUNED, REFERENCE, AA, AA_TUNED),  # the harness's own choices
+        REFEREE,  # what a paper claims
     )
 }
 CATALOG = Catalog(STUDIES, CLAIMS)

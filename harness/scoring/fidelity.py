@@ -22,7 +22,6 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from torch_fidelity.noise import random_normal
 
 from harness.data import PreparedData
-from harness.scoring.classifier import FEATURE_DIM
 from harness.scoring.extractors import Extractor, Pretrained
 from harness.scoring.features import NEAREST, density_and_coverage, memorization, modes_and_kl
 from harness.scoring.kept import cached, kept_file, moments_are_gone
@@ -64,7 +63,7 @@ def make_protocol(
     published: dict[str, Any] = {}
     if pretrained := extractor.pretrained:
         published = {"feature_layer": pretrained.layer, "preparation": _preparation(pretrained, data)}
-    dim, rms = (pretrained.dim, pretrained.rms) if pretrained else (FEATURE_DIM, extractor.feature_rms)
+    rms = pretrained.rms if pretrained else extractor.feature_rms
     protocol = ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,
@@ -75,7 +74,7 @@ def make_protocol(
         resolution=data.resolution,
         channels=data.channels,
         **_kid_subsets(min(len(reference), num_generated)),
-        kid_gamma=1 / (dim * rms**2),
+        kid_gamma=1 / (extractor.dim * rms**2),
         **published,
     )
     if moments is None:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from harness.scoring.classifier import FEATURE_DIM
 from harness.scoring.extractors import Extractor
 
 
@@ -70,11 +69,9 @@ class OnlineFid:
 class _Features(nn.Module):
     """The extractor as torchmetrics wants it: uint8 images -> (N, num_features)."""
 
-    num_features = FEATURE_DIM
-
     def __init__(self, extractor: Extractor) -> None:
         super().__init__()
-        self.network = extractor.load()
+        self.network, self.num_features = extractor.load(), extractor.dim
 
     def train(self, mode: bool = True) -> "_Features":
         """Stay in eval mode: torchmetrics puts its modules into training mode with their parent."""

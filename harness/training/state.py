@@ -10,6 +10,7 @@ from harness.spec import TrialSpec
 from harness.training.checkpoint import Snapshot
 from harness.training.distributed import ALONE, Ranks, spread
 from harness.training.random import Draws, stream
+from harness.training.schedules import set_optimizer
 from harness.training.tricks import Tricks
 
 LAYOUTS = {("cuda", "float32"): torch.contiguous_format}
@@ -83,6 +84,12 @@ class State:
         }
         self._optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
         self._device = torch.device(device)
+        self._spec = spec
+
+    def set_optimizers(self, progress: float) -> None:
+        """Take both optimizers to where their schedules are after this share of the budget."""
+        set_optimizer(self.g_optimizer, self._spec, self._spec.generator_lr, progress)
+        set_optimizer(self.d_optimizer, self._spec, self._spec.discriminator_lr, progress)
 
     def snapshot(self, *, step: int, curves: list[dict[str, float]], train_seconds: float) -> Snapshot:
         """A copy of the state. Dropout's stream is torch's global generator: call it inside the loop's fork of it."""

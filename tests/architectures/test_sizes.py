@@ -33,7 +33,14 @@ def is_refused(make: Callable[..., object], values: dict[str, object], error: ty
 
 @pytest.mark.parametrize(
     ("name", "resolution"),
-    [("fc", 28), ("fc", 1024), *(("dc", r) for r in (*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024))],
+    [
+        ("fc", 28),
+        ("fc", 1024),
+        ("resnet", 28),
+        ("resnet", 31),
+        ("resnet", 96),
+        *(("dc", r) for r in (*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024)),
+    ],
 )
 def test_specs_refuse_what_cannot_be_built(name: str, resolution: int) -> None:
     own = architectures.defaults(name, resolution=resolution)
@@ -44,6 +51,7 @@ def test_specs_refuse_what_cannot_be_built(name: str, resolution: int) -> None:
                 "generator_width": 1,
                 "discriminator_width": 1,
                 "generator_norm": "none",
+                "discriminator_dropout": 0.0,
             }
             network |= {key: own[key] for key in ("generator_depth", "discriminator_depth")} | {player: depth}
             with torch.device("meta"):

@@ -37,6 +37,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.plugin_identity": 3,
     "harness.plugins": 2,
     "harness.tuning": 1.5,
+    "harness.published": 1,
     "harness.questions": 1,
     "harness.spec": 1,
     "harness.storage.layout": 1,  # where things lie, without what they are

@@ -1,0 +1,122 @@
+"""Commands that use results: watch a run, export tables, sample from a trial, hand its generator to other programs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness import terminal
+from harness.analysis.wording import count
+from harness.commands.shared import DEFAULT_STORE, at_least_one, short
+from harness.errors import UserError, unknown_name
+from harness.files import write_file
+from harness.options import StoreArgument, StorePath
+from harness.storage.store import Store
+
+MODELS = {"torch": ".pt2", "onnx": ".onnx", "hub": ""}
+"""What `export-model` writes -> the ending of its file; "" for a folder."""
+
+MOST_SAMPLES = 10_000
+"""In one picture."""
+
+TrialId = Annotated[
+    str, typer.Argument(metavar="TRIAL", help="Its id, or enough of the beginning.", show_default=False)
+]
+Weights = Annotated[str | None, typer.Option("--weights", help="ema or raw; those that were scored if left out.")]
+Code = Annotated[
+    Path | None, typer.Option("--code", help="Your own file with its network, where that is elsewhere by now.")
+]
+
+
+def export(
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write; the store's reports.")] = None,
+) -> None:
+    """Write everything in the store as one table, a row per trial and protocol: results.parquet and results.csv.
+
+    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
+    trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
+    """
+    from harness.analysis.compare import write_whole_table
+
+    opened = Store(store)
+    folder = out or opened.layout.reports
+    rows = write_whole_table(opened, folder)
+    typer.echo(f"wrote {count(rows, 'row')} to {short(folder / 'results.parquet')} and .csv")
+
+
+def sample(
+    store: StoreArgument,
+    trial: TrialId,
+    number: Annotated[int, typer.Option("-n", "--number", help="How many.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Of the latents; 0 gives what was scored.")] = 0,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", metavar="", help="Each line leads from one latent to another.")
+    ] = False,
+    weights: Weights = None,
+    code: Code = None,
+    out: Annotated[Path, typer.Option("--out", help="The PNG picture to write.")] = Path("samples.png"),
+) -> None:
+    """Draw samples of a trial's generator, as it was scored, as one picture."""
+    at_least_one("number", number)
+    if number > MOST_SAMPLES:
+        raise UserError(f"number={number} is out of range; allowed: at most {MOST_SAMPLES}")
+    if interpolate and number < 4:
+        raise UserError(f"number={number} is out of range; allowed with --interpolate: at least 4")
+    _require_writable(out, ".png")
+    from harness.using.trial import open_trial
+
+    found = open_trial(store, trial)
+    generator = found.generator(weights=_which(weights), code=code)
+    from harness.using.pictures import sheet
+
+    content, shown = sheet(generator, number, seed, interpolate=interpolate)
+    write_file(out, content)
+    terminal.tell(f"{found!r}".strip("<>"))
+    terminal.tell(f"wrote {count(shown, 'sample')} to {short(out)}")
+
+
+def export_model(
+    store: StoreArgument,
+    trial: TrialId,
+    to: Annotated[str, typer.Option("--to", help="torch (torch.export), onnx, or hub: a folder for a model hub.")],
+    weights: Weights = None,
+    code: Code = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="What to write. Default: the trial's id, here.", show_default=False)
+    ] = None,
+) -> None:
+    """Hand a trial's generator to other programs, and check that they get the same images, to 1e-5."""
+    if to not in MODELS:
+        raise unknown_name("kind of model", to, MODELS)
+    if out is not None:
+        _require_writable(out, MODELS[to])
+    from harness.using.trial import open_trial
+
+    found = open_trial(store, trial)
+    out = out or Path(found.id + MODELS[to])
+    generator = found.generator(weights=_which(weights), code=code)
+    if to == "hub":
+        from harness.using.hub import write_folder
+
+        which = weights or (found.protocol.weights if found.protocol else "ema")
+        write_folder(found, generator, which, out)
+    else:
+        from harness.using import models
+
+        write_file(out, {"torch": models.exported, "onnx": models.onnx}[to](generator))
+    terminal.tell(f"{found!r}".strip("<>"))
+    terminal.tell(f"wrote {short(out)}; its images agree with the generator's to 1e-5")
+
+
+def _which(weights: str | None) -> Literal["ema", "raw"] | None:
+    if weights not in (None, "ema", "raw"):
+        raise unknown_name("weights", weights, ("ema", "raw"))
+    return weights
+
+
+def _require_writable(out: Path, ending: str) -> None:
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"cannot write {out}: {out.parent} is not a folder; name another place with --out")
+    if ending and (out.suffix.lower() != ending or out.is_dir()):
+        raise UserError(f"cannot write {out}: it must be a file that ends in {ending}; name another with --out")

@@ -16,6 +16,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "score": questions.score,
     },
     "Use results": {
+        "status": using.status,
         "sample": using.sample,
         "export-model": using.export_model,
         "export": using.export,

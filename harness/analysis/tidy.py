@@ -63,7 +63,9 @@ LAST = {
     "date": Column(TIME, "", "when the trial began"),
 }
 
+WHOSE = ("trial_id", "study", "arm", "seed")
 CURVES = {
+    **{name: FIRST[name] for name in WHOSE},
     "step": Column(WHOLE, "steps", "of the loop"),
     "kimg": Column(REAL, "kimg", "thousand real images that D has seen"),
     "seconds": Column(REAL, "s", "of training so far"),
@@ -102,14 +104,13 @@ def load_curves(
     protocol_id: str | None = None,
     untrained: bool = False,
 ) -> pd.DataFrame:
-    """The curves of the trials that `load` lists, one row a point: trial_id, study, arm, seed and CURVES."""
+    """The curves of the trials that `load` lists, one row a point, with the columns CURVES."""
     store = store if isinstance(store, Store) else Store(store)
     rows = results.load(store, study=study, profile=profile, protocol_id=protocol_id, untrained=untrained)
-    names = ["trial_id", "study", "arm", "seed"]
-    found = [results.curves_of(store, row).assign(**{n: row[n] for n in names}) for _, row in rows.iterrows()]
+    found = [results.curves_of(store, row).assign(**{n: row[n] for n in WHOSE}) for _, row in rows.iterrows()]
     found = [curves for curves in found if len(curves)]
     table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-    return _typed(table, {**{name: FIRST[name] for name in names}, **CURVES})
+    return _typed(table, CURVES)
 
 
 def columns() -> pd.DataFrame:

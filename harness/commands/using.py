@@ -1,9 +1,13 @@
 """Commands that use results: watch a run, export tables, sample from a trial, hand its generator to other programs."""
 
+import sys
+import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.live import Live
+from rich.text import Text
 
 from harness import terminal
 from harness.analysis.wording import count
@@ -12,6 +16,12 @@ from harness.errors import UserError, unknown_name
 from harness.files import write_file
 from harness.options import StoreArgument, StorePath
 from harness.storage.store import Store
+
+if TYPE_CHECKING:
+    from harness.using.status import Watcher
+
+LOOK_AGAIN = 2.0
+"""Seconds from one look at a store to the next."""
 
 MODELS = {"torch": ".pt2", "onnx": ".onnx", "hub": ""}
 """What `export-model` writes -> the ending of its file; "" for a folder."""
@@ -26,6 +36,55 @@ Weights = Annotated[str | None, typer.Option("--weights", help="ema or raw; thos
 Code = Annotated[
     Path | None, typer.Option("--code", help="Your own file with its network, where that is elsewhere by now.")
 ]
+
+
+def status(
+    store: Annotated[Path, typer.Argument(help="The store.")] = DEFAULT_STORE,
+    study: Annotated[str | None, typer.Option("--study", help="Only this study.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Only this profile.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", metavar="", help="Look again and again, until nothing is left to run.")
+    ] = False,
+) -> None:
+    """Say how far studies are, arm by arm and seed by seed, from another terminal than that of the run."""
+    from harness.using.status import Watcher
+
+    watcher = Watcher(store=Store(store), study=study, profile=profile)
+    console = terminal.live_console(sys.stdout) if watch else None
+    if console is not None:
+        with Live(console=console, auto_refresh=False) as live:
+            while told := _status(watcher, terminal.width(sys.stdout)):
+                shown = told[1][: max(terminal.height(sys.stdout) - 2, 1)]
+                live.update(Text("\n".join(shown), no_wrap=True, overflow="ellipsis"), refresh=True)
+                if told[0]:
+                    return
+                time.sleep(LOOK_AGAIN)
+    last: list[str] = []
+    while True:
+        over, told = _status(watcher, terminal.width(sys.stdout))
+        if told != last:
+            terminal.show(*(Text(line, no_wrap=True, overflow="ellipsis") for line in told))
+        if over or not watch:
+            return
+        last = told
+        time.sleep(LOOK_AGAIN)
+
+
+def _status(watcher: "Watcher", width: int) -> tuple[bool, list[str]]:
+    """Whether nothing is left to run, and what to tell, line by line: studies under way in full, others in a line."""
+    from harness.using.status import legend, lines
+
+    found = watcher.look()
+    if not found:
+        return True, [f"no study ran in {watcher.store.root} yet"]
+    in_full = [one for one in found if not one.is_over or watcher.study or len(found) == 1]
+    told = [line for one in found for line in lines(one, width, full=one in in_full)]
+    told += [legend(in_full)] * bool(in_full)
+    if watcher.at_work is not None:
+        told.append(f"a run is at work here (process {watcher.at_work})")
+    elif not all(one.is_over for one in found):
+        told.append("nobody is at work here; `run` goes on from there")
+    return all(one.is_over for one in found), told
 
 
 def export(

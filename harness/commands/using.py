@@ -1,5 +1,6 @@
 """Commands that use results: watch a run, export tables, sample from a trial, hand its generator to other programs."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.commands.shared import DEFAULT_STORE, at_least_one, short
 from harness.errors import UserError, unknown_name
 from harness.files import write_file
 from harness.options import StoreArgument, StorePath
+from harness.questions import located
 from harness.storage.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ LOOK_AGAIN = 2.0
 
 MODELS = {"torch": ".pt2", "onnx": ".onnx", "hub": ""}
 """What `export-model` writes -> the ending of its file; "" for a folder."""
+
+LOOK = {
+    "tensorboard": "tensorboard --logdir {}",
+    "mlflow": "mlflow ui --backend-store-uri {}",
+    "wandb": "wandb sync --sync-all {}/wandb",
+    "trackio": "TRACKIO_DIR={} trackio show",
+}
+"""How people see what was given to a tracker."""
 
 MOST_SAMPLES = 10_000
 """In one picture."""
@@ -54,9 +64,11 @@ def status(
     if console is not None:
         with Live(console=console, auto_refresh=False) as live:
             while told := _status(watcher, terminal.width(sys.stdout)):
-                shown = told[1][: max(terminal.height(sys.stdout) - 2, 1)]
+                room, (over, shown) = max(terminal.height(sys.stdout) - 2, 4), told
+                if len(shown) > room:  # the last two say what marks mean and whether anybody works
+                    shown = [*shown[: room - 3], f"  and {len(shown) - room + 1} more lines", *shown[-2:]]
                 live.update(Text("\n".join(shown), no_wrap=True, overflow="ellipsis"), refresh=True)
-                if told[0]:
+                if over:
                     return
                 time.sleep(LOOK_AGAIN)
     last: list[str] = []
@@ -89,16 +101,38 @@ def _status(watcher: "Watcher", width: int) -> tuple[bool, list[str]]:
 
 def export(
     store: StorePath = DEFAULT_STORE,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder to write; the store's reports.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; one among the store's reports if left out.")
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="table, or a tracker: tensorboard, mlflow, wandb, trackio.")
+    ] = "table",
+    study: Annotated[str | None, typer.Option("--study", help="Only this study; for trackers.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Only this profile; for trackers.")] = None,
 ) -> None:
     """Write everything in the store as one table, a row per trial and protocol: results.parquet and results.csv.
 
     Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
     trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
+
+    With --to, give every trial to a tracker instead: its curves, scores, spec, and a picture of samples.
     """
+    opened = Store(store)
+    if to != "table":
+        from harness.using.trackers import TRACKERS
+        from harness.using.trackers import export as export_to
+
+        if to not in TRACKERS:
+            raise unknown_name("form", to, ["table", *TRACKERS])
+        folder = out or opened.layout.reports / to
+        written, there = export_to(opened, to, folder, study, profile and located(profile))
+        terminal.tell(f"wrote {count(written, 'run')} to {short(folder)}{f'; {there} were there' if there else ''}")
+        terminal.tell(f"look at them with `{LOOK[to].format(shlex.quote(str(short(folder))))}`")
+        return
+    if study or profile:
+        raise UserError("--study and --profile are for --to a tracker; the table holds the whole store")
     from harness.analysis.compare import write_whole_table
 
-    opened = Store(store)
     folder = out or opened.layout.reports
     rows = write_whole_table(opened, folder)
     typer.echo(f"wrote {count(rows, 'row')} to {short(folder / 'results.parquet')} and .csv")

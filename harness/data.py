@@ -138,8 +138,8 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
                 warnings.warn(f"the prepared data of {dataset} were damaged ({damage}): made again", stacklevel=2)
             if not folder.exists():
                 _sweep(folder)
-                with staged_folder(folder) as staging:
-                    downloads = cache_folder(cache.resolve(), "downloads")
+                downloads = cache_folder(cache.resolve(), "downloads")
+                with staged_folder(folder) as staging, source.ready(downloads, staging) as source:
                     _write(staging, name, source, size, downloads, resolution, channels)
                 if told := _warnings(folder, source):
                     more = f"`python -m studies inspect {shlex.quote(dataset)}` tells more"

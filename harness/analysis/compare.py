@@ -139,7 +139,9 @@ def whole_table(store: Store) -> pd.DataFrame:
 
 
 def write_whole_table(store: Store, folder: Path) -> int:
-    """Write `whole_table`, its columns as harness/analysis/tidy.py documents them, as results.parquet and results.csv, and the store's own classifiers; the number of its rows.
+    """Write `whole_table` as results.parquet and results.csv, and the store's own classifiers; the number of its rows.
+
+    Columns are those that harness/analysis/tidy.py documents.
 
     Raises:
         UserError: the folder cannot be written.

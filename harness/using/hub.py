@@ -66,7 +66,10 @@ def write_folder(trial: Trial, generator: TrainedGenerator, weights: str, folder
         "protocol": protocol.to_dict() if protocol else None,
         "scores": trial.scores if scored else {},
         "arms": [
-            {**place._asdict(), "file": Path(place.file).name, "metrics": table.to_dict("records")}
+            {
+                **{name: getattr(place, name) for name in ("study", "profile", "arm", "seed", "protocol_id")},
+                "metrics": table.to_dict("records"),
+            }
             for place, table in arms.items()
         ],
     }

@@ -42,6 +42,7 @@ ReferenceMoments = Annotated[
     typer.Option("--reference-moments", help="FID against mu and sigma of an .npz file; for --protocol inception-v3."),
 ]
 Full = Annotated[bool, typer.Option("--full", metavar="", help="Print the page's tables and sentences, too.")]
+Open = Annotated[bool, typer.Option("--open", metavar="", help="Open the page in a browser.")]
 UntilAnswered = Annotated[
     bool,
     typer.Option("--until-answered", metavar="", help="Add seeds to what is unresolved, until all is settled."),

@@ -29,6 +29,7 @@ from harness.options import (
     Full,
     GpusPerTrial,
     Name,
+    Open,
     ProfileName,
     ReferenceMoments,
     Seeds,
@@ -90,6 +91,7 @@ def run(
     until_answered: UntilAnswered = False,
     budget: Budget = None,
     full: Full = False,
+    open_page: Open = False,
 ) -> None:
     """Run the trials that the store lacks, then write the report and print its answers."""
     with kept(store):
@@ -133,7 +135,7 @@ def run(
                     )
                 else:
                     complete = run_study(study, profile, seeds, *common, extractor_weights=weights)
-                _report(study, profile, opened, full=full, unless_unchanged=True)
+                _report(study, profile, opened, full=full, open_page=open_page, unless_unchanged=True)
         except UserError:
             if not was_there:
                 integrity.remove_if_unused(opened)
@@ -151,11 +153,12 @@ def report(
         str | None, typer.Option("--protocol", help="By whose scores: a protocol's id, or an extractor's name.")
     ] = None,
     full: Full = False,
+    open_page: Open = False,
 ) -> None:
     """Write the report from the store alone, and print its answers."""
     study, opened = catalog_of(context).find(name), Store(store)
     profile = profile_of(study, profile)
-    _report(study, profile, opened, protocol, full=full)
+    _report(study, profile, opened, protocol, full=full, open_page=open_page)
 
 
 def score(
@@ -200,7 +203,7 @@ def score(
                 reference_moments=reference_moments,
             )
         words = shlex.join(["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id])
-        typer.echo(f"`python -m studies {words}` goes by it")
+        typer.echo(f"`{terminal.program()} {words}` goes by it")
         if not complete:
             raise typer.Exit(1)
 
@@ -210,6 +213,7 @@ def summary(
     profile: Annotated[str, typer.Option("--profile", help="Of all studies: smoke, laptop, paper.")] = DEFAULT_PROFILE,
     store: StorePath = DEFAULT_STORE,
     full: Full = False,
+    open_page: Open = False,
 ) -> None:
     """Answer every claim of the founding document on one page, from all studies in the store."""
     from harness.reporting import report
@@ -221,7 +225,7 @@ def summary(
     terminal.say("writing the summary")
     paths = report.write(page, opened.layout.report_folder("summary", profile))
     terminal.show(*claims_for_terminal(page.tables["claims"].numbers, full=full))
-    wrote(paths, full=full)
+    wrote(paths, full=full, open_page=open_page)
 
 
 def _report(
@@ -231,6 +235,7 @@ def _report(
     protocol: str | None = None,
     *,
     full: bool,
+    open_page: bool = False,
     unless_unchanged: bool = False,
 ) -> None:
     from harness.analysis.evidence import load_evidence
@@ -250,7 +255,7 @@ def _report(
     below = -(-len(str(short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
     lines = terminal.height(sys.stdout) - below
     terminal.show(*study_for_terminal(evidence, width=width, lines=lines, full=full))
-    wrote(paths, full=full)
+    wrote(paths, full=full, open_page=open_page)
 
 
 def seconds_of(budget: str) -> float:

@@ -1,6 +1,7 @@
 """What several commands need: the studies, profiles, stores and numbers that were named, and how ends are told."""
 
 import contextlib
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,11 +46,13 @@ def existing(path: Path) -> Store | None:
     return Store(path) if path.exists() else None
 
 
-def wrote(paths: list[Path], *, full: bool) -> None:
-    """The files of a report, its page last; without `full` the page alone."""
+def wrote(paths: list[Path], *, full: bool, open_page: bool = False) -> None:
+    """The files of a report, its page last; without `full` the page alone. With `open_page`, show it in a browser."""
     page, *others = paths
     for path in [*others * full, page]:
         typer.echo(short(path))
+    if open_page and not webbrowser.open(page.resolve().as_uri()):
+        terminal.say("no browser was found here; open that page in one")
 
 
 def short(path: Path) -> Path:

@@ -21,7 +21,7 @@ from harness.storage.store import Store
 from harness.study import Study
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = ROOT / "reports"
+NOTEBOOKS = Path(__file__).parent / "notebooks"
 MADE_FROM = ".made-from"
 """Beside a report: the checksum of what it was made from, so that an unchanged one need not be made again."""
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})

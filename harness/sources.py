@@ -94,11 +94,12 @@ class Source(NamedTuple):
                 besides = f"; not unpacked: {summary(left_out)}" if left_out else ""
                 told = str(error).replace(f"folder:{folder}", name).replace(str(folder), name)
                 raise UserError(told + besides) from None
-            tree = tree._replace(left_out=(*left_out, *tree.left_out))
-            load = partial(_load_folder, tree, self.resolution)
-            yield self._replace(
-                load=load, arrangement=tree.arrangement, is_guess=tree.is_guess, num_pictures=len(tree.pictures)
-            )
+
+            def load(downloads: Path, skipped: list[str]) -> Iterator[Sample]:
+                skipped.extend(left_out)
+                yield from _load_folder(tree, self.resolution, downloads, skipped)
+
+            yield Source(self.identity, load, tree.arrangement, tree.is_guess, num_pictures=len(tree.pictures))
 
 
 def split_subset(dataset: str) -> tuple[str, int | None]:

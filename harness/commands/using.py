@@ -109,6 +109,9 @@ def export(
     ] = "table",
     study: Annotated[str | None, typer.Option("--study", help="Only this study; for trackers.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="Only this profile; for trackers.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", metavar="", help="Of a run: give each trial to the tracker as it ends.")
+    ] = False,
 ) -> None:
     """Write everything in the store as one table, a row per trial and protocol: results.parquet and results.csv.
 
@@ -119,18 +122,26 @@ def export(
     """
     opened = Store(store)
     if to != "table":
+        from harness.using.status import Watcher
         from harness.using.trackers import TRACKERS
         from harness.using.trackers import export as export_to
 
         if to not in TRACKERS:
             raise unknown_name("form", to, ["table", *TRACKERS])
-        folder = out or opened.layout.reports / to
-        written, there = export_to(opened, to, folder, study, profile and located(profile))
+        folder, profile = out or opened.layout.reports / to, profile and located(profile)
+        shown = shlex.quote(str(short(folder)))
+        written, there = export_to(opened, to, folder, study, profile, known=(known := set()))
         terminal.tell(f"wrote {count(written, 'run')} to {short(folder)}{f'; {there} were there' if there else ''}")
-        terminal.tell(f"look at them with `{LOOK[to].format(shlex.quote(str(short(folder))))}`")
+        terminal.tell(f"look at them with `{LOOK[to].format(shown)}`")
+        watcher = Watcher(store=opened, study=study, profile=profile)
+        while watch and not all(one.is_over for one in watcher.look()):
+            time.sleep(LOOK_AGAIN)
+            written, _ = export_to(opened, to, folder, study, profile, known=known)
+            if written:
+                terminal.tell(f"wrote {count(written, 'run')} more")
         return
-    if study or profile:
-        raise UserError("--study and --profile are for --to a tracker; the table holds the whole store")
+    if study or profile or watch:
+        raise UserError("--study, --profile and --watch are for --to a tracker; the table holds the whole store")
     from harness.analysis.compare import write_whole_table
 
     folder = out or opened.layout.reports

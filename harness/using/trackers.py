@@ -14,7 +14,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ from harness.storage.store import Store
 
 SCALARS = tuple(name for name in CURVES if name not in (*WHOSE, "step"))
 """Columns of the curves that trackers get, under "train/"."""
+
+STAMP = ".exported"
+"""Beside a run's event files: what they were made from."""
 
 
 class Run(NamedTuple):
@@ -48,12 +51,18 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """Of its project's runs, this one."""
-        return f"{self.arm.replace('/', '-')}, seed {self.seed}"
+        return _name(self.arm, self.seed)
 
     @property
     def key(self) -> str:
         """Another for every trial and place of a trial: 24 hex digits."""
-        return self.trial_id + checksum(f"{self.project}/{self.name}".encode())[:8]
+        return _key(self.project, self.arm, self.seed, self.trial_id)
+
+    @property
+    def stamp(self) -> str:
+        """Another whenever anything of it is."""
+        picture = b"" if self.samples is None else self.samples.tobytes()
+        return checksum(repr(self[:-1]).encode() + picture)
 
     @property
     def last(self) -> int:
@@ -61,8 +70,22 @@ class Run(NamedTuple):
         return self.points[-1][0] if self.points else 0
 
 
+def _name(arm: str, seed: int) -> str:
+    return f"{arm.replace('/', '-')}, seed {seed}"
+
+
+def _key(project: str, arm: str, seed: int, trial_id: str) -> str:
+    return trial_id + checksum(f"{project}/{_name(arm, seed)}".encode())[:8]
+
+
 def export(
-    store: Store, to: str, folder: Path, study: str | None = None, profile: str | None = None
+    store: Store,
+    to: str,
+    folder: Path,
+    study: str | None = None,
+    profile: str | None = None,
+    *,
+    known: set[str] | None = None,
 ) -> tuple[int, int]:
     """Give every trial that a study of the store names to a tracker.
 
@@ -72,6 +95,7 @@ def export(
         folder: Where the tracker's files go.
         study: Only this study.
         profile: Only this profile.
+        known: Trials that are left out, as an earlier call gave them; those of this call are added.
 
     Returns:
         How many runs were written, and how many were there already.
@@ -84,15 +108,22 @@ def export(
     package, write = TRACKERS[to]
     if importlib.util.find_spec(package) is None:
         raise UserError(f"--to {to} needs the package {package}; `pip install 'gan-ablation[{to}]'`")
-    runs = list(runs_of(store, study, profile))
+    known = set() if known is None else known
+    runs = list(runs_of(store, study, profile, known))
+    known |= {run.key for run in runs}
     folder.mkdir(parents=True, exist_ok=True)
     with _quietly():
         written = sum(write(folder.resolve(), runs))
     return written, len(runs) - written
 
 
-def runs_of(store: Store, study: str | None, profile: str | None) -> Iterator[Run]:
-    """Every trial that a study of the store names, once for each place; of one study and profile where given."""
+def runs_of(
+    store: Store, study: str | None, profile: str | None, known: Collection[str] = frozenset()
+) -> Iterator[Run]:
+    """Every trial that ended in a study of the store, once for each place; of one study and profile where given.
+
+    Those whose keys are known are left out, and failed ones, which have nothing to show and will be run again.
+    """
     plans = [p for p in store.read_plans() if study in (None, p["study"]) and profile in (None, p["profile"])]
     if not plans:
         there = ", ".join(sorted(f"{p['study']} ({p['profile']})" for p in store.read_plans())) or "nothing"
@@ -101,12 +132,14 @@ def runs_of(store: Store, study: str | None, profile: str | None) -> Iterator[Ru
         )
     for plan in plans:
         project = store.layout.plan(plan["study"], plan["profile"]).stem
-        for _, row in results.of_plan(store, plan, untrained=True).iterrows():
-            yield _run(store, project, row.to_dict())
+        for row in results.of_plan(store, plan, untrained=True).to_dict("records"):
+            key = _key(project, row["arm"], row["seed"], row["trial_id"])
+            if row["status"] != "failed" and key not in known:
+                yield _run(store, project, row)
 
 
 def _run(store: Store, project: str, row: dict[str, Any]) -> Run:
-    curves = results.curves_of(store, row)  # type: ignore[arg-type]
+    curves = results.curves_of(store, row)
     points = [
         (round(point["kimg"] * 1000), float(point["seconds"]), _finite("train", point, SCALARS))
         for point in curves.to_dict("records")
@@ -134,10 +167,14 @@ def _finite(prefix: str, values: dict[str, Any], names: tuple[str, ...]) -> dict
 
 
 def _tensorboard(folder: Path, runs: list[Run]) -> Iterator[bool]:
-    """A folder of event files a run, each whole or absent; those of an earlier export are replaced."""
+    """A folder of event files a run, each whole or absent; replaced where the trial has other scores by now."""
     tensorboard, summary = importlib.import_module("tensorboardX"), importlib.import_module("tensorboardX.summary")
     for run in runs:
         place = folder / run.project / run.arm.replace("/", "-") / f"seed-{run.seed}"
+        stamp = place / STAMP
+        if stamp.is_file() and stamp.read_text() == run.stamp:
+            yield False
+            continue
         with staged_folder(place, replace=True) as staging:
             writer = tensorboard.SummaryWriter(str(staging))
             for images, seconds, scalars in run.points:
@@ -151,6 +188,7 @@ def _tensorboard(folder: Path, runs: list[Run]) -> Iterator[bool]:
             for part in summary.hparams(run.config, run.scores):
                 writer.file_writer.add_summary(part)
             writer.close()
+            (staging / STAMP).write_text(run.stamp)
         yield True
 
 
@@ -189,8 +227,7 @@ def _mlflow(folder: Path, runs: list[Run]) -> Iterator[bool]:
         client.log_batch(made, params=params)
         if run.samples is not None:
             client.log_image(made, run.samples, artifact_file="samples.png")
-        status = "FAILED" if run.status == "failed" else "FINISHED"
-        client.set_terminated(made, status, began + round((run.points[-1][1] if run.points else 0) * 1000))
+        client.set_terminated(made, "FINISHED", began + round((run.points[-1][1] if run.points else 0) * 1000))
         yield True
 
 

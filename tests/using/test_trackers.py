@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 import harness
 from harness.cli import app
+from harness.commands import using
 from harness.errors import UserError
+from harness.storage.result import TrialResult
 from harness.storage.store import Store
 from harness.using import trackers
 from harness.using.trackers import TRACKERS, export
@@ -69,10 +72,31 @@ def test_what_cannot_be_exported_is_refused(trained: Store, tmp_path: Path, monk
         export(trained, "wandb", tmp_path / "t")
     assert not (tmp_path / "t").exists()
     words = ["export", "--store", str(trained.root), "--study", "tiny"]
-    with pytest.raises(UserError, match="--study and --profile are for --to a tracker"):
+    with pytest.raises(UserError, match="--study, --profile and --watch are for --to a tracker"):
         app(words, standalone_mode=False)
     with pytest.raises(UserError, match="unknown form 'tensorbord' .*; valid: table, tensorboard"):
         app([*words, "--to", "tensorbord"], standalone_mode=False)
+
+
+def test_a_run_is_followed_trial_by_trial(trained: Store, trial_ids, tmp_path: Path, monkeypatch, capsys) -> None:
+    """`--watch` gives each trial once, as it ends, and stops when nothing is left; a failed one is none."""
+    store = Store(tmp_path / "runs", create=True)
+    store.write_plan("tiny", "smoke", trained.read_plan("tiny", "smoke") or {})
+    names = [trained.layout.trial(trial_id) for trial_id in trial_ids.values()]
+    spec = trained.read_spec(trial_ids["fc", 2])
+    store.write(TrialResult(spec=spec, status="failed", error="its worker died"))
+
+    def next_trial(seconds: float) -> None:
+        source = names.pop()
+        shutil.rmtree(store.layout.trial(source.name), ignore_errors=True)
+        shutil.copytree(source, store.layout.trial(source.name))
+
+    monkeypatch.setattr(using.time, "sleep", next_trial)
+    words = ["export", "--store", str(store.root), "--to", "tensorboard", "--watch", "--out", str(tmp_path / "t")]
+    app(words, standalone_mode=False)
+    told = capsys.readouterr().out
+    assert told.startswith("wrote 0 runs to") and told.count("wrote 1 run more") == 5 and not names
+    assert len(list((tmp_path / "t").rglob("events.*"))) == 5
 
 
 @needs("tensorboard")
@@ -83,7 +107,7 @@ def test_tensorboard_reads_it_back(trained: Store, trial_ids, tmp_path: Path) ->
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert export(trained, "tensorboard", tmp_path) == (5, 0)
-    assert export(trained, "tensorboard", tmp_path) == (5, 0)
+    assert export(trained, "tensorboard", tmp_path) == (0, 5)
     files = sorted(path.parent.relative_to(tmp_path) for path in tmp_path.rglob("events.*"))
     assert [str(f) for f in files] == [f"tiny-smoke/{a}/seed-{s}" for a, s in sorted(trial_ids)], "each once"
     for arm, seed in (("dc", 0), ("fc", 1)):

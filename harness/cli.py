@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import typer
 
+from harness import terminal
 from harness.commands import keeping, questions, using
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
@@ -32,7 +33,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 """Heading of the help -> command -> the function that typer makes it of."""
 
 app = typer.Typer(
-    add_completion=True,
+    add_completion=terminal.program() == terminal.CONSOLE_COMMAND,  # shells complete commands, not modules
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Declare a question about GANs as a table; get back an answer that would survive a reviewer.",

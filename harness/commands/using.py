@@ -39,9 +39,7 @@ LOOK = {
 MOST_SAMPLES = 10_000
 """In one picture."""
 
-TrialId = Annotated[
-    str, typer.Argument(metavar="TRIAL", help="Its id, or enough of the beginning.", show_default=False)
-]
+TrialId = Annotated[str, typer.Argument(help="Its id, or enough of the beginning.", show_default=False)]
 Weights = Annotated[str | None, typer.Option("--weights", help="ema or raw; those that were scored if left out.")]
 Code = Annotated[
     Path | None, typer.Option("--code", help="Your own file with its network, where that is elsewhere by now.")
@@ -113,9 +111,9 @@ def export(
         bool, typer.Option("--watch", metavar="", help="Of a run: give each trial to the tracker as it ends.")
     ] = False,
 ) -> None:
-    """Write everything in the store as one table, a row per trial and protocol: results.parquet and results.csv.
+    """Write everything in the store as one table, results.parquet and results.csv, or give it to a tracker.
 
-    Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
+    The table has a row per trial and protocol. Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
     trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
 
     With --to, give every trial to a tracker instead: its curves, scores, spec, and a picture of samples.

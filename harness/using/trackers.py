@@ -30,6 +30,9 @@ from harness.storage.store import Store
 SCALARS = tuple(name for name in CURVES if name not in (*WHOSE, "step"))
 """Columns of the curves that trackers get, under "train/"."""
 
+SILENT = {"WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+"""By which trackers are asked to tell nobody anything, unless the user has said otherwise."""
+
 STAMP = ".exported"
 """Beside a run's event files: what they were made from."""
 
@@ -294,7 +297,13 @@ def _log(run: Run, log: Callable[..., None], picture: Callable[..., Any]) -> Non
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Trackers greet and advise."""
+    """Trackers greet and advise, and tell their makers that they are used."""
+    for name, value in {
+        "WANDB_ERROR_REPORTING": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }.items():
+        os.environ.setdefault(name, value)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

@@ -113,8 +113,9 @@ def export(
 ) -> None:
     """Write everything in the store as one table, results.parquet and results.csv, or give it to a tracker.
 
-    The table has a row per trial and protocol. Untrained baselines are among the rows, with the arm "NAME, untrained" and kimg 0. Classifiers that the store
-    trained for its own data go along, in the folder `extractors`: others can score by them, with --extractor-weights.
+    The table has a row per trial and protocol. Untrained baselines are among the rows, with the arm "NAME, untrained"
+    and kimg 0. Classifiers that the store trained for its own data go along, in the folder `extractors`: others can
+    score by them, with --extractor-weights.
 
     With --to, give every trial to a tracker instead: its curves, scores, spec, and a picture of samples.
     """

@@ -287,7 +287,7 @@ def go_on(plan: Plan, store: Store, say: Callable[[str], None]) -> None:
     study, before = plan.design.name, plan.moved_from
     if before and (last := _last_plan(store, study, before)):
         store.write_plan(study, plan.design.profile.name, last)
-        if not os.path.isdir(before.partition(FOLDER)[2]):
+        if not os.path.exists(before.partition(FOLDER)[2]):
             remove_plan(store.layout, study, before)
 
 

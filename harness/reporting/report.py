@@ -22,7 +22,7 @@ from harness.study import Study
 from harness.tuning import search_name
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = ROOT / "reports"
+NOTEBOOKS = Path(__file__).parent / "notebooks"
 MADE_FROM = ".made-from"
 """Beside a report: the checksum of what it was made from, so that an unchanged one need not be made again."""
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})

@@ -19,7 +19,6 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
-from torch_fidelity.noise import random_normal
 
 from harness.data import PreparedData
 from harness.scoring.extractors import Extractor, Pretrained
@@ -27,6 +26,7 @@ from harness.scoring.features import NEAREST, density_and_coverage, memorization
 from harness.scoring.kept import cached, kept_file, moments_are_gone
 from harness.scoring.moments import MOMENTS, Moments
 from harness.scoring.networks import FeatureNetwork, feature_network
+from harness.scoring.sampling import latents, to_uint8
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 
@@ -153,15 +153,14 @@ def _samples(
     generator: nn.Module, latent_dim: int, latent_std: float, protocol: ScoreProtocol, device: str, batch_size: int
 ) -> Iterator[Tensor]:
     """The protocol's samples as uint8 images, in batches."""
-    numbers, was_training = np.random.RandomState(protocol.latent_seed), generator.training  # as the library draws them
+    was_training = generator.training
     generator.eval()
     try:
-        for start in range(0, protocol.num_generated, batch_size):
-            shape = (min(batch_size, protocol.num_generated - start), latent_dim)
-            images = generator(random_normal(numbers, shape).to(device) * latent_std)
+        for normal in latents(protocol.num_generated, latent_dim, protocol.latent_seed, batch_size):
+            images = generator(normal.to(device) * latent_std)
             if not torch.isfinite(images).all():  # as uint8 a NaN could pass for black
                 raise NonFiniteSamples("the generator's samples are not finite")
-            yield images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+            yield to_uint8(images)
     finally:
         generator.train(was_training)
 

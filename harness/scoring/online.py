@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from harness.scoring.extractors import Extractor
+from harness.scoring.sampling import to_uint8
 
 
 class OnlineFid:
@@ -60,7 +61,7 @@ class OnlineFid:
                 images = generator(z)
                 if not torch.isfinite(images).all():
                     return float("inf")
-                self.metric.update(images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8), real=False)
+                self.metric.update(to_uint8(images), real=False)
         finally:
             generator.train(was_training)
         return float(self.metric.compute())

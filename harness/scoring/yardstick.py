@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from harness import terminal
 from harness.data import PreparedData
 from harness.errors import UserError, unknown_name
 from harness.files import checksum, file_checksum, write_file
@@ -98,7 +99,7 @@ def prepare_extractor(
             f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
             f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
             f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
-            f"picture (`python -m studies inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
+            f"picture (`{terminal.program()} inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
             f"extractor: {', '.join(PRETRAINED)}"
         )
     return extractor

@@ -165,6 +165,7 @@ def run(
         cluster.require_reachable()
         was_there = store.exists()
         opened = Store(store, create=True)
+        from harness.execution.ahead import one_ray
         from harness.execution.machine import require_fit
         from harness.execution.plan import default_workers
         from harness.execution.run_study import run_study
@@ -172,7 +173,7 @@ def run(
 
         try:
             require_fit(opened.root, terminal.say)
-            with opened.locks.at_work():
+            with opened.locks.at_work(), one_ray() as ray:
                 workers = default_workers(cluster) if workers is None else workers
                 common = (opened, workers, terminal.say, cluster)
                 weights = extractor_weights
@@ -182,6 +183,7 @@ def run(
                     )
                 else:
                     complete = run_study(study, profile, seeds, *common, extractor_weights=weights)
+                ray.close()
                 _report(study, profile, opened, full=full, unless_unchanged=True)
         except UserError:
             if not was_there:

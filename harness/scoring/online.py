@@ -4,10 +4,12 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
+from harness.scoring.lean import lean_fid
 from harness.scoring.classifier import FEATURE_DIM
 from harness.scoring.extractors import Extractor
+
+FrechetInceptionDistance = lean_fid()
 
 
 class OnlineFid:

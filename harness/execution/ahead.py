@@ -16,7 +16,7 @@ class OneRay:
     def __init__(self) -> None:
         self._session: RaySession | None = None
 
-    def begin(self, cluster: Cluster, workers: int | None, trials: int) -> "RaySession":
+    def begin(self, cluster: Cluster, workers: int | None) -> "RaySession":
         """Begin it, if that has not been done.
 
         Args: as of RaySession.
@@ -24,7 +24,7 @@ class OneRay:
         if self._session is None:
             from harness.execution.ray_session import RaySession  # ray is slow to import
 
-            self._session = RaySession(cluster, workers, trials)
+            self._session = RaySession(cluster, workers)
         return self._session
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ def one_ray() -> Iterator[OneRay]:
         _open.pop().close()
 
 
-def begin(cluster: Cluster, workers: int | None, trials: int) -> None:
+def begin(cluster: Cluster, workers: int | None) -> None:
     """Begin the Ray of the block of `one_ray` that this runs in, if any, and go on while it starts."""
-    if _open and trials:
-        _open[0].begin(cluster, workers, trials)
+    if _open:
+        _open[0].begin(cluster, workers)

@@ -34,6 +34,7 @@ sanitise()  # before ray is imported, which reads the environment at once; also 
 import ray
 import ray.exceptions
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback for each worker that died
@@ -82,7 +83,7 @@ def run_trials(
     to_score = TrialQueue([spec for spec in specs if spec.trial_id in stored], protocols, store, progress)
     to_train = TrialQueue([spec for spec in specs if spec.trial_id not in stored], protocols, store, progress)
     try:
-        with _ray(cluster, workers, progress, len(specs)) as scratch:
+        with _ray(cluster, workers, progress) as scratch:
             require_room(max((spec.world_size for spec in to_train.waiting), default=1), cluster, progress)
             shared = share(contexts, cluster)
             if to_score.waiting:
@@ -124,6 +125,9 @@ def _train_all(
 ) -> None:
     """Train and score, each as a trial of Tune."""
     trainable = tune.with_parameters(_trainable, run=run, shared=shared)
+    if not cluster.address:  # variables of their own would want other workers than those that are there, and prepared
+        class_cache.DEFAULT_ENV_VARS.clear()
+        class_cache.ENV_VARS_TO_PROPAGATE.clear()
     try:
         while queue.waiting:
             tune.Tuner(
@@ -154,11 +158,11 @@ def _train_all(
 
 
 @contextlib.contextmanager
-def _ray(cluster: Cluster, workers: int | None, progress: Progress, trials: int) -> Iterator[Path]:
+def _ray(cluster: Cluster, workers: int | None, progress: Progress) -> Iterator[Path]:
     """Ray, and a scratch folder: those that `ahead` began, else of this block alone."""
     with ahead.one_ray() as session:
         try:
-            yield session.begin(cluster, workers, trials).ready()
+            yield session.begin(cluster, workers).ready()
         except KeyboardInterrupt:
             progress.stop()
             raise

@@ -5,7 +5,6 @@ what trials need as soon as they are there.
 """
 
 import contextlib
-import importlib
 import logging
 import os
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from harness import interrupts
 from harness.errors import UserError
 from harness.execution.cluster import Cluster
 from harness.execution.environment import sanitise
-from harness.execution.resources import ray_folder, ray_options, token
+from harness.execution.resources import processors, ray_folder, ray_options, token
 
 # ruff: noqa: E402
 sanitise()  # before ray is imported, which reads the environment at once; also in workers on other machines
@@ -34,6 +33,10 @@ NOT_NEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 """Helpers of a Ray on one machine that nothing here talks to: they add nodes, print workers' lines, show web pages.
 Each is a process of 80 MB that takes most of a second to start, while the start waits for the last of them."""
 
+WORKERS_LOAD = "harness.execution.ray_backend"
+"""What a worker of this machine imports as it starts: what a trial needs. There are as many as trials at once, and Ray
+keeps them while they have nothing to do, even where placement groups hold all processors."""
+
 PATIENCE = 3.0
 """Seconds that Ray's processes have to end by themselves."""
 
@@ -43,29 +46,25 @@ logging.getLogger("ray._private.worker").setLevel(logging.ERROR)  # signals are 
 class RaySession:
     """A Ray that starts in the background from the moment this is made; `close` ends it."""
 
-    def __init__(self, cluster: Cluster, workers: int | None, trials: int) -> None:
+    def __init__(self, cluster: Cluster, workers: int | None) -> None:
         """Begin.
 
         Args:
             cluster: Where.
-            workers: Trials at once.
-            trials: How many there are to run: so many workers prepare for them.
+            workers: Trials at once; None on a cluster, which knows.
         """
         self._others = psutil.Process().children(recursive=True)
         self._error: BaseException | None = None
         self._exit = contextlib.ExitStack()
         self.scratch = self._exit.enter_context(ray_folder())
         self._started, self._ended = Event(), Event()
-        Thread(target=self._keep, args=(cluster, workers, trials), daemon=True).start()
+        Thread(target=self._keep, args=(cluster, workers), daemon=True).start()
 
-    def _keep(self, cluster: Cluster, workers: int | None, trials: int) -> None:
+    def _keep(self, cluster: Cluster, workers: int | None) -> None:
         """Start Ray, and stay: the system ends its processes with the thread that started them."""
         try:
             with interrupts.starting_processes():
                 start_ray(cluster, workers, self.scratch)
-            if not cluster.address:
-                for _ in range(min(trials, int(ray.cluster_resources().get("CPU", 1)))):
-                    _prepare.remote()
         except BaseException as error:  # noqa: BLE001  it is raised to whoever waits for Ray
             self._error = error
         self._started.set()
@@ -93,20 +92,21 @@ class RaySession:
                         process.kill()
 
 
-@ray.remote
-def _prepare() -> None:
-    """Load what trials need into the worker that this runs in; Ray hands it to a trial afterwards."""
-    for module in ("harness.execution.ray_backend", "torch.optim"):
-        importlib.import_module(module)
-
-
 def start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
     """Start Ray on this machine, or join the cluster; a UserError if it cannot be joined."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not cluster.address:
         os.environ.setdefault("RAY_AUTH_TOKEN", token())
-        with _lean_node():
-            ray.init("local", num_cpus=workers, include_dashboard=False, **ray_options(folder), **options)
+        system = {"preload_python_modules": [WORKERS_LOAD], "num_workers_soft_limit": workers or processors()}
+        with _lean_node(), _findable():
+            ray.init(
+                "local",
+                num_cpus=workers,
+                include_dashboard=False,
+                _system_config=system,
+                **ray_options(folder),
+                **options,
+            )
         return
     root = Path(__file__).parents[2]
     try:
@@ -121,6 +121,18 @@ def start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
             f"cannot join the Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}; it must be up, "
             f"of the same Ray and Python versions, and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from None
+
+
+@contextlib.contextmanager
+def _findable() -> Iterator[None]:
+    """For the time of the block, Python finds this very code, in processes that begin in it, before Ray tells how."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), before]))
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        os.environ.update({} if before is None else {"PYTHONPATH": before})
 
 
 @contextlib.contextmanager

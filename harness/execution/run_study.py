@@ -67,7 +67,8 @@ def run_study(
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     go_on(plan, store, say)
     require_free(store, plan.bytes_left())
-    ahead.begin(cluster, workers, trials=len(plan.pending()))
+    if plan.pending():
+        ahead.begin(cluster, workers)
     profile = plan.design.profile
     contexts = scoring_contexts(
         study, specs.values(), profile.extractor, profile.num_generated, store, say, extractor_weights

@@ -382,6 +382,7 @@ def _report(
     unless_unchanged: bool = False,
 ) -> None:
     from harness.analysis.evidence import load_evidence
+    from harness.execution.resources import processors
     from harness.reporting import report
     from harness.reporting.study_page import study_page
     from harness.reporting.terminal import study_for_terminal
@@ -393,7 +394,7 @@ def _report(
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = report.write(study_page(evidence, protocol), out, made_from)
+        paths = report.write(study_page(evidence, protocol, processors()), out, made_from)
     width = terminal.width(sys.stdout)
     below = -(-len(str(_short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
     lines = terminal.height(sys.stdout) - below

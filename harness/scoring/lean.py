@@ -32,7 +32,7 @@ def lean_torchvision() -> None:
 
 
 def lean_fid() -> Any:
-    """torchmetrics' class FrechetInceptionDistance; the library stays as if it had not been imported."""
+    """The class FrechetInceptionDistance of torchmetrics; the library stays as if it had not been imported."""
     path = "torchmetrics.image.fid"
     if path in sys.modules:
         return sys.modules[path].FrechetInceptionDistance

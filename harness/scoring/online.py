@@ -5,9 +5,9 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from harness.scoring.lean import lean_fid
 from harness.scoring.classifier import FEATURE_DIM
 from harness.scoring.extractors import Extractor
+from harness.scoring.lean import lean_fid
 
 FrechetInceptionDistance = lean_fid()
 

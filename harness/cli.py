@@ -175,8 +175,7 @@ def run(
             require_fit(opened.root, terminal.say)
             with opened.locks.at_work(), one_ray() as ray:
                 workers = default_workers(cluster) if workers is None else workers
-                common = (opened, workers, terminal.say, cluster)
-                weights = extractor_weights
+                common, weights = (opened, workers, terminal.say, cluster), extractor_weights
                 if until_answered:
                     complete = run_until_answered(
                         study, profile, *common, budget_seconds=budget_seconds, extractor_weights=weights
@@ -206,8 +205,7 @@ def report(
 ) -> None:
     """Write the report from the store alone, and print its answers."""
     study, opened = _catalog(context).find(name), Store(store)
-    profile = _profile(study, profile)
-    _report(study, profile, opened, protocol, full=full)
+    _report(study, _profile(study, profile), opened, protocol, full=full)
 
 
 @app.command()
@@ -282,8 +280,7 @@ def check(
 ) -> None:
     """Read every file of a store and say what is damaged; exit status 1 if anything is. Changes nothing."""
     if machine:
-        doctor(store)
-        return
+        return doctor(store)
     opened = Store(store)
     damages = list(integrity.check(opened))
     for damage in damages:

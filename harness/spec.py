@@ -45,6 +45,7 @@ LOSSES = ("nonsaturating", "least-squares", "hinge", "wasserstein", "relativisti
 UNLABELLED = ("hinge", "wasserstein", "relativistic")
 UpdateRule = Literal["simultaneous", "alternating"]
 Schedule = Literal["constant", "linear"]
+NumberFormat = Literal["float32", "bfloat16"]
 AUGMENTATIONS = ("brightness", "translation", "cutout")
 SHIPPED = {"architecture": ARCHITECTURES.shipped, "loss": LOSSES, "augmentation": AUGMENTATIONS}
 """What the repository ships; a user's own file may add to each, and then `code` tells its content."""
@@ -131,6 +132,7 @@ class TrialSpec:
     adam_beta1: float
     adam_beta2: float
     ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg; at most 5% of what was seen
+    number_format: NumberFormat = _trick("float32")  # of networks in training; harness/training/number_format.py
     # noise
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)

@@ -9,12 +9,17 @@ from studies.combined import COMBINED
 from studies.depth import DEPTH
 from studies.modern import MODERN
 from studies.noise import NOISE
+from studies.number_format import NUMBER_FORMAT
 from studies.reference import REFERENCE
 from studies.rules import RULES
 from studies.stabilization import STABILIZATION
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED, RULES, REFERENCE, AA)
+    study.name: study
+    for study in (
+        *(ARCHITECTURE, DEPTH, STABILIZATION, NOISE, MODERN, COMBINED),  # the founding document's claims
+        *(RULES, NUMBER_FORMAT, REFERENCE, AA),  # the harness's own choices
+    )
 }
 CATALOG = Catalog(STUDIES, CLAIMS)
 find = CATALOG.find

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
+
 from harness.analysis.wording import count
 from harness.design import Seeds
 from harness.errors import UserError
@@ -17,6 +19,7 @@ from harness.execution.trial_queue import fids_from_before
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
 from harness.study import Study
+from harness.training.number_format import require_format
 
 Say: TypeAlias = Callable[[str], None]
 """Tells the person at the terminal one line."""
@@ -57,6 +60,10 @@ def run_study(
     profile_name = study.profile(profile_name).name
     plan = make_plan(study, profile_name, seeds, store)
     specs = plan.specs
+    if not cluster.address:  # whose nodes say it themselves
+        on_gpu = torch.cuda.is_available() and cluster.gpus_per_trial != 0
+        for spec in specs.values():
+            require_format(spec.number_format, "cuda" if on_gpu else "cpu")
     ranks = max(spec.world_size for spec in specs.values())
     if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")

@@ -29,6 +29,7 @@ from harness.storage.samples import GRID, to_png
 from harness.training.checkpoint import Snapshot, decode_checkpoint
 from harness.training.distributed import ALONE, Ranks
 from harness.training.loop import Diverged, build_networks, recalibrate_batch_norm, train
+from harness.training.number_format import require_format
 from harness.training.random import stream
 
 
@@ -82,6 +83,7 @@ def run_trial(
     """
     attempt = Attempt()
     device = _ready(context)
+    require_format(spec.number_format, device)
     cost: dict[str, float] = {
         "kimg": spec.kimg,
         "d_steps": spec.num_steps * spec.discriminator_steps,

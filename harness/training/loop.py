@@ -15,6 +15,7 @@ from harness.spec import TrialSpec
 from harness.training.checkpoint import Snapshot
 from harness.training.distributed import ALONE, Ranks
 from harness.training.losses import LOSSES
+from harness.training.number_format import in_format
 from harness.training.random import stream
 from harness.training.state import State
 
@@ -94,9 +95,9 @@ def train(
             f"batch_size={spec.batch_size} is larger than the data set: it has {len(images)} training images"
         )
     state = State(spec, build_networks(spec), images, device, ranks)
-    generator, discriminator, generator_ema = state.generator, state.discriminator, state.generator_ema
-    networks = (generator, discriminator, generator_ema)
+    networks = state.generator, state.discriminator, state.generator_ema
     g_params, d_params, ema_params = (list[Tensor](network.parameters()) for network in networks)
+    generator, discriminator = (in_format(network, spec.number_format, device) for network in networks[:2])
     loss, tricks, batches = LOSSES[spec.loss], state.tricks, state.batches
     step_kimg = spec.discriminator_steps * spec.batch_size / 1000
 
@@ -183,7 +184,7 @@ def train(
                 raise Diverged(f"a loss was not finite by step {step} of {spec.num_steps} ({seen_kimg:.2f} kimg)")
             row |= {"step": step, "kimg": seen_kimg, "seconds": train_seconds}
             if observe is not None:
-                row |= observe(points[step], generator_ema)
+                row |= observe(points[step], state.generator_ema)
             curves.append(row)
             sums.zero_()
             since_report = 0
@@ -192,7 +193,7 @@ def train(
                 saved = time.perf_counter()
             resumed = time.perf_counter()
 
-        recalibrate_batch_norm(generator_ema, spec)
+        recalibrate_batch_norm(state.generator_ema, spec)
         return state.snapshot(step=spec.num_steps, curves=curves, train_seconds=train_seconds)
 
 

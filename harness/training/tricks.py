@@ -4,8 +4,10 @@ Every trick draws from a random stream of its own, so that switching one on leav
 the trial as they were.
 """
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from architectures.contract import Registry
 from harness.spec import TrialSpec
@@ -39,7 +41,7 @@ class Tricks:
             return images
         return images + self.noise.randn(*images.shape).mul_(std)
 
-    def judged(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def judged(self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's logits on real and on fake images: in batches of their own, or in one mixed batch.
 
         Without batch norm in D the two are the same.
@@ -70,7 +72,9 @@ class Tricks:
             real, fake = torch.where(flips[0], fake, real), torch.where(flips[1], real, fake)
         return real, fake
 
-    def penalty(self, discriminator: nn.Module, real: Tensor, fake: Tensor, step: int) -> Tensor | float:
+    def penalty(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, step: int
+    ) -> Tensor | float:
         """What is added to D's loss: R1 and R2 (Mescheder et al. 2018), the gradient penalty (Gulrajani et al. 2017).
 
         At an interval above 1 only the first of so many steps is penalised, and as many times as much, which leaves the
@@ -98,7 +102,7 @@ class Tricks:
         return total * self.spec.penalty_interval
 
 
-def _squared_gradient_norms(discriminator: nn.Module, images: Tensor) -> Tensor:
+def _squared_gradient_norms(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """(N,) squared L2 norms of each logit's gradient by its own image, differentiable by D's weights."""
     images = images.detach().requires_grad_(True)
     (gradients,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)

@@ -2,7 +2,9 @@ import dataclasses
 
 import pytest
 
+from harness.analysis.results import FROM_CURVES, SCORES
 from harness.errors import UserError
+from harness.metrics import METRICS
 from harness.spec import RESULT_VERSION, ScoreProtocol, TrialSpec, content_hash
 from studies.baselines import DC
 
@@ -46,6 +48,7 @@ OTHER = {  # another allowed value of every field
     "instance_noise": 0.1,
     "instance_noise_schedule": "linear",
     "loss": "hinge",
+    "number_format": "bfloat16",
     "update_rule": "alternating",
     "fresh_latents": True,
     "generator_steps": 2,
@@ -71,6 +74,7 @@ OTHER = {  # another allowed value of every field
 }
 OFF = {
     "instance_noise_schedule": "constant",
+    "number_format": "float32",
     "update_rule": "simultaneous",
     "fresh_latents": False,
     "generator_steps": 1,
@@ -340,3 +344,9 @@ def test_pretrained_fields_rename_no_other_protocol() -> None:
 def test_protocol_refuses_fewer_images_than_a_kid_subset() -> None:
     with pytest.raises(UserError, match="num_generated=500"):
         ScoreProtocol(**{**PROTOCOL, "num_generated": 500})
+
+
+def test_no_field_is_called_as_a_metric() -> None:
+    """Both are columns of the results table."""
+    fields = {f.name for f in dataclasses.fields(TrialSpec)}
+    assert not fields & {*METRICS, *SCORES, *FROM_CURVES}

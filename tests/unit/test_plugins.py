@@ -279,9 +279,9 @@ def test_archives_on_the_path_are_code(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "modules.zip")])
     with refusing_files("arm 'mine'"), contextlib.suppress(FileNotFoundError):
         (tmp_path / "modules.zip").open()
-    with pytest.raises(UserError, match="data.zip"), refusing_files("arm 'mine'"):
-        with contextlib.suppress(FileNotFoundError):
-            (tmp_path / "data.zip").open()
+    reading = contextlib.suppress(FileNotFoundError)
+    with pytest.raises(UserError, match="data.zip"), refusing_files("arm 'mine'"), reading:
+        (tmp_path / "data.zip").open()
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,27 @@ def flops_per_image(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     return counter.flops
 
 
+def _convolved(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    strides: list[int],
+    paddings: list[int],
+    dilations: list[int],
+    transposed: bool,
+    more: list[int],
+    groups: int,
+) -> list[int]:
+    """The shape that a convolution makes of x, as torch's documentation has it (Conv2d, ConvTranspose2d)."""
+    sides = []
+    for side, kernel, stride, padding, dilation, extra in zip(
+        x.shape[2:], weight.shape[2:], strides, paddings, dilations, more, strict=True
+    ):
+        reach = dilation * (kernel - 1) - 2 * padding
+        sides.append((side - 1) * stride + reach + extra + 1 if transposed else (side - reach - 1) // stride + 1)
+    return [x.shape[0], weight.shape[1] * groups if transposed else weight.shape[0], *sides]
+
+
 class _FlopCounter(TorchDispatchMode):
     """Counts as torch's `FlopCounterMode` does, without the import of torch's compiler, which takes some 4 s.
 
@@ -139,6 +160,8 @@ class _FlopCounter(TorchDispatchMode):
             return parts
         if operation in MATRIX_PRODUCTS and args[-1].is_meta:
             out = args[-1].new_empty(args[-2].shape[0], args[-1].shape[1])
+        elif operation is torch.ops.aten.convolution and args[0].is_meta:
+            out = args[0].new_empty(_convolved(*args))
         else:
             out = func(*args, **kwargs)
         if operation in flop_registry:

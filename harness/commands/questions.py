@@ -124,6 +124,7 @@ def run(
         cluster.require_reachable()
         was_there = store.exists()
         opened = Store(store, create=True)
+        from harness.execution.ahead import one_ray
         from harness.execution.machine import require_fit
         from harness.execution.plan import default_workers
         from harness.execution.search import run_tuned
@@ -131,7 +132,7 @@ def run(
 
         try:
             require_fit(opened.root, terminal.say)
-            with opened.locks.at_work():
+            with opened.locks.at_work(), one_ray() as ray:
                 workers = default_workers(cluster) if workers is None else workers
                 common = (opened, workers, terminal.say, cluster)
                 weights = extractor_weights
@@ -141,6 +142,7 @@ def run(
                     )
                 else:
                     complete = run_tuned(study, profile, seeds, *common, extractor_weights=weights)
+                ray.close()
                 _report(study, profile, opened, full=full, open_page=open_page, unless_unchanged=True)
         except UserError:
             if not was_there:
@@ -245,6 +247,7 @@ def _report(
     unless_unchanged: bool = False,
 ) -> None:
     from harness.analysis.evidence import load_evidence
+    from harness.execution.resources import processors
     from harness.reporting import report
     from harness.reporting.study_page import study_page
     from harness.reporting.terminal import study_for_terminal
@@ -256,7 +259,7 @@ def _report(
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")
-        paths = report.write(study_page(evidence, protocol), out, made_from)
+        paths = report.write(study_page(evidence, protocol, processors()), out, made_from)
     width = terminal.width(sys.stdout)
     below = -(-len(str(short(paths[0]))) // width) + 1  # the page's path, and the shell's next prompt
     lines = terminal.height(sys.stdout) - below

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,15 +15,23 @@ from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
-from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written, flat
+from harness.reporting.parallel import in_parallel
 from harness.reporting.tuning_section import tuning_section, tuning_tables
 from harness.study import Profile
 
 
-def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
-    """The page of a study; `protocol` is what the evidence was loaded by, which its notebook asks for again."""
+def study_page(evidence: Evidence, protocol: str | None = None, processes: int = 1) -> Page:
+    """The page of a study.
+
+    Args:
+        evidence: What it is made from.
+        protocol: What the evidence was loaded by, which its notebook asks for again.
+        processes: How many draw its figures at once; 1 draws each when it is first asked for.
+    """
     design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
     named = f"Study **{design.name}**, profile **{design.profile.name}**"
+    make = _question if processes == 1 else _drawn_question
     said = [tally(answers), *verdicts(evidence, linked=True), *by_metrics(evidence)]
     said += [*_published(written), *warnings(evidence), HOW_TO_READ]
     return Page(
@@ -31,7 +40,7 @@ def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
         lead=f"{named}: {scope(design.profile, evidence.num_seeds)} {design.note}".strip(),
         sections=[
             Section("answers", "Answers", said),
-            *(_question(evidence, question, written[question.key]) for question in design.questions),
+            *in_parallel([partial(make, evidence, q, written[q.key]) for q in design.questions], processes),
             *tuning_section(evidence, written),
             Section("arms", "Every arm", _arms(evidence, written)),
             Section("provenance", "How these numbers were made", [provenance.provenance(evidence)]),
@@ -121,6 +130,14 @@ def _published(written: Mapping[str, Written]) -> list[Block]:
     table = written["published"]
     told = dict.fromkeys(zip(table.numbers.source, table.numbers.protocol, strict=True))
     return [PUBLISHED, table.shown, *notes([f"Published: {source}. Its protocol: {how}." for source, how in told])]
+
+
+def _drawn_question(evidence: Evidence, question: Question, table: Written) -> Section:
+    """The same, with its figures drawn."""
+    section = _question(evidence, question, table)
+    for part in flat([section]):
+        _ = isinstance(part, Picture) and part.png  # which is drawn when it is first asked for
+    return section
 
 
 def _no_effect(question: Question, reached: pd.Series) -> str:

@@ -8,6 +8,7 @@ gives.
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache as cache_calls
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,11 +167,12 @@ def _samples(
 
 
 def score_images(
-    network: FeatureNetwork, images: np.ndarray, others: np.ndarray, protocol: ScoreProtocol, device: str
-) -> dict[str, float]:
-    """Scores of uint8 images against others, by the protocol's numbers alone."""
-    made, (theirs, *_) = (_extract(network, _batches(each, 50, device)) for each in (images, others))
-    return _scores(made, _Reference(features=theirs, statistics=fid_features_to_statistics(theirs)), protocol)
+    network: FeatureNetwork, sets: Iterable[np.ndarray], others: np.ndarray, protocol: ScoreProtocol, device: str
+) -> list[dict[str, float]]:
+    """Scores of sets of uint8 images against others, by the protocol's numbers alone."""
+    (theirs, *_), *made = (_extract(network, _batches(images, 50, device)) for images in (others, *sets))
+    reference = _Reference(features=theirs, statistics=fid_features_to_statistics(theirs))
+    return [_scores(each, reference, protocol) for each in made]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +248,7 @@ def _reference(
     if protocol.reference == MOMENTS:
         return _Reference(statistics=cached(place("stat-fid"), moments_are_gone))
 
+    @cache_calls
     def extracted(part: str) -> tuple[Tensor, ...]:
         return _extract(network, _batches(data.images(part)[: protocol.num_reference], batch_size, device))
 

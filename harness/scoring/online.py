@@ -4,10 +4,12 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from harness.scoring.extractors import Extractor
+from harness.scoring.lean import lean_fid
 from harness.scoring.sampling import to_uint8
+
+FrechetInceptionDistance = lean_fid()
 
 
 class OnlineFid:

@@ -301,8 +301,8 @@ def _golden_scores(
     noise = np.random.RandomState(0).standard_normal(real.shape) * GOLDEN_NOISE  # this stream never changes
     noisy = (real + noise.round().astype(np.int64)).clip(0, 255).astype(np.uint8)
     found = {}
-    for name, shown in (("real", real), ("noisy", noisy)):
-        scores = score_images(network, shown, others, protocol, device)
+    scored = score_images(network, (real, noisy), others, protocol, device)
+    for name, scores in zip(("real", "noisy"), scored, strict=True):
         found |= {f"golden_{metric}_{name}": scores[metric] for metric in ("fid", "kid")}
     return found
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOMES = {  # heavy libraries, and the only files that may import them
-    "ray": {"harness/execution/ray_backend.py", "harness/execution/process_group.py", "harness/execution/search.py"},
+    "ray": {f"harness/execution/{name}.py" for name in ("ray_backend", "ray_session", "process_group", "search")},
     "torch_fidelity": {"harness/scoring/fidelity.py", "harness/scoring/networks.py"},
     "timm": {"harness/scoring/networks.py"},
     "torchmetrics": {"harness/scoring/online.py"},

@@ -103,6 +103,10 @@ class Question(metaclass=_Kinds):
     be refuted; where some show what others refute, it depends on the metric. Each looks for the same: if FID is to be
     lower, which is better, then recall is to be higher.
 
+    A claim is about the budget that all arms have. One about `final` quality has a verdict only where trials of the arm
+    that it speaks against have settled; so has one about the same levels as another question of its study that asks how
+    fast they learn.
+
     Raises:
         UserError: an expectation that the kind cannot have, an unknown metric, or an effect out of range.
     """
@@ -118,6 +122,7 @@ class Question(metaclass=_Kinds):
     also: tuple[str, ...] = ()  # further ones that must say the same, for example ("fid@inception-v3", "kid")
     smallest_effect: float = math.nan  # of interest: a ratio above 1 or a difference above 0; NaN for the metric's own
     versus: str = ""  # another key of Study.baselines, of an Interaction
+    final: bool = False  # about quality once training has settled, not at the budget that there is
 
     allowed: ClassVar[tuple[Expected, ...]] = ()
 
@@ -147,6 +152,11 @@ class Question(metaclass=_Kinds):
                     f"question {self.key!r}: {self.metric} and {name} cannot be asked to agree, as of one of them "
                     f"neither more nor less is better"
                 )
+        if self.final and split(self.metric)[0] not in BY_FEATURES:
+            raise UserError(
+                f"question {self.key!r}: final=True is about the quality of samples, which {self.metric} does not "
+                f"measure; allowed: {', '.join(BY_FEATURES)}"
+            )
         if self.kind == "sweet-spot" and metric.better == "neither":
             raise UserError(f"question {self.key!r} seeks the best {self.metric}, but neither more nor less is better")
         least = 1 if metric.scale == "ratio" else 0

@@ -10,11 +10,9 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "... it lowers its loss while D is still learning": ("depth/loss-dc", "depth/loss-fc"),
     "... so that D no longer outruns it": ("depth/balance-dc", "depth/balance-fc"),
     "... but its image quality falls": ("depth/quality-dc", "depth/quality-fc"),
-    "D converging faster than G is the common failure": ("stabilization/faster-d-dc", "stabilization/faster-d-fc"),
-    "... or of a D faster than the balanced one, in a confirmatory replication": (
-        "stabilization/outrun-dc",
-        "stabilization/outrun-fc",
-    ),
+    # From the balanced rate up, of seeds of their own: over all rates a slow D, which fails more often, would decide.
+    "D converging faster than G is the common failure": ("stabilization/outrun-dc", "stabilization/outrun-fc"),
+    "... over all rates, a slow D's among them": ("stabilization/faster-d-dc", "stabilization/faster-d-fc"),
     "(a) Several G updates per D update help": (
         "stabilization/remedies-dc/2 G steps per D step",
         "stabilization/remedies-fc/2 G steps per D step",

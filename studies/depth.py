@@ -78,7 +78,17 @@ DEPTH = Study(
     title="How deep should a GAN be?",
     baselines={"dc": DC, "fc": FC},
     questions=tuple(
-        Trend(key, baseline, factor, metric=metric, expected=expected, text=text, hypothesis=hypothesis)
+        # Quality at G's depths means that of trials that have settled: how fast they learn is asked on its own.
+        Trend(
+            key,
+            baseline,
+            factor,
+            metric=metric,
+            expected=expected,
+            text=text,
+            hypothesis=hypothesis,
+            final=key.startswith("quality"),
+        )
         for key, baseline, factor, metric, expected, text, hypothesis in QUESTIONS
     ),
     profiles=(

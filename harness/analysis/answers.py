@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from harness.analysis import sentences
+from harness.analysis import budget, sentences
 from harness.analysis.effects import Effect, Scores, level_arms, paired_effect, question_scores
 from harness.analysis.statistics import (
     ALPHA,
     FEWEST_FOR_A_CLAIM,
     holm,
     location,
+    paired_differences,
     probability_of_improvement,
     seeds_needed,
     smallest_p,
@@ -53,6 +54,22 @@ class Asked:
     n: int
     problem: str
     sequential: bool
+    pair: tuple[int, int]  # (treated, baseline) levels of the effect
+    settling: tuple[budget.Settling, ...]  # of each level
+    final: bool  # whether the claim is about quality once training has settled
+
+    def unsettled(self, verdict: Verdict) -> tuple[int, ...]:
+        """The levels that had to settle for this verdict, and have not; see `budget.still_open`."""
+        if not self.enough or not budget.is_quality(self.question):
+            return ()
+        x = paired_differences(*self.scores.values[list(self.pair)])
+        with np.errstate(invalid="ignore"):
+            higher = bool(np.nansum(np.sign(x)) > 0) if np.isinf(x).any() else bool(np.nanmean(x) > 0)
+        return budget.still_open(self.question, self.claim, self.pair, verdict, self.settling, higher=higher)
+
+    def held_back(self, verdict: Verdict) -> Verdict:
+        """The verdict, but where it is about final quality and speaks against an arm that has not settled."""
+        return budget.NOT_TESTABLE if self.final and self.unsettled(verdict) else verdict
 
     @property
     def enough(self) -> bool:
@@ -101,7 +118,8 @@ def ask_study(
     for question in design.questions:
         deciding = (question.metric, *question.also)
         shown = [name for extractor in beside if (name := question.by_extractor(extractor)) and name not in deciding]
-        each = [_ask(design, question.by(metric), rows, sequential) for metric in (*deciding, *shown)]
+        final = budget.is_about_final_quality(question, design.questions)
+        each = [_ask(design, question.by(metric), rows, sequential, final) for metric in (*deciding, *shown)]
         found += [ClaimTests(question, by) for by in zip(*each, strict=True)]
     return found
 
@@ -125,14 +143,15 @@ def settle(claims: Sequence[ClaimTests], unasked: int = 0) -> list[Answer]:
     verdicts = decide(every, _padded(enough, unasked))[: len(claims)]
     apart = contradict(some, _padded(enough, unasked))[: len(claims)]
     verdicts = np.where(several & apart & (verdicts == "unresolved"), "depends on the metric", verdicts)
-    num_open = int((verdicts == "unresolved").sum())
+    told_of = [claim.by[0].held_back(verdict.item()) for claim, verdict in zip(claims, verdicts, strict=True)]
+    num_open = told_of.count("unresolved")
     corrected = holm(every.p), holm(every.against)
     by_metric = [_by_one(claims, place, unasked) for place in range(max(len(claim.by) for claim in claims))]
     answers = []
     for i, claim in enumerate(claims):
-        verdict, told = verdicts[i].item(), (float(corrected[0][i]), float(corrected[1][i]))
+        verdict, told = told_of[i], (float(corrected[0][i]), float(corrected[1][i]))
         if len(claim.by) == 1:
-            answers.append(_answer(claim.by[0], verdict, told, num_open))
+            answers.append(_answer(claim.by[0], verdicts[i].item(), told, num_open))
             continue
         by = tuple(answers_by[i] for answers_by, _ in zip(by_metric, claim.by, strict=False))
         p = [float(every.p[i]), float(every.against[i])]
@@ -150,7 +169,8 @@ def _by_one(claims: Sequence[ClaimTests], place: int, unasked: int) -> list[Answ
     enough = np.array([one.enough for one in asked], dtype=bool)
     family = _family([one.found for one in asked], enough, unasked)
     verdicts = decide(family, _padded(enough, unasked))[: len(asked)]
-    num_open = int((verdicts == "unresolved").sum())
+    told_of = [one.held_back(verdict.item()) for one, verdict in zip(asked, verdicts, strict=True)]
+    num_open = told_of.count("unresolved")
     p, against = holm(family.p), holm(family.against)
     return [_answer(one, verdicts[i].item(), (float(p[i]), float(against[i])), num_open) for i, one in enumerate(asked)]
 
@@ -193,12 +213,15 @@ def _together(claim: ClaimTests, by: tuple[Answer, ...], verdict: Verdict, p: fl
     return replace(told, sentence=sentences.by_each(told, question))
 
 
-def _ask(design: Design, question: Question, rows: pd.DataFrame, sequential: bool) -> list[Asked]:
-    """A question's claims by its own metric."""
+def _ask(design: Design, question: Question, rows: pd.DataFrame, sequential: bool, final: bool) -> list[Asked]:
+    """A question's claims by its own metric; `final` where they are about quality once training has settled."""
     scores, names = question_scores(design, question, rows), list(level_arms(design, question).values())
     baseline = names.index(question.baseline)
     found, _ = judge(question, baseline, scores.values, sequential=sequential)
     exact = run_tests(question, baseline, scores.values, sign_flips)
+    others = list(level_arms(design, question, versus=True).values()) or names
+    pairs_of_arms = [(budget.settling(rows, a), budget.settling(rows, b)) for a, b in zip(names, others, strict=True)]
+    settled = tuple(min(pair, key=lambda one: (one.enough, one.settled)) for pair in pairs_of_arms)
     asked = []
     for c, claim in enumerate(claims_of(question, baseline)):
         treated, reference = claim.pairs[_pair_shown(toward(question, scores.values, claim))]
@@ -213,6 +236,9 @@ def _ask(design: Design, question: Question, rows: pd.DataFrame, sequential: boo
                 n=int(num_seeds(scores.values, claim)),
                 problem=claim.problem or _problem(question, scores, claim, names),
                 sequential=sequential,
+                pair=(treated, reference),
+                settling=settled,
+                final=final,
             )
         )
     return asked
@@ -222,19 +248,19 @@ def _at(found: Tested, place: int) -> Tested:
     return Tested(found.p[place], found.toward[place], found.against[place], found.opposite[place])
 
 
-def _answer(asked: Asked, verdict: Verdict, corrected: tuple[float, float], num_open: int) -> Answer:
+def _answer(asked: Asked, shown: Verdict, corrected: tuple[float, float], num_open: int) -> Answer:
     """The answer by one metric.
 
     Args:
         asked: The claim.
-        verdict: On it.
+        shown: The verdict on it, as if all trials had settled.
         corrected: p of the claim and of its refutation, after correction.
         num_open: Claims still open of those that share the error rate.
     """
     question, claim, scores, effect = asked.question, asked.claim, asked.scores, asked.effect
     levels, better = list(claim.levels), -1 if METRICS[question.metric].better == "higher" else 1
-    x = toward(question, scores.values, claim)
-    treated, reference = claim.pairs[_pair_shown(x)]
+    verdict = asked.held_back(shown)
+    x, (treated, reference) = toward(question, scores.values, claim), asked.pair
     opposite = question.expected != "equal" and not asked.found.toward and corrected[0] <= ALPHA
     against = verdict == "refuted" and not opposite
     p, p_exact = (float(found.against if against else found.p) for found in (asked.found, asked.exact))
@@ -261,13 +287,15 @@ def _answer(asked: Asked, verdict: Verdict, corrected: tuple[float, float], num_
         if asked.problem or verdict != "unresolved"
         else _seeds_needed(question, x, asked.n, num_open, asked.sequential),
         seconds=float(scores.seconds[levels].sum()),
-        method=sentences.method(question, scores.values[levels], asked.sequential),
+        method=sentences.method(question, x, asked.sequential),
         problem=asked.problem,
         sentence="",
         metric=question.metric,
     )
-    told_in_words = sentences.sentence(one, question, effect.n, opposite=opposite)
-    return replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels))
+    labels = [level.label for level in question.factor.levels]
+    unsettled = budget.in_words(asked.unsettled(shown), labels, asked.settling)
+    told_in_words = sentences.sentence(one, question, effect.n, opposite=opposite, unsettled=unsettled)
+    return replace(one, sentence=told_in_words + sentences.beside(one, question, scores, levels, (treated, reference)))
 
 
 def arms_open(design: Design, answers: Sequence[Answer]) -> set[str]:

@@ -41,7 +41,8 @@ def load(
     """The results table: one row a trial.
 
     Columns: trial_id, study, arm, seed, status (ok, diverged, failed), the scores fid, is_mean, kid, precision,
-    recall, ... (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds), FROM_CURVES
+    recall, ... (NaN unless ok), seconds, compute_seconds (CPU time on a CPU, else as seconds; NaN on another
+    kind of device than the newest trial's, with which it cannot be compared), FROM_CURVES
     (`curve_metrics`); then error, protocol_id, the other costs, every field of the spec, commit and date.
 
     With `study`: one row an arm and seed, by which the study's arms are paired; arms that share a trial have a row
@@ -159,10 +160,24 @@ def _by_one_classifier(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[st
     """
     ended = [record for record in found.values() if record["status"] != "failed"]  # others had nobody watching
     newest = {r["spec"]["data_fingerprint"]: r["online_extractor"] for r in sorted(ended, key=lambda r: r["date"])}
+    found = _on_one_kind_of_device(found)
     return {
         trial_id: record
         if record["online_extractor"] == newest.get(record["spec"]["data_fingerprint"])
         else {**record, "from_curves": {**record["from_curves"], **dict.fromkeys(OF_ONLINE_FID, math.nan)}}
+        for trial_id, record in found.items()
+    }
+
+
+def _on_one_kind_of_device(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records without the compute seconds of trials on another kind of device, CPU or GPU, than the newest's.
+
+    CPU time on the one and wall-clock time on the other cannot be compared.
+    """
+    ended = sorted((r for r in found.values() if r["status"] != "failed"), key=lambda r: r["date"])
+    on_gpu = ended[-1]["on_gpu"] if ended else False
+    return {
+        trial_id: record if record["on_gpu"] == on_gpu else {**record, "compute_seconds": math.nan}
         for trial_id, record in found.items()
     }
 
@@ -214,6 +229,7 @@ def record_of(store: Store, trial_id: str) -> dict[str, Any]:
     return {
         **{name: result[name] for name in ("status", "error", "cost")},
         **{name: result["provenance"].get(name, "") for name in ("commit", "date", "online_extractor")},
+        "on_gpu": bool(result["provenance"].get("gpu")),
         "compute_seconds": _compute_seconds(result),
         "spec": spec.to_dict(),
         "scores": {protocol_id: scores for protocol_id, (_, scores) in store.read_scores(trial_id).items()},

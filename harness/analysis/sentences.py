@@ -5,8 +5,10 @@ import re
 
 import numpy as np
 
+from harness.analysis.budget import NOT_TESTABLE
+from harness.analysis.collapse import rates
 from harness.analysis.effects import Scores
-from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location
+from harness.analysis.statistics import FEWEST_FOR_A_CLAIM, MOST_SEEDS, location, paired_differences
 from harness.analysis.verdicts import Answer, margin
 from harness.analysis.wording import agreeing, count, effect, p_value
 from harness.metrics import METRICS
@@ -37,15 +39,18 @@ def level_in_words(label: str, question: Question) -> str:
     )
 
 
-def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
-    """The tests of a claim about these levels, (levels, seeds), in a few words."""
-    infinite = bool(np.isinf(scores).any())
+def method(question: Question, x: np.ndarray, sequential: bool) -> str:
+    """The tests that a claim's differences have, (pairs, n) as `verdicts.toward` gives them, in a few words."""
+    known = [pair[~np.isnan(pair)] for pair in x if not np.isnan(pair).all()] or [np.zeros(1)]
+    by_signs = [bool(np.isinf(pair).any() or np.ptp(pair) <= 1e-10 * abs(pair).max()) for pair in known]
+    infinite = any(by_signs)
     pairs = "log ratios" if METRICS[question.metric].scale == "ratio" else "differences"
     if sequential:
         signs = ", then of signs from the first infinite one" if infinite else ""
-        test = f"anytime-valid t test of paired {pairs}{signs}"
+        test = f"anytime-valid t test of paired {pairs}{signs}, and of their signs"
     else:
-        test = f"exact sign test of paired {pairs}" if infinite else f"paired t test of {pairs}"
+        sides = [f"exact sign test of paired {pairs}", f"paired t test of {pairs}, and their sign test"]
+        test = sides[not infinite] if all(by_signs) or not infinite else f"{sides[1]}; of one side: {sides[0]}"
     if question.expected == "equal":
         return f"two one-sided tests: {test}"
     if question.kind == "trend":
@@ -54,7 +59,7 @@ def method(question: Question, scores: np.ndarray, sequential: bool) -> str:
     return f"both sides: {test}" if question.kind == "sweet-spot" else test
 
 
-def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool) -> str:
+def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool, unsettled: str = "") -> str:
     """The answer in one sentence.
 
     Args:
@@ -62,6 +67,7 @@ def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool)
         question: Which it answers.
         num_pairs: Seeds over which its effect is.
         opposite: Whether the opposite of the claim is shown.
+        unsettled: How many trials have settled of the arms that had to and have not; "" where all have.
     """
     about = {"sweet-spot": "smaller side ", "trend": "last to first level "}.get(question.kind, "")
     known = "no finite value to compare" if math.isnan(one.effect) else effect(one.effect, one.low, one.high, one.scale)
@@ -71,6 +77,14 @@ def sentence(one: Answer, question: Question, num_pairs: int, *, opposite: bool)
         return f"Unresolved whether {one.claim}: {one.problem}."
     if one.n < FEWEST_FOR_A_CLAIM:
         return f"Exploratory, as a claim needs {FEWEST_FOR_A_CLAIM} seeds: whether {one.claim} is open; {seen}."
+    if one.verdict == NOT_TESTABLE:
+        return (
+            f"Not testable at this budget whether {one.claim}: {seen}, {_p(one)}. It is about final quality, but "
+            f"at the budget's end only {unsettled} had settled: what is worse may still improve."
+        )
+    if one.verdict in ("supported", "refuted") and unsettled:
+        told = sentence(one, question, num_pairs, opposite=opposite)
+        return f"{told} It is said of this budget, at whose end only {unsettled} had settled."
     if one.verdict == "supported" and equal:
         return f"Supported: {one.claim}, to within {small}: {seen}; a difference of less is shown, {_p(one)}."
     if one.verdict == "supported":
@@ -104,6 +118,8 @@ def by_each(one: Answer, question: Question) -> str:
         text = one.by[0].sentence
     elif one.problem:
         text = f"Unresolved whether {one.claim}: {one.problem}."
+    elif one.verdict == NOT_TESTABLE:
+        text = f"Not testable at this budget whether {one.claim}, as it is about final quality. {each}."
     elif one.verdict == "depends on the metric":
         text = f"Depends on the metric whether {one.claim}. {each}."
     elif one.verdict == "unresolved":
@@ -119,10 +135,11 @@ def by_each(one: Answer, question: Question) -> str:
     return text
 
 
-def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -> str:
+def beside(one: Answer, question: Question, scores: Scores, levels: list[int], pair: tuple[int, int]) -> str:
     """What a reader needs beside the sentence of a claim about these levels; "" where there is nothing.
 
-    Trials without a number; where a sweet spot was seen; what lies between the ends that decide a trend.
+    Trials without a number; trials of the pair shown that are far worse than the rest of their arm, and the median
+    where few seeds make the mean; where a sweet spot was seen; what lies between the ends that decide a trend.
     """
     if one.problem:
         return ""
@@ -141,6 +158,7 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
     if without:
         have = agreeing(without, "has", "have")
         text += f" {count(without, 'trial')} {have} {metric.label} 0, which has no ratio: left out."
+    text += _few_that_count(question, scores, pair)
     if question.kind == "contrast":
         return text
     means = [location(level).mean for level in scores.values]
@@ -156,6 +174,33 @@ def beside(one: Answer, question: Question, scores: Scores, levels: list[int]) -
                 text += (
                     f" At {label}, between, its mean is {side} than at both ends, by more than {small} (not tested)."
                 )
+    return text
+
+
+def _few_that_count(question: Question, scores: Scores, pair: tuple[int, int]) -> str:
+    """What an arm does now and then, for the effect of a pair (treated, baseline): both its rate, and the median."""
+    metric, labels = METRICS[question.metric], [level.label for level in question.factor.levels]
+    treated, reference = (scores.values[i] for i in pair)
+    x = paired_differences(treated, reference)
+    x, text = x[~np.isnan(x)], ""
+    if x.size >= FEWEST_FOR_A_CLAIM and np.isfinite(x).all() and abs(np.median(x) - x.mean()) > margin(question):
+        median = float(np.exp(np.median(x)) if scores.scale == "ratio" else np.median(x))
+        text += f" Few seeds make the mean: the median is {effect(median, math.nan, math.nan, scores.scale)[:-4]}."
+    unreached = np.isinf(scores.values[list(pair)]).sum() > scores.diverged[list(pair)].sum()  # no failure of the trial
+    if metric.better == "neither" or scores.others is not None or unreached:
+        return text
+    worse = 1 if metric.better == "lower" else -1
+    *both, p = rates(worse * treated, worse * reference, 3 * margin(question))
+    if any(rate.mean > 0 for rate in both):
+        seen = [
+            f"{rate.mean * rate.n:.0f} of {count(rate.n, 'trial')} ({rate.low:.0%} to {rate.high:.0%}) at {labels[i]}"
+            for rate, i in zip(both, pair, strict=True)
+        ]
+        differ = f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+        text += (
+            f" Far worse than the rest of their arm, or diverged: {' and '.join(seen)} (exact {differ} that these "
+            f"rates differ)."
+        )
     return text
 
 

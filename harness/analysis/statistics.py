@@ -1,7 +1,7 @@
 """Statistics of arrays. Knows nothing of stores, studies or GANs. The replicate is always the training seed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +10,8 @@ from scipy import special, stats
 CONFIDENCE = 0.95
 ALPHA = 0.05
 """Two-sided: a test in one direction errs in at most half of it."""
+TYPICAL = 2 * ALPHA
+"""Two-sided, of the sign test that must pass beside a t test: in one direction it errs in at most ALPHA."""
 MOST_SEEDS = 100
 """Beyond this many, how many seeds a question needs is no longer said."""
 FEWEST_FOR_A_CLAIM = 6
@@ -33,7 +35,8 @@ def mean_interval(values: ArrayLike, *, lowest: float = -math.inf, highest: floa
 
     Without limits this is Student's t interval. With them it is that interval of the mean's logarithm (of its distance
     from `lowest`) or, between two limits, of its log odds, taken back by the delta method. The mean is transformed and
-    not each value, so that single values may lie at a limit.
+    not each value, so that single values may lie at a limit. Above one limit, where none does, the interval is at least
+    as wide as Cox's for the mean of lognormal values (Zhou & Gao 1997): a few seeds seldom show a long tail.
 
     Args:
         values: (n,) one finite value a seed, independent.
@@ -49,12 +52,17 @@ def mean_interval(values: ArrayLike, *, lowest: float = -math.inf, highest: floa
     mean = float(x.mean())
     if x.size < FEWEST_FOR_AN_INTERVAL or not (mean > lowest or math.isinf(lowest)) or not mean < highest:
         return Estimate(mean, np.nan, np.nan, x.size)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size))
+    t = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1))
+    half = t * float(x.std(ddof=1)) / math.sqrt(x.size)
     if math.isinf(lowest):
         return Estimate(mean, mean - half, mean + half, x.size)
     above = mean - lowest
     if math.isinf(highest):
-        stretch = np.exp(min(half / above, 300.0))
+        wide = half / above
+        if (x > lowest).all():
+            of_logs = float(np.log(x - lowest).var(ddof=1))
+            wide = max(wide, t * math.sqrt(of_logs / x.size + of_logs**2 / (2 * (x.size - 1))))
+        stretch = np.exp(min(wide, 300.0))
         return Estimate(mean, float(lowest + above / stretch), float(lowest + above * stretch), x.size)
     span = highest - lowest
     share = above / span
@@ -105,15 +113,17 @@ def paired_differences(treated: ArrayLike, baseline: ArrayLike) -> np.ndarray:
 
 
 def p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
-    """Evidence that the differences lie above a margin, from a fixed number of seeds.
+    """Evidence that the differences lie above a margin, from a fixed number of seeds: their mean, and their median.
 
     Student's t test of their mean (Student 1908), which assumes that they are independent and roughly normal: two arms
     that do not differ give symmetric ones, which is nearly enough. Where a difference is infinite, or all are equal and
-    t has no scale, the exact sign test of their median (Arbuthnott 1710; Conover 1999, 3.4).
+    t has no scale, the exact sign test of their median (Arbuthnott 1710; Conover 1999, 3.4). A mean may be made by few
+    seeds, as where one arm collapses now and then, and so the sign test must show the same at TYPICAL besides
+    (intersection-union, Berger 1982): the margin is passed at most seeds, whatever the differences' shape.
 
     Returns:
-        (...) one-sided p values, doubled and at most 1: at 0.05 each direction errs in at most 2.5%, and the smaller of
-        p_greater(x) and p_greater(-x) is the usual two-sided p. 1 with fewer than two differences.
+        (...) one-sided p values, doubled and at most 1: at 0.05 each direction errs in at most 2.5% where the t test
+        holds, and of the median in at most 5% wherever seeds are independent. 1 with fewer than two differences.
     """
     y = np.asarray(x, dtype=float) - margin
     n, mean, squares = _moments(y)
@@ -121,8 +131,9 @@ def p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
         t = mean / np.sqrt(squares / (n - 1) / n)
         p = special.stdtr(n - 1, -t)
     above, below = (y > 0).sum(-1), (y < 0).sum(-1)
-    p = np.where(np.isinf(y).any(-1) | _without_spread(x, squares), _sign_p(above, above + below), p)
-    return np.where(n < 2, 1.0, np.minimum(2 * p, 1))
+    signs = _sign_p(above, above + below)
+    p = np.where(np.isinf(y).any(-1) | _without_spread(x, squares), signs, p)
+    return np.where(n < 2, 1.0, _if_typical(np.minimum(2 * p, 1), np.minimum(2 * signs, 1)))
 
 
 def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
@@ -136,10 +147,10 @@ def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
     From the first infinite difference on it is multiplied by what a bettor on signs wins, who bets by the
     Beta(1/2, 1/2) mixture (Krichevsky & Trofimov 1981): under the null, that the differences are symmetric about the
     margin, both factors have mean 1, given the past. While all differences are equal, the smaller of the two counts.
+    As for `p_greater`, the bettor on signs alone must win as much as TYPICAL takes besides, at any analysis so far.
 
     Returns:
-        (...) p values, at most 1, that only fall as seeds are added, each direction's on its own: 0.05 means here what
-        it means for `p_greater`.
+        (...) p values, at most 1, that only fall as seeds are added: 0.05 means here what it means for `p_greater`.
     """
     y = np.asarray(x, dtype=float) - margin
     if not y.shape[-1]:
@@ -158,7 +169,8 @@ def anytime_p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
     handed_over = np.where(last < 0, 0.0, np.take_along_axis(before, np.maximum(last, 0), -1))
     log_e = np.where(infinite, handed_over + sign_log, t_log)
     upward = np.where(infinite, 2 * above > decided, (mean > 0) & (n > 1))
-    return np.exp(-np.max(np.where(upward, np.maximum(log_e, 0), 0), -1))
+    p = np.exp(-np.max(np.where(upward, np.maximum(log_e, 0), 0), -1))
+    return _if_typical(p, np.exp(-np.max(np.where(2 * above > decided, np.maximum(sign_log, 0), 0), -1)))
 
 
 def sign_flip_p_greater(x: ArrayLike, margin: float = 0.0) -> float:
@@ -199,14 +211,14 @@ def location(x: ArrayLike, *, anytime: bool = False) -> Estimate:
             instead of the interval that goes with `p_greater`.
 
     Returns:
-        The mean with its t interval; with an infinite difference the median, with the order statistics that the sign
-        test does not refuse (Thompson 1936). Ends may be infinite; NaN where there are too few seeds for any, and below
-        FEWEST_FOR_AN_INTERVAL.
+        The mean with its t interval, made to hold what the sign test at TYPICAL does not refuse, if it can refuse any;
+        with an infinite difference the median, with the order statistics that the sign test does not refuse (Thompson
+        1936). Ends may be infinite; NaN where there are too few seeds, and below FEWEST_FOR_AN_INTERVAL.
     """
     x = np.asarray(x, dtype=float)
     x = x[~np.isnan(x)]
     if not np.isinf(x).any():
-        return _confidence_sequence(x) if anytime else mean_interval(x)
+        return _confidence_sequence(x) if anytime else _sign_bounds(x, mean_interval(x))
     ordered = np.sort(x)
     with np.errstate(invalid="ignore"):  # between -inf and inf there is no median
         middle = float(np.median(ordered))
@@ -256,9 +268,9 @@ def seeds_needed(
     """How many seeds in all would show, with that power, that (n,) differences like these lie above the margin.
 
     The effect seen is taken for the true one, so this is a rough guide. By the noncentral t distribution; of interim
-    analyses, the n at which the process crosses its line when t is at the matching quantile of its rough spread. With
-    an infinite difference, or where all are equal, by the binomial, with the share of signs shrunk by half a pair each
-    way.
+    analyses, the n at which the process crosses its line when t is at the matching quantile of its rough spread; and
+    by the binomial of their signs. With an infinite difference, or where all are equal, by the latter alone, with the
+    share of signs shrunk by half a pair each way.
 
     Args:
         x: The differences.
@@ -282,13 +294,7 @@ def seeds_needed(
         share = ((y > 0).sum() + 0.5) / ((y != 0).sum() + 1)
         if share <= 0.5:
             return None
-        counts = np.arange(MOST_SEEDS + 1)[:, None]
-        if anytime:
-            enough = (_sign_process(counts, n) >= -np.log(alpha)) & (2 * counts > n)
-        else:
-            enough = 2 * _sign_p(counts, n) <= alpha
-        least = np.where((enough & (counts <= n)).any(0), (enough & (counts <= n)).argmax(0), n + 1)
-        reached = stats.binom.sf(least - 1, n, share) >= power
+        reached = _signs_reach(n, share, alpha, anytime) >= power
     else:
         spread = y.std(ddof=1)
         if spread == 0 or y.mean() <= 0:
@@ -299,6 +305,7 @@ def seeds_needed(
             reached = (t > 0) & (_t_log_e(n, t**2 / (n - 1)) >= -np.log(alpha))
         else:
             reached = 1 - special.nctdtr(n - 1, shift, stats.t.isf(alpha / 2, n - 1)) >= power
+        reached &= _signs_reach(n, special.ndtr(y.mean() / spread), TYPICAL, anytime) >= power
     return int(n[reached.argmax()]) if reached.any() else None
 
 
@@ -327,6 +334,29 @@ def _without_spread(x: ArrayLike, squares: np.ndarray, axis: int | None = -1) ->
 def _sign_p(above: np.ndarray, decided: np.ndarray) -> np.ndarray:
     """P(at least `above` heads in `decided` tosses of a fair coin)."""
     return np.where(above <= 0, 1.0, special.betainc(np.maximum(above, 1), np.maximum(decided - above + 1, 1e-9), 0.5))
+
+
+def _if_typical(p: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """A p value, and where that of the signs beside it does not pass, the larger of the two."""
+    return np.where(signs > TYPICAL, np.maximum(p, signs), p)
+
+
+def _sign_bounds(x: np.ndarray, found: Estimate) -> Estimate:
+    """The interval, made to hold what signs do not refuse at TYPICAL; below 5 differences they can refuse nothing."""
+    rank = int(stats.binom.ppf(TYPICAL / 2, x.size, 0.5))
+    y = np.sort(x)
+    return replace(found, low=min(found.low, y[rank - 1]), high=max(found.high, y[-rank])) if rank else found
+
+
+def _signs_reach(n: np.ndarray, share: float, alpha: float, anytime: bool) -> np.ndarray:
+    """The chance that the signs of n differences, of which such a share lies above 0, show it at alpha."""
+    counts = np.arange(MOST_SEEDS + 1)[:, None]
+    if anytime:
+        enough = (_sign_process(counts, n) >= -np.log(alpha)) & (2 * counts > n)
+    else:
+        enough = 2 * _sign_p(counts, n) <= alpha
+    least = np.where((enough & (counts <= n)).any(0), (enough & (counts <= n)).argmax(0), n + 1)
+    return stats.binom.sf(least - 1, n, share)
 
 
 def _sign_process(above: np.ndarray, decided: np.ndarray) -> np.ndarray:
@@ -380,10 +410,22 @@ def _confidence_sequence(x: np.ndarray) -> Estimate:
     # While all are equal, t has no scale: only where as many signs would show it is any margin refused.
     tied = _without_spread(x, np.insert(squares, 0, 0.0), axis=None)[1:]
     half = np.where(tied & (_sign_process(n, n) < -math.log(1 - CONFIDENCE)), np.inf, half)
-    low, high = float(np.max(mean - half)), float(np.min(mean + half))
+    low, high = np.max(mean - half), np.min(mean + half)
     if low > high:  # interim analyses that contradict each other: the last one's interval
-        low, high = float(mean[-1] - half[-1]), float(mean[-1] + half[-1])
-    return Estimate(float(mean[-1]), low, high, x.size)
+        low, high = mean[-1] - half[-1], mean[-1] + half[-1]
+    low, high = np.fmin(low, _anytime_sign_bound(x)), np.fmax(high, -_anytime_sign_bound(-x))
+    return Estimate(float(mean[-1]), float(low), float(high), x.size)
+
+
+def _anytime_sign_bound(x: np.ndarray) -> float:
+    """The largest margin above which the bettor on signs shows x to lie at TYPICAL, at any prefix; NaN for none."""
+    found = np.nan
+    for n in range(2, x.size + 1):
+        against = np.arange(n // 2 + 1)  # so many signs the other way
+        shown = (_sign_process(n - against, np.full_like(against, n)) >= -math.log(TYPICAL)) & (2 * against < n)
+        if shown.any():
+            found = np.fmax(found, np.sort(x[:n])[np.flatnonzero(shown)[-1]])
+    return float(found)
 
 
 def _anytime_bound(x: np.ndarray, alpha: float) -> float:

@@ -24,7 +24,7 @@ from harness.analysis.trends import order_differences, page_p_rising
 from harness.metrics import METRICS
 from harness.questions import Question
 
-Verdict = Literal["supported", "refuted", "depends on the metric", "unresolved"]
+Verdict = Literal["supported", "refuted", "depends on the metric", "unresolved", "not testable at this budget"]
 Test = Callable[[np.ndarray, float], np.ndarray]
 """(differences (..., n), margin) -> (...) p values that they lie above it: one of statistics' p_greater functions."""
 

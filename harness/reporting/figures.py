@@ -45,6 +45,7 @@ VERDICTS = {
     "refuted": ("X", ALARM),
     "unresolved": ("d", "0.45"),
     "depends on the metric": ("s", "#7a4a9e"),
+    "not testable at this budget": ("P", "#8a6d00"),
 }
 """verdict -> marker and colour: told apart by shape as well."""
 

@@ -203,7 +203,7 @@ def tally(answers: Sequence[Answer]) -> str:
     if not answers:
         return "*No claim could be tested yet.*"
     counts = {v: sum(a.verdict == v for a in answers) for v in figures.VERDICTS}
-    told = [f"{n} {v}" for v, n in counts.items() if n or v != "depends on the metric"]
+    told = [f"{n} {v}" for v, n in counts.items() if n or v in ("supported", "refuted", "unresolved")]
     return f"{count(len(answers), 'claim')}: {', '.join(told)}."
 
 
@@ -304,6 +304,8 @@ effect of interest. An effect that is smaller than this counts as no effect. The
 - **refuted**: the tests show the opposite, or that the effect is smaller than the smallest effect of interest.
 - **depends on the metric**: the question named several metrics that must agree, and one supports the claim where
   another refutes it.
+- **not testable at this budget**: the claim is about final quality, and most trials of the arm that the tests speak
+  against were still changing when the budget ended. What is worse then may only be slower.
 - **unresolved**: the tests show neither. This does not mean that there is no difference. 'Seeds needed' is a rough
   guess of how many seeds in all would settle the claim.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from harness.analysis.answers import settle
+from harness.analysis.budget import NOT_TESTABLE
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence, load_evidence
 from harness.analysis.statistics import MOST_SEEDS
@@ -235,5 +236,5 @@ def _needed(answers: Sequence[Answer]) -> str:
     if not answers or (still and all(a.problem for a in still)):
         return "–"
     if not still:
-        return "settled"
+        return "–" if any(a.verdict == NOT_TESTABLE for a in answers) else "settled"
     return f"{max(known)}" + (" or more" if len(known) < len(still) else "") if known else f"> {MOST_SEEDS}"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from harness.analysis.budget import NOT_TESTABLE
 from harness.analysis.effects import arm_mean, arm_values, level_arms, level_effects
 from harness.analysis.evidence import Evidence
 from harness.analysis.published import compare_with_published
@@ -382,7 +383,7 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float]:
 
 def _needed(answer: Answer) -> str:
     if answer.verdict != "unresolved":
-        return "settled"
+        return "–" if answer.verdict == NOT_TESTABLE else "settled"
     if answer.problem:
         return "–"
     return f"> {MOST_SEEDS}" if answer.seeds_needed is None else str(answer.seeds_needed)

@@ -27,7 +27,15 @@ MOST_WARNINGS = 5
 """Sentences of warning at the end of a run; all are on the page."""
 BELOW = 3
 """Lines of a terminal below the summary: the page's path, which may need two, and the shell's next prompt."""
-COLOURS = {"supported": "green", "refuted": "red", "unresolved": "dim", "depends on the metric": "magenta"}
+COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "unresolved": "dim",
+    "depends on the metric": "magenta",
+    "not testable at this budget": "yellow",
+}
+SELDOM = ("depends on the metric", "not testable at this budget")
+"""Verdicts that are not counted where there are none."""
 
 
 def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool = False) -> list[RenderableType]:
@@ -148,7 +156,7 @@ def _exploratory(seeds: Sequence[str]) -> list[str]:
 def _counted(verdicts: Sequence[str]) -> str:
     """12 claims: 1 supported, 0 refuted, 11 unresolved."""
     found = Counter(verdicts)
-    counts = {v: found[v] for v in get_args(Verdict) if found[v] or v != "depends on the metric"} | found
+    counts = {v: found[v] for v in get_args(Verdict) if found[v] or v not in SELDOM} | found
     return f"{count(len(verdicts), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}"
 
 

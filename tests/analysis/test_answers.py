@@ -188,17 +188,38 @@ def test_numbers_beside_a_verdict_are_those_of_scipy() -> None:
     x = np.log(a / b)
     test = stats.ttest_1samp(x, 0)
     low, high = test.confidence_interval()
-    assert (found.effect, found.low, found.high) == pytest.approx(tuple(np.exp([x.mean(), low, high])))
-    assert found.p == found.p_holm == pytest.approx(test.pvalue)
+    second, seventh = np.sort(x)[[1, 6]]  # a sign test of eight does not refuse what lies between
+    ends = min(low, second), max(high, seventh)
+    assert (found.effect, found.low, found.high) == pytest.approx(tuple(np.exp([x.mean(), *ends])))
+    signs = 2 * stats.binomtest(int((x > 0).sum()), 8, alternative="greater").pvalue
+    assert signs > 0.1 and found.p == found.p_holm == pytest.approx(max(test.pvalue, signs))
     assert found.p_exact == pytest.approx(stats.permutation_test((x,), np.mean, permutation_type="samples").pvalue)
     assert found.smallest_p == 2**-7
     assert found.seed_correlation == pytest.approx(stats.pearsonr(np.log(a), np.log(b))[0])
     assert found.probability_of_improvement == pytest.approx(stats.mannwhitneyu(b, a).statistic / 64)
-    assert found.verdict == "unresolved" and found.seeds_needed > 8
+    assert found.verdict == "unresolved" and (found.seeds_needed or 101) > 8
+
+
+def test_method_names_the_test_that_ran() -> None:
+    study, rng = make_study("contrast", "higher", 2), np.random.default_rng(0)
+    base, treated = np.exp(rng.normal(0, 0.2, (2, 8)))
+    both = [np.where(np.arange(8) < 2, math.inf, arm) for arm in (treated, base)]  # ties, which are left out
+    one = [np.where(np.arange(8) < 2, math.inf, treated), base]
+    cases = {
+        "paired t test of log ratios, and their sign test": (([treated, base], False), (both, False)),
+        "exact sign test of paired log ratios": ((one, False), ([2 * base, base], False)),
+        "anytime-valid t test of paired log ratios, and of their signs": (([treated, base], True), (both, True)),
+    }
+    for method, made in cases.items():
+        for scores, sequential in made:
+            assert ask(study, scores, sequential)[0].method == method
+    sides = [one[0], base, treated]
+    (found,) = ask(make_study("sweet-spot", "worse outside"), sides)
+    assert found.method.endswith("; of one side: exact sign test of paired log ratios")
 
 
 def test_trend_by_hand() -> None:
-    first, outlier = np.roll(WOBBLE, 2) / 10, np.array([0.1] * 7 + [-0.8])
+    first, outlier = np.roll(WOBBLE, 2) / 10, np.array([0.1] * 7 + [-0.6])
     rng = np.random.default_rng(0)
     noisy = np.exp(rng.normal(0, 0.3, (3, 8)) + 0.2 * np.arange(3)[:, None])
     ordered = np.exp([first, first + 0.05, first + outlier])  # in order but for one seed, whose ends are far apart
@@ -206,7 +227,9 @@ def test_trend_by_hand() -> None:
     for scores in (noisy, ordered):
         (found,) = ask(make_study("trend", "rising"), list(scores))
         page = 2 * stats.page_trend_test(scores.T, method="exact").pvalue
+        above = int((scores[2] > scores[0]).sum())
         ends = stats.ttest_1samp(np.log(scores[2] / scores[0]), 0).pvalue
+        assert 2 * stats.binomtest(above, 8, alternative="greater").pvalue <= 0.1  # at most seeds, too
         assert found.p == pytest.approx(max(page, ends))
         decided.append(page < ends)
     assert decided == [False, True] and found.verdict == "unresolved"
@@ -221,8 +244,8 @@ def test_equality_needs_both_bounds() -> None:
 
 
 def at_p(p: float, margin: float = 0.0) -> np.ndarray:
-    """Eight differences that lie above the margin with exactly this p."""
-    x = np.random.default_rng(0).normal(0, 1, 8)
+    """Eight differences that lie above the margin with exactly this p, seven of them each by itself."""
+    x = np.array([-2.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     x = (x - x.mean()) / x.std(ddof=1)
     return margin + 0.1 * (x + stats.t.isf(p / 2, 7) / math.sqrt(8))
 

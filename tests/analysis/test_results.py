@@ -131,6 +131,20 @@ def test_curves_of_two_classifiers_are_not_mixed(store: Store, study: Study, tmp
     assert rows.fid.equals(before.fid) and rows.g_loss_late.equals(before.g_loss_late)
 
 
+def test_compute_seconds_of_two_kinds_are_not_mixed(store: Store, study: Study, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(store.root, tmp_path / "store"))
+    before = load(store, study=study.name, profile=PROFILE).set_index("trial_id")
+    later = before[(before.arm == "dc") & (before.status == "ok")].index[0]
+    result = store.layout.trial(later) / "result.json"
+    content = {k: v for k, v in json.loads(result.read_text()).items() if k != "seal"}
+    provenance = {**content["provenance"], "gpu": "Imaginary GPU", "date": "2100-01-01T00:00:00Z"}
+    result.write_bytes(checked_json({**content, "provenance": provenance}))
+    rows = load(store, study=study.name, profile=PROFILE).set_index("trial_id")
+    assert rows.loc[later, "compute_seconds"] == before.loc[later, "seconds"]  # on a GPU by the clock
+    assert rows.drop(later).compute_seconds.isna().all() and before.drop(later).compute_seconds.notna().all()
+    assert rows.seconds.equals(before.seconds)
+
+
 def test_a_failed_trial_watched_nothing(store: Store, study: Study, tmp_path: Path) -> None:
     store = Store(shutil.copytree(store.root, tmp_path / "store"))
     before = load(store, study=study.name, profile=PROFILE).set_index("trial_id")

@@ -69,9 +69,10 @@ lint: setup ## check style and types
 format: setup ## put the code into style
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
-benchmark: setup ## compare with a bare PyTorch loop; cost of depth, size
+benchmark: setup ## compare with bare PyTorch loops; cost of depth, size
 	@$(VENV)/bin/python benchmarks/training.py
 	@$(VENV)/bin/python benchmarks/networks.py
+	@$(VENV)/bin/python benchmarks/study.py
 
 clean: ## remove the environment and caches; stores are left alone
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

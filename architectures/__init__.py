@@ -7,7 +7,7 @@ limits from there.
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from architectures import dc, fc
+from architectures import dc, fc, resnet
 from architectures.contract import Architecture, GanPair, NetworkSpec, Registry
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ ARCHITECTURES: Registry[Architecture] = Registry(
     {
         "fc": Architecture(fc.build, fc.defaults, fc.refusals),
         "dc": Architecture(dc.build, dc.defaults, dc.refusals),
+        "resnet": Architecture(resnet.build, resnet.defaults, resnet.impossible),
     },
     "architecture",
 )

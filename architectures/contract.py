@@ -16,10 +16,13 @@ NORMS = ("none", "batch")
 DEEPEST = 12
 """Layers of a shipped network, at most: 4,096 times its narrowest is wider than anybody trains."""
 
+SMALLEST_MAP = 4
+"""Side in pixels: convolutional families halve a picture no further."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """Everything that a pair of networks is made from. Depth and width are defined by example in fc.py and dc.py.
+    """Everything that a pair of networks is made from. Depth and width are defined by example in each family.
 
     Raises:
         ValueError: in one line: which value is outside its range, and what is allowed.
@@ -51,6 +54,14 @@ class NetworkSpec:
     def discriminator_has_batch_norm(self) -> bool:
         """Whether any layer of D normalises over the batch; the first layer never does (Radford et al. 2015)."""
         return self.discriminator_norm == "batch" and self.discriminator_depth > 1
+
+
+def halvings(resolution: int) -> tuple[int, int]:
+    """(side of the coarsest map, how often it is doubled to reach the resolution): halved while it stays even."""
+    doublings = 0
+    while resolution % 2 == 0 and resolution // 2 >= SMALLEST_MAP:
+        resolution, doublings = resolution // 2, doublings + 1
+    return resolution, doublings
 
 
 Refusals = Iterator[tuple[str, str]]
@@ -142,7 +153,7 @@ class Registry(MutableMapping[str, Entry]):
 class GanPair:
     """Two networks of one family.
 
-    generator: latents (N, Z) float32 -> images (N, C, H, W) in [-1, 1].
+    generator: latents (N, Z) float32 -> images (N, C, H, W), black at -1 and white at 1; resnet's may go beyond.
     discriminator: images (N, C, H, W) -> logits (N, 1), above 0 for "real".
     """
 

@@ -27,9 +27,18 @@ output is half the input, rounded up. By default as many as leave at least 4×4:
 
 from typing import Any
 
-from architectures.contract import GanPair, NetworkSpec, Refusals, idle_dropout, refuse, require_choice, too_deep
+from architectures.contract import (
+    SMALLEST_MAP,
+    GanPair,
+    NetworkSpec,
+    Refusals,
+    halvings,
+    idle_dropout,
+    refuse,
+    require_choice,
+    too_deep,
+)
 
-SMALLEST_MAP = 4
 PLAIN_BLOCKS = 3
 """So many blocks at the generator's end have no dropout."""
 
@@ -40,7 +49,7 @@ def defaults(resolution: int) -> dict[str, Any]:
     while -(-size // 2) >= SMALLEST_MAP:
         depth, size = depth + 1, -(-size // 2)
     return {
-        "generator_depth": _base_size(resolution)[1] + 1,
+        "generator_depth": halvings(resolution)[1] + 1,
         "generator_width": 32,
         "generator_norm": "batch",
         "generator_dropout": 0.3,
@@ -53,13 +62,13 @@ def defaults(resolution: int) -> dict[str, Any]:
 
 def impossible(network: NetworkSpec) -> Refusals:
     """What cannot be built."""
-    (base, doublings), halvings = _base_size(network.resolution), (network.resolution - 1).bit_length()
+    (base, doublings), most = halvings(network.resolution), (network.resolution - 1).bit_length()
     at = f"for dc at resolution={network.resolution}"
     if network.generator_depth < doublings:
         allowed = f"at least {doublings} {at}, which takes {doublings} stride-2 blocks from {base}×{base}"
         yield "generator_depth", f"is out of range; allowed: {allowed}"
-    if network.discriminator_depth > halvings:
-        yield "discriminator_depth", f"is out of range; allowed: at most {halvings} {at}, where 1×1 is reached"
+    if network.discriminator_depth > most:
+        yield "discriminator_depth", f"is out of range; allowed: at most {most} {at}, where 1×1 is reached"
 
 
 def refusals(network: NetworkSpec) -> Refusals:
@@ -79,7 +88,7 @@ def build(**choices: Any) -> GanPair:
     network = NetworkSpec(**choices)
     require_choice("discriminator_norm", network.discriminator_norm, ("none", "batch", "spectral"))
     refuse(network, impossible(network))
-    base, doublings = _base_size(network.resolution)
+    base, doublings = halvings(network.resolution)
 
     size = 2 * network.generator_width
     layers: list[nn.Module] = [nn.Linear(network.latent_dim, size * base * base), nn.Unflatten(1, (size, base, base))]
@@ -108,11 +117,3 @@ def build(**choices: Any) -> GanPair:
     return GanPair(
         initialised(generator), spectrally_normalised(initialised(discriminator), network.discriminator_norm)
     )
-
-
-def _base_size(resolution: int) -> tuple[int, int]:
-    """(side of the first map, how often it is doubled to reach the resolution)."""
-    doublings = 0
-    while resolution % 2 == 0 and resolution // 2 >= SMALLEST_MAP:
-        resolution, doublings = resolution // 2, doublings + 1
-    return resolution, doublings

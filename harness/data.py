@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
+from harness import terminal
 from harness.errors import UserError, require_utf8, unknown_name
 from harness.files import DISK_FULL, checksum, hidden_name, staged_folder, sync
 from harness.pictures import printable, summary
@@ -138,11 +139,11 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
                 warnings.warn(f"the prepared data of {dataset} were damaged ({damage}): made again", stacklevel=2)
             if not folder.exists():
                 _sweep(folder)
-                with staged_folder(folder) as staging:
-                    downloads = cache_folder(cache.resolve(), "downloads")
+                downloads = cache_folder(cache.resolve(), "downloads")
+                with staged_folder(folder) as staging, source.ready(downloads, staging) as source:
                     _write(staging, name, source, size, downloads, resolution, channels)
                 if told := _warnings(folder, source):
-                    more = f"`python -m studies inspect {shlex.quote(dataset)}` tells more"
+                    more = f"`{terminal.program()} inspect {shlex.quote(dataset)}` tells more"
                     warnings.warn(f"{dataset}: {'; '.join(told)}; {more}", stacklevel=2)
                 if source.is_own:
                     folder = _asked[folder.with_name(key), source.load] = _named_by_pixels(folder, key)

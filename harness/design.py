@@ -2,16 +2,18 @@
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
+from harness.published import Published
 from harness.questions import Changes, Level, Profile, Question, Value, located, written
 from harness.spec import TrialSpec, own_names
+from harness.tuning import Tuning
 
 FIELDS = TrialSpec.__dataclass_fields__
 DEFAULTS: dict[str, Value] = {"seed": 0} | {
@@ -71,6 +73,9 @@ class Design:
     baselines: Mapping[str, Changes]
     questions: tuple[Question, ...]
     own_code: UserCode | None
+    tuning: Tuning | None = None
+    chosen: Mapping[str, Sequence[Changes]] = field(default_factory=dict)  # arm -> what a search found, seed by seed
+    published: tuple[Published, ...] = ()
 
     @property
     def file(self) -> str:
@@ -130,11 +135,7 @@ class Design:
         Raises:
             UserError: seeds below 1, or a spec that is refused, naming the arm.
         """
-        seeds = self.profile.seeds if seeds is None else seeds
-        if not isinstance(seeds, Mapping) and (type(seeds) is not int or seeds < 1):
-            raise UserError(f"seeds={seeds!r} is out of range; allowed: a whole number of at least 1")
-        arms = self.every_arm
-        wanted = dict.fromkeys(arms, seeds) if isinstance(seeds, int) else seeds
+        arms, wanted = self.every_arm, self.seeds_of(seeds)
         fields = {name: self._fields(arm, fingerprint) for name, arm in arms.items()}
         _refuse_shared_seeds(arms, wanted)
         # Made with the highest seed, the only one that may be out of range: each further check would be the same.
@@ -142,11 +143,24 @@ class Design:
             name: _spec(name, {**fields[name], "seed": arm.first_seed + wanted[name] - 1}) for name, arm in arms.items()
         }
         return [
-            Run(arm=name, seed=seed, spec=spec.at_seed(arms[name].first_seed + seed))
+            Run(arm=name, seed=seed, spec=self._chosen(name, seed, spec.at_seed(arms[name].first_seed + seed)))
             for seed in range(max(wanted.values()))
             for name, spec in specs.items()
             if seed < wanted[name]
         ]
+
+    def seeds_of(self, seeds: Seeds) -> Mapping[str, int]:
+        """Replicates of each arm; a number below 1 raises UserError."""
+        seeds = self.profile.seeds if seeds is None else seeds
+        if not isinstance(seeds, Mapping) and (type(seeds) is not int or seeds < 1):
+            raise UserError(f"seeds={seeds!r} is out of range; allowed: a whole number of at least 1")
+        return dict.fromkeys(self.every_arm, seeds) if isinstance(seeds, int) else seeds
+
+    def _chosen(self, arm: str, seed: int, spec: TrialSpec) -> TrialSpec:
+        """The spec with what a search has found for the arm at this seed; as it is where it has found nothing."""
+        changes = list(self.chosen.get(arm, ()))[seed : seed + 1]
+        with refused_of(f"arm {arm!r}"):
+            return replace(spec, **changes[0]) if changes and changes[0] else spec
 
     def _arm(self, baseline: str, level: Level) -> Arm:
         """The arm that this level makes of a baseline. Equal networks have one name, however they are reached."""

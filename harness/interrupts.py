@@ -6,6 +6,7 @@ The program alone takes signals over (`take_over`), before its slow imports; to 
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +22,8 @@ PATIENCE = 10.0
 
 @dataclass
 class _Signals:
-    taken: bool = False  # whether this process is the program, rather than something that uses its packages
     began: bool = False
     at_work: bool = False
-    waiting: bool = False  # whether an interruption waits for the end of a block that must not be left half-way
     first: int = 0  # the signal that interrupted the work
     when: float = 0.0
 
@@ -34,7 +33,6 @@ _signals = _Signals()
 
 def take_over() -> None:
     """Handle the signals of STOPS from now on."""
-    _signals.taken = True
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks for
             signal.signal(number, _stop)
@@ -65,33 +63,30 @@ def status() -> int:
 
 @contextlib.contextmanager
 def starting_processes() -> Iterator[None]:
-    """Around the start of processes that this one will end itself, and of libraries that take signals for themselves.
+    """Around the start of processes that this one will end itself, by a library that takes signals for itself.
 
-    A terminal sends its signals to all processes of a program. Those started here do not hear SIGQUIT and SIGHUP, and
-    Ray's see to Ctrl-C themselves. In this process a signal that asks it to end waits for the end of the block, so
-    that nothing is left half started.
+    It runs in a thread beside the main one, which signals interrupt meanwhile; who ends the processes waits for their
+    start to end, so that nothing is left half started. A terminal sends its signals to all processes of a program.
+    Those started here do not hear SIGQUIT and SIGHUP, and Ray's see to Ctrl-C themselves.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGQUIT, signal.SIGHUP})
-    _signals.waiting, take = _signals.taken, signal.signal
+    starter, take = threading.current_thread(), signal.signal
 
     def keep_ours(number: int, handler: Any) -> Any:
-        return signal.getsignal(number) if number in STOPS else take(number, handler)
+        refused = number in STOPS and threading.current_thread() is starter
+        return signal.getsignal(number) if refused else take(number, handler)
 
-    if _signals.taken:
-        signal.signal = keep_ours  # Ray takes SIGTERM, and raises wherever it lands: in a finaliser that is lost
+    signal.signal = keep_ours  # Ray takes SIGTERM, and raises wherever it lands: in a finaliser that is lost
     try:
         yield
     finally:
         signal.signal = take
-        _signals.waiting = False
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if _signals.first:
-        raise KeyboardInterrupt
 
 
 def raise_again() -> None:
     """Raise KeyboardInterrupt if a signal asked for it and the work goes on: one that lands in a finaliser is lost."""
-    if _signals.first and _signals.at_work and not _signals.waiting:
+    if _signals.first and _signals.at_work:
         raise KeyboardInterrupt
 
 
@@ -104,8 +99,7 @@ def _stop(number: int, _: FrameType | None) -> None:
     _signals.first, _signals.when = number, now
     if not _signals.at_work:
         _leave()
-    if not _signals.waiting:
-        raise KeyboardInterrupt
+    raise KeyboardInterrupt
 
 
 def _leave() -> None:

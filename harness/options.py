@@ -18,6 +18,7 @@ ProfileName = Annotated[
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Replicates per arm; the profile's own number if left out.")]
 StorePath = Annotated[Path, typer.Option("--store", help="Where trials and reports are kept.")]
+StoreArgument = Annotated[Path, typer.Argument(help="The store.", show_default=False)]
 Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; one per GPU, else one per core.")]
 Address = Annotated[str, typer.Option("--address", help="A Ray cluster that is up, host:port; else this machine.")]
 GpusPerTrial = Annotated[float | None, typer.Option("--gpus-per-trial", help="0.25 packs four trials on a GPU.")]
@@ -41,6 +42,7 @@ ReferenceMoments = Annotated[
     typer.Option("--reference-moments", help="FID against mu and sigma of an .npz file; for --protocol inception-v3."),
 ]
 Full = Annotated[bool, typer.Option("--full", metavar="", help="Print the page's tables and sentences, too.")]
+Open = Annotated[bool, typer.Option("--open", metavar="", help="Open the page in a browser.")]
 UntilAnswered = Annotated[
     bool,
     typer.Option("--until-answered", metavar="", help="Add seeds to what is unresolved, until all is settled."),

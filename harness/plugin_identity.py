@@ -437,7 +437,8 @@ def _look(event: str, args: tuple[Any, ...]) -> None:
         return
     if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
         path = os.fsdecode(args[0])
-        if os.path.splitext(path)[1] in CODE or path.startswith(SYSTEM) or is_installed(path):
+        is_code = os.path.splitext(path)[1] in CODE or path in sys.path  # which may name archives of modules
+        if is_code or path.startswith(SYSTEM) or is_installed(path):
             return
         _watching[1].append(path)
     elif event in ("urllib.Request", "socket.getaddrinfo", "subprocess.Popen"):

@@ -29,14 +29,14 @@ def _status(catalog: Catalog) -> int:
     try:
         for argument in sys.argv:  # Ray, for one, takes the whole command line with it
             require_utf8("argument", argument)
-        status = app(obj=catalog, standalone_mode=False, prog_name="python -m studies") or 0
+        status = app(obj=catalog, standalone_mode=False, prog_name=terminal.program()) or 0
         return interrupts.status() if status == 130 else status  # which typer makes of any KeyboardInterrupt
     except KeyboardInterrupt:
         return interrupts.status()
     except TyperException as error:  # a command, an option or a value that typer does not know
         if wrong := _wrong(error):  # without any word at all, the help has been printed
             context = getattr(error, "ctx", None)
-            command = context.command_path if context else "python -m studies"
+            command = context.command_path if context else terminal.program()
             terminal.say(f"error: {wrong}; `{command} --help` lists what is allowed")
     except UserError as error:
         terminal.say(f"error: {error}")

@@ -79,13 +79,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is a
         ("latent_dim generator_width discriminator_width", lambda v: 1 <= v <= WIDEST, f"from 1 to {WIDEST}"),
         ("batch_size", lambda v: v >= 2, "at least 2"),
         ("kimg", lambda v: 0 <= v <= 1e9, "from 0 to 1e9"),
-        ("generator_lr discriminator_lr ema_kimg latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
-        ("adam_beta1 adam_beta2", lambda v: 0 <= v < 1, "in [0, 1)"),
-        (
-            "instance_noise r1_gamma r2_gamma gradient_penalty gradient_clip",
-            lambda v: 0 <= v < inf,
-            "at least 0 and finite",
-        ),
+        ("generator_lr discriminator_lr ema_kimg ema_ramp latent_std", lambda v: 0 < v < inf, "above 0 and finite"),
+        ("adam_beta1 adam_beta2 adam_beta2_end", lambda v: 0 <= v < 1, "in [0, 1)"),
+        ("instance_noise gradient_penalty gradient_clip", lambda v: 0 <= v < inf, "at least 0 and finite"),
+        ("r1_gamma r2_gamma lr_end penalty_end", lambda v: 0 <= v < inf, "at least 0 and finite"),
         ("generator_steps discriminator_steps penalty_interval", lambda v: 1 <= v <= 100, "from 1 to 100"),
         ("real_label_low real_label_high fake_label_low fake_label_high", lambda v: -1 <= v <= 2, "from -1 to 2"),
         ("label_flip_rate", lambda v: 0 <= v < 0.5, "in [0, 0.5): from 0.5 on, labels mislead D"),
@@ -131,8 +128,11 @@ class TrialSpec:
     discriminator_lr: float
     adam_beta1: float
     adam_beta2: float
-    ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg; at most 5% of what was seen
+    ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg
     number_format: NumberFormat = _trick("float32")  # of networks in training; harness/training/number_format.py
+    lr_end: float = _trick(1.0)  # both learning rates end at this share, along a cosine; training/schedules.py
+    adam_beta2_end: float = _trick(0.0)  # adam_beta2 ends here, likewise; 0 for no schedule
+    ema_ramp: float = _trick(0.05)  # the average's half-life is at most this share of what was seen so far
     # noise
     latent_std: float = 1.0  # latents are drawn from N(0, latent_std²)
     instance_noise: float = 0.0  # std of Gaussian noise on every image that D sees (Sønderby et al. 2017)
@@ -155,6 +155,7 @@ class TrialSpec:
     r2_gamma: float = _trick(0.0)  # likewise at fake images
     gradient_penalty: float = _trick(0.0, revision=2)  # likewise on the norm of D's gradient, between real and fake
     penalty_interval: int = _trick(1)  # steps from one with penalties to the next; they are as many times as large
+    penalty_end: float = _trick(1.0)  # penalties end at this share of their weight, along a cosine
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
     augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
     code: str = _trick("", revision=2)  # hash of what the user's own architecture, loss or augmentation is made from
@@ -228,11 +229,11 @@ class TrialSpec:
             yield "discriminator_norm", f"{why}; allowed: none, spectral"
         if self.loss == "wasserstein" and self.gradient_penalty == 0 and self.discriminator_norm != "spectral":
             yield "loss", "needs a smooth D; allowed with gradient_penalty above 0 or discriminator_norm='spectral'"
-        if self.penalty_interval > 1 and not penalises:
-            yield (
-                "penalty_interval",
-                "has no penalty to space; allowed with r1_gamma, r2_gamma or gradient_penalty above 0",
-            )
+        for name in ("penalty_interval", "penalty_end"):
+            if getattr(self, name) != 1 and not penalises:
+                yield name, "has no penalty to act on; allowed with r1_gamma, r2_gamma or gradient_penalty above 0"
+        if self.adam_beta2_end == self.adam_beta2:
+            yield "adam_beta2_end", "is adam_beta2, one trial under two names; allowed: another value, or 0 for none"
         if self.fresh_latents and self.update_rule == "simultaneous":
             yield "fresh_latents", "is for a G that is updated after D; allowed with update_rule='alternating'"
         if self.real_label_low <= self.fake_label_high:
@@ -336,18 +337,14 @@ def own_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def registered(field: str) -> tuple[str, ...]:
     """All names that this spec field may hold in this process: those shipped, and what a user's own file has added."""
-    return tuple(
-        Registry.of[field] if field in Registry.of else SHIPPED[field]
-    )  # nothing can be added to what nobody has imported
+    return tuple(Registry.of[field]) if field in Registry.of else SHIPPED[field]  # nobody adds to what is not imported
 
 
 def _names(values: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
     """(field, the name it holds, the names that the repository ships)."""
     augmented = [("augmentation", name, AUGMENTATIONS) for name in _split(values.get("augmentation", "none"))]
-    return [
-        *((field, values[field], SHIPPED[field]) for field in ("architecture", "loss") if field in values),
-        *augmented,
-    ]
+    named = [(field, values[field], SHIPPED[field]) for field in ("architecture", "loss") if field in values]
+    return named + augmented
 
 
 def _split(augmentation: str) -> tuple[str, ...]:

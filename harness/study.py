@@ -4,12 +4,14 @@ A study only declares; `study.at(profile)` is the design that follows from it. A
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from harness.design import FIELDS, Arm, Design, Run
 from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode
+from harness.published import read_published
 from harness.questions import (
     Changes,
     Contrast,
@@ -24,22 +26,26 @@ from harness.questions import (
     located,
 )
 from harness.sources import natural_shape
+from harness.tuning import Choice, LogUniform, Tuning
 
 __all__ = [
     "Arm",
     "Changes",
+    "Choice",
     "Contrast",
     "Design",
     "Expected",
     "Factor",
     "Interaction",
     "Level",
+    "LogUniform",
     "Profile",
     "Question",
     "Run",
     "Study",
     "SweetSpot",
     "Trend",
+    "Tuning",
 ]
 
 
@@ -59,7 +65,11 @@ class Study:
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
+    published: Path | None = None  # a file of what a paper published of its arms; see harness/published.py
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
+    tuning: Tuning | None = None  # the search that each arm gets before its seeds run; None: arms are as declared
+    untuned: str = ""  # the name of the same study without tuning, whose verdicts the report shows beside these
+    chosen: Mapping[str, Sequence[Changes]] = field(default_factory=dict)  # arm -> what a search found, seed by seed
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
@@ -100,6 +110,15 @@ class Study:
             for key in profile.factors:
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
+        if self.tuning is not None:
+            factors = [q.factor for q in self.questions] + [f for p in self.profiles for f in p.factors.values()]
+            levels = [level.changes for factor in factors for level in factor.levels]
+            self.tuning.require_apart(self.name, [*self.baselines.values(), *levels], levels, self.profiles)
+
+    def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":
+        """The same study with every arm tuned alike, under a name of its own; its report compares the verdicts."""
+        title = f"{self.title} Each arm tuned"
+        return replace(self, name=name or f"{self.name}-tuned", title=title, tuning=tuning, untuned=self.name)
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; an unknown one raises UserError and lists those there are.
@@ -119,7 +138,7 @@ class Study:
     def at(self, profile_name: str) -> Design:
         """The study as it is asked at one profile: with that profile's own baselines and factors."""
         profile = self.profile(profile_name)
-        return Design(
+        design = Design(
             name=self.name,
             title=self.title,
             note=self.note,
@@ -127,4 +146,7 @@ class Study:
             baselines={name: {**base, **profile.baselines.get(name, {})} for name, base in self.baselines.items()},
             questions=tuple(replace(q, factor=profile.factors.get(q.key, q.factor)) for q in self.questions),
             own_code=self.own_code,
+            tuning=self.tuning,
+            chosen=self.chosen,
         )
+        return replace(design, published=read_published(self.published, design.every_arm)) if self.published else design

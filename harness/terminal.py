@@ -12,10 +12,17 @@ from rich.console import Console, ConsoleDimensions, RenderableType
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+CONSOLE_COMMAND = "gan-ablation"
 PLAIN_WIDTH = 100
 """Columns where the output goes to a file or a pipe, and COLUMNS does not say otherwise."""
 SCREEN = 24
 """Lines of a terminal at the least; what fits them fits every screen."""
+
+
+def program() -> str:
+    """How the person called the program: by its console command, or as a module."""
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return CONSOLE_COMMAND if name.removesuffix(".exe") == CONSOLE_COMMAND else "python -m studies"
 
 
 def outlive_readers() -> None:

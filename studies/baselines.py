@@ -46,6 +46,26 @@ FC: Changes = {
     "ema_kimg": 2.0,
 }
 
+# Residual networks without normalisation. Trained as R3GAN trains (Huang et al. 2024): Adam without momentum.
+RESNET: Changes = {
+    "architecture": "resnet",
+    "latent_dim": 64,
+    "generator_depth": 2,
+    "generator_width": 16,
+    "generator_norm": "none",
+    "generator_dropout": 0.0,
+    "discriminator_depth": 2,
+    "discriminator_width": 16,
+    "discriminator_dropout": 0.0,
+    "loss": "nonsaturating",
+    "batch_size": 32,
+    "generator_lr": 1e-3,
+    "discriminator_lr": 1e-3,
+    "adam_beta1": 0.0,
+    "adam_beta2": 0.99,
+    "ema_kimg": 2.0,
+}
+
 FC_BATCH_NORM: Changes = {**FC, "generator_norm": "batch"}
 FC_SMALL: Changes = {**FC, "generator_width": 39}  # at 28×28, G has as many parameters as DC's, within 1%
 DC_PLAIN_D: Changes = {**DC, "discriminator_norm": "none"}

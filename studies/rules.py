@@ -19,7 +19,7 @@ RULE = Factor(
     ),
 )
 ORDER = Factor(label="update rule", levels=RULE.levels[::2])
-# A half-life is at most 5% of what was seen so far (EMA_RAMP): after 25 kimg 1.25, so that 2 and 8 would be one trial.
+# A half-life is at most 5% of what was seen so far (ema_ramp): after 25 kimg 1.25, so that 2 and 8 would be one trial.
 HALF_LIFE = Factor.of_field("ema_kimg", (0.001, 0.1, 0.5, 2.0), label="half-life of G's moving average, kimg")
 PAPER_HALF_LIFE = Factor.of_field("ema_kimg", (0.001, 2.5, 10.0, 40.0), label=HALF_LIFE.label)
 

@@ -19,6 +19,7 @@ from harness.analysis.statistics import (
     p_greater,
     paired_differences,
 )
+from harness.analysis.tidy import typed
 from harness.analysis.wording import count, effect, p_value
 from harness.errors import UserError, unknown_name
 from harness.files import write_file
@@ -140,10 +141,12 @@ def whole_table(store: Store) -> pd.DataFrame:
 def write_whole_table(store: Store, folder: Path) -> int:
     """Write `whole_table` as results.parquet and results.csv, and the store's own classifiers; the number of its rows.
 
+    Columns are those that harness/analysis/tidy.py documents.
+
     Raises:
         UserError: the folder cannot be written.
     """
-    table = whole_table(store)
+    table = typed(whole_table(store))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / "results.parquet", table.to_parquet(index=False))

@@ -3,7 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from harness.analysis import index, results
 from harness.analysis.answers import ClaimTests, ask_study, settle
 from harness.analysis.effects import Effect, level_effects
+from harness.analysis.tuned import Candidate, found
 from harness.analysis.verdicts import Answer
 from harness.errors import UserError
 from harness.spec import ScoreProtocol
@@ -28,6 +29,7 @@ class Evidence:
     plan: Mapping[str, Any]  # of the last run; where another protocol was asked for, with that one
     references: Mapping[str, Mapping[str, float]]  # protocol id -> scores of real images; empty where not computed
     rows: pd.DataFrame  # as `results.load` gives it
+    untuned: "Evidence | None" = None  # of the same study without tuning, where it ran in this store
 
     @property
     def sequential(self) -> bool:
@@ -51,6 +53,11 @@ class Evidence:
             question.key: level_effects(self.design, question, self.rows, sequential=self.sequential)
             for question in self.design.questions
         }
+
+    @cached_property
+    def search(self) -> dict[str, dict[int, list[Candidate]]]:
+        """Arm -> seed -> the candidates of its search; empty for a study without tuning."""
+        return found(self.store, self.design)
 
     @property
     def reference(self) -> Mapping[str, float]:
@@ -87,11 +94,15 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
         UserError: the study never ran here, it has no such profile, or `protocol` names none with scores, or several.
         Damaged: a file that it reads is not what was written.
     """
-    design, plan = study.at(profile), results.require_plan(store, study.name, profile)
+    plan = results.require_plan(store, study.name, profile)
+    design = replace(study, chosen=plan.get("chosen", {})).at(profile)
     if protocol is not None:
         plan = _under(protocol, plan, store)
     plan = _with_beside(plan, store)
-    own = plan["protocol_id"]
+    own, untuned = plan["protocol_id"], None
+    if study.untuned and store.read_plan(study.untuned, profile) is not None:
+        plain = replace(study, name=study.untuned, tuning=None, untuned="", chosen={})
+        untuned = load_evidence(store, plain, profile, protocol)
     protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
     return Evidence(
         design=design,
@@ -99,6 +110,7 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
         plan=plan,
         references={protocol_id: store.read_reference(protocol_id) for protocol_id in protocols},
         rows=results.of_plan(store, plan),
+        untuned=untuned,
     )
 
 

@@ -292,14 +292,17 @@ def load_curves(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
 
     D's answers are missing where the loss gives D's output no such meaning (NO_LOGITS).
     """
-    found = []
-    for row in rows.itertuples():
-        curves = store.read_curves(row.trial_id)
-        if row.loss in NO_LOGITS:
-            curves = curves.assign(d_real=math.nan, d_fake=math.nan, d_accuracy=math.nan)
-        if len(curves):
-            found.append(curves.assign(arm=row.arm, seed=row.seed))
+    found = [curves_of(store, row).assign(arm=row["arm"], seed=row["seed"]) for _, row in rows.iterrows()]
+    found = [curves for curves in found if len(curves)]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["arm", "seed", "kimg"])
+
+
+def curves_of(store: Store, row: Mapping[str, Any]) -> pd.DataFrame:
+    """The curves of the trial in a row of the results table; empty if it has none."""
+    curves = store.read_curves(row["trial_id"])
+    if row["loss"] in NO_LOGITS:
+        curves = curves.assign(d_real=math.nan, d_fake=math.nan, d_accuracy=math.nan)
+    return curves
 
 
 def planned(store: Store, study: str, profile: str) -> pd.DataFrame:

@@ -16,6 +16,10 @@ from functools import cache
 from pathlib import Path
 
 SET: dict[str, tuple[str, str]] = {
+    "OMP_WAIT_POLICY": (
+        "PASSIVE",
+        "threads that wait would keep the processors from trials and from workers that start",
+    ),
     "RAY_AUTH_MODE": ("token", "whoever reaches a Ray without a token may run there what they like"),
     "RAY_USAGE_STATS_ENABLED": ("0", "nothing is reported to anybody"),
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": ("0", "under `uv run` Ray would start its workers through uv, where they die"),

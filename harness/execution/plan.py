@@ -127,6 +127,7 @@ class Plan:
             "protocol_id": cells[0]["protocol_id"],
             "sequential": sequential,
             **({"file": self.design.file} if self.design.file else {}),
+            **({"chosen": dict(self.design.chosen)} if self.design.chosen else {}),
             "cells": cells,
             "ceilings": {name: stored_name(spec.trial_id) for name, spec in self.untrained.items()},
         }
@@ -197,7 +198,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     untrained = {
         run.arm: replace(run.spec, kimg=0.0)
         for run in reversed(runs)
-        if run.arm in study.baselines and run.spec.world_size == 1
+        if run.arm in study.baselines and design.questions and run.spec.world_size == 1  # a search asks nothing
     }
     wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}
@@ -286,7 +287,7 @@ def go_on(plan: Plan, store: Store, say: Callable[[str], None]) -> None:
     study, before = plan.design.name, plan.moved_from
     if before and (last := _last_plan(store, study, before)):
         store.write_plan(study, plan.design.profile.name, last)
-        if not os.path.isdir(before.partition(FOLDER)[2]):
+        if not os.path.exists(before.partition(FOLDER)[2]):
             remove_plan(store.layout, study, before)
 
 

@@ -1,16 +1,13 @@
 """Ray runs the trials: Tune those to train, plain workers those whose stored weights are to be scored.
 
-Beside process_group.py this is the only module that imports ray. What makes a trial exact is elsewhere. A run is given
-the specs that the store lacks, and each time starts Tune anew: Tune's own checkpoints and restore are not used. Results
-travel to this process through Ray's object store, and this process alone writes them down, so that workers need not see
-the disk of the store.
-
-Ray runs on this machine alone and is started and stopped here, unless a Cluster names the address of a running one.
+Beside process_group.py and ray_session.py, where Ray is started, this is the only module that imports ray. What makes a
+trial exact is elsewhere. A run is given the specs that the store lacks, and each time starts Tune anew: Tune's own
+checkpoints and restore are not used. Results travel to this process through Ray's object store, and this process alone
+writes them down, so that workers need not see the disk of the store.
 """
 
 import contextlib
 import logging
-import os
 import time
 import traceback
 import uuid
@@ -18,14 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness import interrupts
 from harness.errors import UserError
+from harness.execution import ahead
 from harness.execution.assets import Shared, share
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.environment import sanitise
 from harness.execution.process_group import LOST, first_line, run_ranks
 from harness.execution.progress import Progress
-from harness.execution.resources import ray_folder, ray_options, token
 from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.execution.trial_queue import TrialQueue
 from harness.spec import TrialSpec
@@ -35,10 +31,10 @@ from harness.storage.store import Store
 # ruff: noqa: E402
 sanitise()  # before ray is imported, which reads the environment at once; also in workers on other machines
 
-import psutil
 import ray
 import ray.exceptions
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a page of traceback for each worker that died
@@ -49,9 +45,6 @@ LOW_ON_MEMORY = "low on memory"
 TRIALS_A_TUNER = 1000
 """Trials in one Tuner, or 20 times those that run at once if that is more. Tune keeps some 50 KB of each finished
 trial until its end; the next Tuner starts when all trials of the last one have ended."""
-
-PACKAGES = ("architectures", "harness", "studies")
-"""What is sent to the nodes of a cluster as code."""
 
 Run: TypeAlias = Callable[[TrialSpec, TrialContext, Path | None], TrialResult]
 
@@ -132,6 +125,9 @@ def _train_all(
 ) -> None:
     """Train and score, each as a trial of Tune."""
     trainable = tune.with_parameters(_trainable, run=run, shared=shared)
+    if not cluster.address:  # variables of their own would want other workers than those that are there, and prepared
+        class_cache.DEFAULT_ENV_VARS.clear()
+        class_cache.ENV_VARS_TO_PROPAGATE.clear()
     try:
         while queue.waiting:
             tune.Tuner(
@@ -163,45 +159,13 @@ def _train_all(
 
 @contextlib.contextmanager
 def _ray(cluster: Cluster, workers: int | None, progress: Progress) -> Iterator[Path]:
-    """Ray, and a scratch folder; both are gone at the end, with all processes that Ray started here."""
-    others = psutil.Process().children(recursive=True)
-    with ray_folder() as scratch:
+    """Ray, and a scratch folder: those that `ahead` began, else of this block alone."""
+    with ahead.one_ray() as session:
         try:
-            with interrupts.starting_processes():
-                start_ray(cluster, workers, scratch)
-            yield scratch
+            yield session.begin(cluster, workers).ready()
         except KeyboardInterrupt:
             progress.stop()
             raise
-        finally:
-            started = [process for process in psutil.Process().children(recursive=True) if process not in others]
-            ray.shutdown()
-            # Some may be left: of a start that was interrupted, or agents that outlive their raylet by a minute.
-            for process in psutil.wait_procs(started, timeout=3)[1]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-
-
-def start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
-    """Start Ray on this machine, or join the cluster; a UserError if it cannot be joined."""
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if not cluster.address:
-        os.environ.setdefault("RAY_AUTH_TOKEN", token())
-        ray.init("local", num_cpus=workers, include_dashboard=False, **ray_options(folder), **options)
-        return
-    root = Path(__file__).parents[2]
-    try:
-        ray.init(cluster.address, runtime_env={"py_modules": [str(root / name) for name in PACKAGES]}, **options)
-    except ray.exceptions.AuthenticationError:
-        raise UserError(
-            f"cannot join the Ray cluster at {cluster.address}: it has another token, or none was found here; give the "
-            f"cluster's own in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        ) from None
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        raise UserError(
-            f"cannot join the Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}; it must be up, "
-            f"of the same Ray and Python versions, and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        ) from None
 
 
 def _rank(cluster: Cluster) -> dict[str, float]:

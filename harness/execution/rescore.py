@@ -97,4 +97,4 @@ def _moved(spec: TrialSpec, profile: Profile) -> TrialSpec:
     """The spec, with the profile's folder of images if the folder is no longer where it was."""
     now = str(profile.changes.get("dataset", ""))
     moved = spec.dataset.startswith(FOLDER) and now.startswith(FOLDER) and spec.dataset != now
-    return replace(spec, dataset=now) if moved and not Path(spec.dataset.removeprefix(FOLDER)).is_dir() else spec
+    return replace(spec, dataset=now) if moved and not Path(spec.dataset.removeprefix(FOLDER)).exists() else spec

@@ -9,6 +9,7 @@ import torch
 from harness.analysis.wording import count
 from harness.design import Seeds
 from harness.errors import UserError
+from harness.execution import ahead
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
 from harness.execution.others import contexts_of_others, score_by_others
@@ -73,6 +74,8 @@ def run_study(
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     go_on(plan, store, say)
     require_free(store, plan.bytes_left())
+    if plan.pending():
+        ahead.begin(cluster, workers)
     profile = plan.design.profile
     contexts = scoring_contexts(
         study, specs.values(), profile.extractor, profile.num_generated, store, say, extractor_weights

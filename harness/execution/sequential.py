@@ -12,7 +12,8 @@ from harness.design import Design
 from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.plan import go_on, make_plan
-from harness.execution.run_study import Say, run_study
+from harness.execution.run_study import Say
+from harness.execution.search import first_round, run_tuned
 from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
 from harness.study import Study
@@ -58,6 +59,9 @@ def run_until_answered(
     while True:
         plan = make_plan(study, profile_name, seeds, store)
         takes = plan.seconds_left(workers)
+        if study.tuning is not None:
+            search, wanted = first_round(study, profile_name, seeds)
+            takes += make_plan(search, profile_name, wanted, store).seconds_left(workers)
         if takes > ends - time.monotonic():
             if len(plan.pending()) == len(plan.trained):
                 raise UserError(
@@ -67,7 +71,7 @@ def run_until_answered(
             left = max(0.0, ends - time.monotonic())
             say(f"stopped: the budget is spent ({duration(left)} left, the next seeds take {duration(takes)})")
             return True
-        if not run_study(
+        if not run_tuned(
             study,
             profile_name,
             seeds,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -22,15 +21,17 @@ from harness.execution.watching import ONLINE_FID_REVISION, online_fid, shared_i
 from harness.plugins import UserCode
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import NonFiniteSamples, score_generator
+from harness.scoring.sampling import AT_ONCE, to_uint8
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.layout import checkpoint_path
 from harness.storage.result import TrialResult
 from harness.storage.samples import GRID, to_png
 from harness.training.checkpoint import Snapshot, decode_checkpoint
 from harness.training.distributed import ALONE, Ranks
-from harness.training.loop import Diverged, build_networks, recalibrate_batch_norm, train
+from harness.training.loop import Diverged, build_networks, train
 from harness.training.number_format import require_format
 from harness.training.random import stream
+from harness.training.stored import generators, read_weights, write_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +109,12 @@ def run_trial(
             resume=attempt.resume,
             checkpoint=attempt.write if checkpoints is not None else None,
         )
-        outcome |= {"curves": _curves(snapshot), "weights": _weights(snapshot)}
+        outcome |= {"curves": _curves(snapshot), "weights": write_weights(snapshot)}
         cost["train_seconds"] = snapshot.train_seconds
-        generators = _generators(spec, {"ema": snapshot.generator_ema, "raw": snapshot.generator}, device)
-        outcome["samples_png"] = _sample_grid(generators[context.protocol.weights], spec, device)
+        trained = generators(spec, {"ema": snapshot.generator_ema, "raw": snapshot.generator}, device)
+        outcome["samples_png"] = _sample_grid(trained[context.protocol.weights], spec, device)
         scoring_started = time.perf_counter()
-        outcome["scores"] = _scores(generators, spec, context, device)
+        outcome["scores"] = _scores(trained, spec, context, device)
         cost["score_seconds"] = time.perf_counter() - scoring_started
     except (Diverged, NonFiniteSamples) as error:
         outcome |= {"status": "diverged", "error": str(error)}
@@ -145,14 +146,9 @@ def score_stored(spec: TrialSpec, weights: bytes, context: TrialContext) -> Tria
         context: The protocol and what belongs to it.
     """
     started, device = time.perf_counter(), _ready(context)
-    stored = safetensors.torch.load(weights)
-    named = {
-        name: {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
-        for name, prefix in (("ema", "ema."), ("raw", "generator."))
-    }
     outcome: dict[str, Any] = {"status": "ok"}
     try:
-        outcome["scores"] = _scores(_generators(spec, named, device), spec, context, device)
+        outcome["scores"] = _scores(generators(spec, read_weights(weights), device), spec, context, device)
     except NonFiniteSamples:  # among more samples than there were when it was trained
         outcome = {"status": "diverged", "error": "a sample is not finite, and so there is no score"}
     outcome |= {"cost": {"seconds": time.perf_counter() - started}, "provenance": _provenance(context, device)}
@@ -169,21 +165,10 @@ def _provenance(context: TrialContext, device: str) -> dict[str, Any]:
     }
 
 
-def _generators(spec: TrialSpec, weights: Mapping[str, Mapping[str, Tensor]], device: str) -> dict[str, nn.Module]:
-    """The generator with averaged and with raw weights, batch norm recalibrated for each."""
-    found = {name: build_networks(spec).generator.to(device) for name in weights}
-    for name, generator in found.items():
-        generator.load_state_dict(weights[name])
-    recalibrate_batch_norm(found["raw"], spec)  # as the average's was at the end of its training
-    return found
-
-
-def _scores(
-    generators: Mapping[str, nn.Module], spec: TrialSpec, context: TrialContext, device: str
-) -> dict[str, float]:
+def _scores(trained: Mapping[str, nn.Module], spec: TrialSpec, context: TrialContext, device: str) -> dict[str, float]:
     return score_generator(
-        generators[context.protocol.weights],
-        raw=generators["raw"],
+        trained[context.protocol.weights],
+        raw=trained["raw"],
         latent_dim=spec.latent_dim,
         latent_std=spec.latent_std,
         protocol=context.protocol,
@@ -191,7 +176,7 @@ def _scores(
         data=context.data,
         cache=context.cache,
         device=device,
-        batch_size=100 if context.extractor.pretrained is None else 50,  # what fits a cache; beside larger networks
+        batch_size=AT_ONCE if context.extractor.pretrained is None else 50,  # beside larger networks
     )
 
 
@@ -216,17 +201,6 @@ def _curves(snapshot: Snapshot) -> pd.DataFrame:
     return pd.DataFrame(snapshot.curves, columns=columns).astype({"step": "int64"})
 
 
-def _weights(snapshot: Snapshot) -> bytes:
-    networks = {
-        "generator": snapshot.generator,
-        "ema": snapshot.generator_ema,
-        "discriminator": snapshot.discriminator,
-    }
-    return safetensors.torch.save(
-        {f"{net}.{name}": value for net, state in networks.items() for name, value in state.items()}
-    )
-
-
 def sample_latents(latent_dim: int) -> Tensor:
     """The latents of every stored picture: (GRID², latent_dim), N(0, 1), the same for all arms and seeds."""
     return torch.randn(GRID * GRID, latent_dim, generator=stream(0, "samples"))
@@ -238,7 +212,7 @@ def _sample_grid(generator: nn.Module, spec: TrialSpec, device: str) -> bytes:
         images = generator(sample_latents(spec.latent_dim).to(device) * spec.latent_std)
     if not torch.isfinite(images).all():
         raise NonFiniteSamples("the generator's samples are not finite")
-    return to_png(images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy())
+    return to_png(to_uint8(images).cpu().numpy())
 
 
 @lru_cache(maxsize=256)

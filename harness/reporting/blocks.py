@@ -25,10 +25,20 @@ class Picture:
         """The figure as a PNG file."""
         return figures.as_png(self.figure)
 
+    def __reduce__(self) -> Any:
+        """A pickle has the bytes, not the figure."""
+        return _drawn, (self.name, self.alt, self.png)
+
     @property
     def base64(self) -> str:
         """The same, as a page and a notebook hold it."""
         return base64.b64encode(self.png).decode()
+
+
+def _drawn(name: str, alt: str, png: bytes) -> Picture:
+    picture = Picture(name, alt, Figure())
+    vars(picture)["png"] = png
+    return picture
 
 
 class Fold(NamedTuple):

@@ -19,9 +19,10 @@ from harness.reporting.figures import VERDICTS
 from harness.storage.integrity import results_checksum
 from harness.storage.store import Store
 from harness.study import Study
+from harness.tuning import search_name
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = ROOT / "reports"
+NOTEBOOKS = Path(__file__).parent / "notebooks"
 MADE_FROM = ".made-from"
 """Beside a report: the checksum of what it was made from, so that an unchanged one need not be made again."""
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
@@ -31,6 +32,8 @@ def sources_checksum(study: Study, profile: str, store: Store, protocol: str | N
     """Of all that a report is made from: the study's results in the store, by whose scores, and the code."""
     code = [path for package in ("architectures", "harness", "studies") for path in ROOT.glob(f"{package}/**/*.py")]
     found = hashlib.sha256(results_checksum(store, study.name, profile).encode())
+    for name in [study.untuned, search_name(study.name)] if study.tuning else []:
+        found.update(results_checksum(store, name, profile).encode())
     for path in (*sorted(code), *Path(__file__).parent.glob("*.j2"), NOTEBOOKS / "study.ipynb"):
         found.update(path.read_bytes())
     found.update(f"{protocol} {study.own_code.digest if study.own_code else ''}".encode())

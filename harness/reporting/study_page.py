@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,23 +15,33 @@ from harness.analysis.wording import count, p_value
 from harness.metrics import METRICS
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
-from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written, flat
+from harness.reporting.parallel import in_parallel
+from harness.reporting.tuning_section import tuning_section, tuning_tables
 from harness.study import Profile
 
 
-def study_page(evidence: Evidence, protocol: str | None = None) -> Page:
-    """The page of a study; `protocol` is what the evidence was loaded by, which its notebook asks for again."""
+def study_page(evidence: Evidence, protocol: str | None = None, processes: int = 1) -> Page:
+    """The page of a study.
+
+    Args:
+        evidence: What it is made from.
+        protocol: What the evidence was loaded by, which its notebook asks for again.
+        processes: How many draw its figures at once; 1 draws each when it is first asked for.
+    """
     design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
     named = f"Study **{design.name}**, profile **{design.profile.name}**"
+    make = _question if processes == 1 else _drawn_question
     said = [tally(answers), *verdicts(evidence, linked=True), *by_metrics(evidence)]
-    said += [*warnings(evidence), HOW_TO_READ]
+    said += [*_published(written), *warnings(evidence), HOW_TO_READ]
     return Page(
         name=design.name,
         title=design.title,
         lead=f"{named}: {scope(design.profile, evidence.num_seeds)} {design.note}".strip(),
         sections=[
             Section("answers", "Answers", said),
-            *(_question(evidence, question, written[question.key]) for question in design.questions),
+            *in_parallel([partial(make, evidence, q, written[q.key]) for q in design.questions], processes),
+            *tuning_section(evidence, written),
             Section("arms", "Every arm", _arms(evidence, written)),
             Section("provenance", "How these numbers were made", [provenance.provenance(evidence)]),
         ],
@@ -50,11 +61,13 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
     answers, overview, costs = evidence.answers, tables.overview_table(evidence), tables.cost_table(evidence)
     further = tables.further_table(evidence)
     levels = [(question, tables.question_table(evidence, question)) for question in evidence.design.questions]
-    metrics = tables.metrics_table(answers, evidence.design)
+    metrics, published = tables.metrics_table(answers, evidence.design), tables.published_table(evidence)
     return {
         "verdicts": Written(tables.verdict_table(answers), tables.formatted_verdicts(answers)),
         **({"metrics": Written(metrics, tables.formatted_metrics(answers, evidence.design))} if len(metrics) else {}),
         **{question.key: Written(table, tables.formatted(table, question)) for question, table in levels},
+        **tuning_tables(evidence),
+        **({"published": Written(published, tables.formatted_published(published))} if len(published) else {}),
         "overview": Written(overview, tables.formatted(overview)),
         **({"further": Written(further, tables.formatted_further(further))} if len(further) else {}),
         "costs": Written(costs, tables.formatted_costs(costs)),
@@ -108,6 +121,23 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
         title = "Memorization: the training images nearest to samples"
         blocks.append(Fold(title, [NEAREST if nearest else NO_TRAINING_IMAGES, *nearest]))
     return Section(question.key, question.text, blocks)
+
+
+def _published(written: Mapping[str, Written]) -> list[Block]:
+    """What was published beside what came out here, where the study names a file of that."""
+    if "published" not in written:
+        return []
+    table = written["published"]
+    told = dict.fromkeys(zip(table.numbers.source, table.numbers.protocol, strict=True))
+    return [PUBLISHED, table.shown, *notes([f"Published: {source}. Its protocol: {how}." for source, how in told])]
+
+
+def _drawn_question(evidence: Evidence, question: Question, table: Written) -> Section:
+    """The same, with its figures drawn."""
+    section = _question(evidence, question, table)
+    for part in flat([section]):
+        _ = isinstance(part, Picture) and part.png  # which is drawn when it is first asked for
+    return section
 
 
 def _no_effect(question: Question, reached: pd.Series) -> str:
@@ -224,6 +254,14 @@ def link(text: str, name: str) -> str:
     """Text that leads to the section of that name; text alone without one."""
     return "[{}](#{})".format(text.replace("[", r"\[").replace("]", r"\]"), name) if name else text
 
+
+PUBLISHED = (
+    "**Against what was published.** A published value, or the difference of two, lies inside the 95% interval of our "
+    "seeds or outside it. With fewer than six seeds, or where a trial diverged and the value is a number, it is "
+    "unresolved. Published values are about their own networks, data and budget: outside means outside at our scale, "
+    "and a wide interval holds many values. Where the paper says that training failed, the share of our trials that "
+    "diverged is compared with all of them."
+)
 
 SEVERAL_METRICS = (
     "A claim is supported, or refuted, where all metrics that decide say so. Where one supports it and another refutes "

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from harness.analysis.budget import NOT_TESTABLE
 from harness.analysis.effects import arm_mean, arm_values, level_arms, level_effects
 from harness.analysis.evidence import Evidence
+from harness.analysis.published import compare_with_published
 from harness.analysis.statistics import (
     FEWEST_FOR_A_CLAIM,
     FEWEST_FOR_AN_INTERVAL,
@@ -116,6 +117,7 @@ def question_table(evidence: Evidence, question: Question) -> pd.DataFrame:
     differences = level_effects(
         evidence.design, question, evidence.rows, sequential=evidence.sequential, scale="difference"
     )
+    published = {one.arm: one for one in evidence.design.published if one.metric == question.metric}
     table = []
     for level, arm in level_arms(evidence.design, question).items():
         row = {"level": level, "is_baseline": arm == question.baseline, **arm_row(evidence.rows, arm, question.metric)}
@@ -126,8 +128,28 @@ def question_table(evidence: Evidence, question: Question) -> pd.DataFrame:
             row |= _columns(f"{question.metric}_{found.scale}", found)
             row["seed_correlation"] = found.seed_correlation
             row["pairing_pays_above"] = pairing_pays_above(found.n)
+        if arm in published:
+            row["published"] = "diverged" if published[arm].diverged else number(published[arm].value)
         table.append(row)
     return pd.DataFrame(table)
+
+
+def published_table(evidence: Evidence) -> pd.DataFrame:
+    """One row a published value or effect; the columns are the fields of `analysis.published.Comparison`."""
+    return pd.DataFrame([dataclasses.asdict(one) for one in compare_with_published(evidence)])
+
+
+def formatted_published(table: pd.DataFrame) -> pd.DataFrame:
+    """The same for people; sources and protocols stand below it."""
+    names = {
+        "what": "arm",
+        "metric": "by",
+        "published": "published",
+        "ours": "ours [95%]",
+        "n": "n",
+        "verdict": "verdict",
+    }
+    return table[list(names)].rename(columns=names).astype(str)
 
 
 def overview_table(evidence: Evidence) -> pd.DataFrame:
@@ -281,6 +303,8 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
         shown[f"{against} [95%]"] = [
             "" if r.is_baseline else effect(*(getattr(r, e, math.nan) for e in ends), scale) for r in lines
         ]
+    if "published" in table:
+        shown["published"] = table.published.fillna("–")
     shown["diverged [95%]"] = [_failures(r) for r in lines]
     if table.failed.any():
         shown["failed"] = table.failed.astype(str)

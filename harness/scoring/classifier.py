@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -74,6 +74,31 @@ class Classifier(nn.Module):
         """Features and logits of float images in [-1, 1]."""
         found = self.body(pixels)
         return (found - self.mean) / self.std, self.head(found)
+
+
+class ByChannel(nn.Module):
+    """A classifier of grey pictures, shown each channel of colour pictures by itself (Metz et al. 2017, 3.3.1).
+
+    uint8 images (N, C, H, W) -> (features (N, C * 64) float64, logits (N, num_classes ** C) float64): of stacked digits
+    the hundreds are red. The logits are log probabilities, as if what is in one channel said nothing of the others.
+    """
+
+    def __init__(self, each: Classifier) -> None:
+        super().__init__()
+        self.each = each
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits of uint8 images."""
+        number, channels = images.shape[:2]
+        features, logits = self.each(images.reshape(number * channels, 1, *images.shape[2:]))
+        together = torch.zeros(number, 1, dtype=torch.float64, device=images.device)
+        for of_channel in logits.log_softmax(1).view(number, channels, -1).unbind(1):
+            together = (together.unsqueeze(2) + of_channel.unsqueeze(1)).flatten(1)
+        return features.view(number, -1), together
+
+
+Network: TypeAlias = Classifier | ByChannel
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 def train_classifier(images: Tensor, labels: Tensor, num_classes: int, seed: int = 0) -> Classifier:
@@ -147,7 +172,7 @@ class ClassifierCard:
     golden: Mapping[str, float] = field(default_factory=dict)  # what it measures; see harness.scoring.yardstick
 
 
-def classifier_bytes(network: Classifier, card: ClassifierCard) -> bytes:
+def classifier_bytes(network: Network, card: ClassifierCard) -> bytes:
     """A classifier as a safetensors file, its card in the header."""
     return safetensors.torch.save(network.state_dict(), {"card": json.dumps(asdict(card), sort_keys=True)})
 
@@ -169,12 +194,37 @@ def read_card(path: Path) -> ClassifierCard:
         ) from None
 
 
-def load_classifier(path: Path, channels: int, num_classes: int) -> Classifier:
+def feature_dim(path: Path, channels: int) -> int:
+    """How many features the classifier in that file gives of images with so many channels."""
+    return FEATURE_DIM * channels if _is_by_channel(path) else FEATURE_DIM
+
+
+def _is_by_channel(path: Path) -> bool:
+    with safetensors.safe_open(path, "pt") as file:
+        return any(name.startswith("each.") for name in file.keys())  # noqa: SIM118  it is no mapping
+
+
+def load_classifier(path: Path, channels: int, num_classes: int) -> Network:
     """The network, in eval mode and without gradients."""
     with torch.device("meta"):  # no weights of its own, and so no draw from the global generator
-        network = Classifier(channels, num_classes)
+        if _is_by_channel(path):
+            network: Network = ByChannel(Classifier(1, round(num_classes ** (1 / channels))))
+        else:
+            network = Classifier(channels, num_classes)
+    return _with_weights(network, path)
+
+
+def by_channel(path: Path) -> ByChannel:
+    """The classifier of grey pictures in that file, as one of each channel."""
+    with torch.device("meta"):
+        each = Classifier(1, read_card(path).num_classes)
+    return ByChannel(_with_weights(each, path))
+
+
+def _with_weights(network: AnyNetwork, path: Path) -> AnyNetwork:
     network.load_state_dict(safetensors.torch.load_file(path), assign=True)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return network
 
 
 def learned_from(images: Tensor, labels: Tensor) -> str:

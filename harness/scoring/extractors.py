@@ -14,7 +14,7 @@ from harness.data import PreparedData
 from harness.errors import UserError
 from harness.files import checksum, write_file
 from harness.metrics import least_accuracy
-from harness.scoring.classifier import Classifier, load_classifier
+from harness.scoring.classifier import FEATURE_DIM, Network, load_classifier
 from harness.sources import impatient
 from harness.storage.layout import cache_folder
 
@@ -117,6 +117,7 @@ class Extractor:
     channels: int  # of the images that it is given
     # of the classifier alone
     num_classes: int = 0
+    width: int = FEATURE_DIM  # features that it gives
     accuracy: float = 0.0  # share of the reference part that it classifies rightly; it has not seen that part
     chance: float = 0.0  # what always guessing the largest class gets right of it
     num_unseen: int = 1  # images of that part
@@ -127,6 +128,11 @@ class Extractor:
     def pretrained(self) -> Pretrained | None:
         """What there is to know of a published network; None for the classifier."""
         return PRETRAINED.get(self.name)
+
+    @property
+    def dim(self) -> int:
+        """How many features it gives of an image."""
+        return self.pretrained.dim if self.pretrained else self.width
 
     @property
     def knows_its_classes(self) -> bool:
@@ -148,7 +154,7 @@ class Extractor:
         """Its name and its weights, for files that depend on both."""
         return f"{self.name}-{self.weights_hash}"
 
-    def load(self) -> Classifier:
+    def load(self) -> Network:
         """The classifier's network, in eval mode, without gradients; channels last halves the time of a CPU."""
         network = load_classifier(self.weights_path, self.channels, self.num_classes)
         return network.to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ gives.
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache as cache_calls
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,14 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
-from torch_fidelity.noise import random_normal
 
 from harness.data import PreparedData
-from harness.scoring.classifier import FEATURE_DIM
 from harness.scoring.extractors import Extractor, Pretrained
 from harness.scoring.features import NEAREST, density_and_coverage, memorization, modes_and_kl
 from harness.scoring.kept import cached, kept_file, moments_are_gone
 from harness.scoring.moments import MOMENTS, Moments
 from harness.scoring.networks import FeatureNetwork, feature_network
+from harness.scoring.sampling import latents, to_uint8
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 
@@ -64,7 +64,7 @@ def make_protocol(
     published: dict[str, Any] = {}
     if pretrained := extractor.pretrained:
         published = {"feature_layer": pretrained.layer, "preparation": _preparation(pretrained, data)}
-    dim, rms = (pretrained.dim, pretrained.rms) if pretrained else (FEATURE_DIM, extractor.feature_rms)
+    rms = pretrained.rms if pretrained else extractor.feature_rms
     protocol = ScoreProtocol(
         extractor=extractor.name,
         extractor_hash=extractor.weights_hash,
@@ -75,7 +75,7 @@ def make_protocol(
         resolution=data.resolution,
         channels=data.channels,
         **_kid_subsets(min(len(reference), num_generated)),
-        kid_gamma=1 / (dim * rms**2),
+        kid_gamma=1 / (extractor.dim * rms**2),
         **published,
     )
     if moments is None:
@@ -154,25 +154,25 @@ def _samples(
     generator: nn.Module, latent_dim: int, latent_std: float, protocol: ScoreProtocol, device: str, batch_size: int
 ) -> Iterator[Tensor]:
     """The protocol's samples as uint8 images, in batches."""
-    numbers, was_training = np.random.RandomState(protocol.latent_seed), generator.training  # as the library draws them
+    was_training = generator.training
     generator.eval()
     try:
-        for start in range(0, protocol.num_generated, batch_size):
-            shape = (min(batch_size, protocol.num_generated - start), latent_dim)
-            images = generator(random_normal(numbers, shape).to(device) * latent_std)
+        for normal in latents(protocol.num_generated, latent_dim, protocol.latent_seed, batch_size):
+            images = generator(normal.to(device) * latent_std)
             if not torch.isfinite(images).all():  # as uint8 a NaN could pass for black
                 raise NonFiniteSamples("the generator's samples are not finite")
-            yield images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+            yield to_uint8(images)
     finally:
         generator.train(was_training)
 
 
 def score_images(
-    network: FeatureNetwork, images: np.ndarray, others: np.ndarray, protocol: ScoreProtocol, device: str
-) -> dict[str, float]:
-    """Scores of uint8 images against others, by the protocol's numbers alone."""
-    made, (theirs, *_) = (_extract(network, _batches(each, 50, device)) for each in (images, others))
-    return _scores(made, _Reference(features=theirs, statistics=fid_features_to_statistics(theirs)), protocol)
+    network: FeatureNetwork, sets: Iterable[np.ndarray], others: np.ndarray, protocol: ScoreProtocol, device: str
+) -> list[dict[str, float]]:
+    """Scores of sets of uint8 images against others, by the protocol's numbers alone."""
+    (theirs, *_), *made = (_extract(network, _batches(images, 50, device)) for images in (others, *sets))
+    reference = _Reference(features=theirs, statistics=fid_features_to_statistics(theirs))
+    return [_scores(each, reference, protocol) for each in made]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +248,7 @@ def _reference(
     if protocol.reference == MOMENTS:
         return _Reference(statistics=cached(place("stat-fid"), moments_are_gone))
 
+    @cache_calls
     def extracted(part: str) -> tuple[Tensor, ...]:
         return _extract(network, _batches(data.images(part)[: protocol.num_reference], batch_size, device))
 

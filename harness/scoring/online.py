@@ -4,10 +4,12 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
-from harness.scoring.classifier import FEATURE_DIM
 from harness.scoring.extractors import Extractor
+from harness.scoring.lean import lean_fid
+from harness.scoring.sampling import to_uint8
+
+FrechetInceptionDistance = lean_fid()
 
 
 class OnlineFid:
@@ -61,7 +63,7 @@ class OnlineFid:
                 images = generator(z)
                 if not torch.isfinite(images).all():
                     return float("inf")
-                self.metric.update(images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8), real=False)
+                self.metric.update(to_uint8(images), real=False)
         finally:
             generator.train(was_training)
         return float(self.metric.compute())
@@ -70,11 +72,9 @@ class OnlineFid:
 class _Features(nn.Module):
     """The extractor as torchmetrics wants it: uint8 images -> (N, num_features)."""
 
-    num_features = FEATURE_DIM
-
     def __init__(self, extractor: Extractor) -> None:
         super().__init__()
-        self.network = extractor.load()
+        self.network, self.num_features = extractor.load(), extractor.dim
 
     def train(self, mode: bool = True) -> "_Features":
         """Stay in eval mode: torchmetrics puts its modules into training mode with their parent."""

@@ -19,15 +19,17 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from harness import terminal
 from harness.data import PreparedData
 from harness.errors import UserError, unknown_name
 from harness.files import checksum, file_checksum, write_file
 from harness.metrics import least_accuracy
 from harness.scoring.classifier import (
-    FEATURE_DIM,
-    Classifier,
     ClassifierCard,
+    Network,
+    by_channel,
     classifier_bytes,
+    feature_dim,
     learned_from,
     one_thread,
     read_card,
@@ -43,11 +45,15 @@ from harness.scoring.extractors import (
 )
 from harness.scoring.fidelity import score_images
 from harness.scoring.networks import FeatureNetwork, feature_network
+from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
 
 SHIPPED = Path(__file__).with_name("shipped")
 """Classifiers that come with this package, for data sets that packages ship, too."""
+
+DIGITS = SHIPPED / "mnist-5k.safetensors"
+"""The classifier of grey digits, which knows each channel of stacked-mnist."""
 
 GOLDEN_IMAGES, GOLDEN_IMAGES_PRETRAINED = 500, 64  # of the second kind a laptop takes six a second
 FEWEST_GOLDEN = 10
@@ -60,7 +66,7 @@ some 1e-7."""
 
 def needs_training(name: str, data: PreparedData, kept: Path) -> bool:
     """Whether `prepare_extractor` would first train a classifier, which takes minutes at large sizes."""
-    trains = name == "classifier" and data.num_classes is not None
+    trains = name == "classifier" and data.num_classes is not None and not _has_digits_in_channels(data)
     return trains and _found(learned_from(*_tensors(data, "extractor")), kept) is None
 
 
@@ -93,7 +99,7 @@ def prepare_extractor(
             f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
             f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
             f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
-            f"picture (`python -m studies inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
+            f"picture (`{terminal.program()} inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
             f"extractor: {', '.join(PRETRAINED)}"
         )
     return extractor
@@ -126,6 +132,7 @@ def prepare_classifier(
         weights_hash=digest,
         channels=card.channels,
         num_classes=card.num_classes,
+        width=feature_dim(copy, card.channels),
         accuracy=card.accuracy,
         chance=np.bincount(unseen).max().item() / len(unseen),
         num_unseen=len(unseen),
@@ -175,25 +182,35 @@ def _refuse_foreign(weights: Path, data: PreparedData, key: str) -> None:
         )
 
 
+def _has_digits_in_channels(data: PreparedData) -> bool:
+    return split_subset(data.dataset)[0] == "stacked-mnist"
+
+
 def _trained(data: PreparedData, images: Tensor, labels: Tensor, key: str) -> bytes:
-    """A classifier trained now, as its file."""
-    network = train_classifier(images, labels, int(data.num_classes or 0))
+    """A classifier made now, as its file: trained, or where each channel is a picture that one knows, made of that."""
+    if _has_digits_in_channels(data):
+        network: Network = by_channel(DIGITS)
+    else:
+        network = train_classifier(images, labels, int(data.num_classes or 0))
     return classifier_bytes(network, describe_classifier(network, data, key))
 
 
-def describe_classifier(network: Classifier, data: PreparedData, key: str) -> ClassifierCard:
+def describe_classifier(network: Network, data: PreparedData, key: str) -> ClassifierCard:
     """What there is to say of a trained classifier: what it gets right, the scale of its features, what it measures."""
     with one_thread(), torch.no_grad():
         unseen, labels = _tensors(data, "reference")
         guesses = torch.cat([network(batch)[1].argmax(1) for batch in unseen.split(500)])
-        rms = network(_tensors(data, "extractor")[0])[0].square().mean().sqrt().item()
+        features = network(_tensors(data, "extractor")[0])[0]
+        rms = features.square().mean().sqrt().item()
         return ClassifierCard(
             channels=data.channels,
             num_classes=int(data.num_classes or 0),
             learned_from=key,
             accuracy=(guesses == labels).double().mean().item(),
             feature_rms=rms,
-            golden=_golden_scores(network, data, GOLDEN_IMAGES, nameless(data, 1 / (FEATURE_DIM * rms**2)), "cpu"),
+            golden=_golden_scores(
+                network, data, GOLDEN_IMAGES, nameless(data, 1 / (features.shape[1] * rms**2)), "cpu"
+            ),
         )
 
 
@@ -257,9 +274,8 @@ def refuse_unusable(extractor: Extractor, features: Tensor) -> None:
     Raises:
         UserError: they are of another width than the extractor's, not finite, or the same for all of the images.
     """
-    width = extractor.pretrained.dim if extractor.pretrained else FEATURE_DIM
-    if features.ndim != 2 or features.shape[1] != width:
-        wrong = f"are of shape {'×'.join(map(str, features.shape[1:]))} an image, and {width} are wanted"
+    if features.ndim != 2 or features.shape[1] != extractor.dim:
+        wrong = f"are of shape {'×'.join(map(str, features.shape[1:]))} an image, and {extractor.dim} are wanted"
     elif not features.isfinite().all():
         wrong = "are not finite"
     elif len(features) > 1 and not (features != features[0]).any():
@@ -285,8 +301,8 @@ def _golden_scores(
     noise = np.random.RandomState(0).standard_normal(real.shape) * GOLDEN_NOISE  # this stream never changes
     noisy = (real + noise.round().astype(np.int64)).clip(0, 255).astype(np.uint8)
     found = {}
-    for name, shown in (("real", real), ("noisy", noisy)):
-        scores = score_images(network, shown, others, protocol, device)
+    scored = score_images(network, (real, noisy), others, protocol, device)
+    for name, scores in zip(("real", "noisy"), scored, strict=True):
         found |= {f"golden_{metric}_{name}": scores[metric] for metric in ("fid", "kid")}
     return found
 

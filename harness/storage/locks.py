@@ -3,7 +3,9 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import struct
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +88,45 @@ class Locks:
                 f"Lustre: with -o flock)"
             ) from None
         return True
+
+
+def holders(path: Path, trial_ids: Iterable[str]) -> tuple[int | None, set[str]]:
+    """Who works in a store, and on which of these trials, as far as other processes do: only asked, never locked.
+
+    Args:
+        path: Of the locks' file; where there is none, nobody works.
+        trial_ids: Trials to ask about.
+
+    Returns:
+        The id of a process that is at work (of another machine perhaps), or None; and the trials that are locked.
+    """
+    try:
+        descriptor = _reader(path)
+    except OSError:
+        return None, set()
+    locked = {trial_id for trial_id in trial_ids if _holder(descriptor, _place(trial_id)) is not None}
+    return _holder(descriptor, AT_WORK), locked
+
+
+@cache
+def _reader(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # never closed, as that would drop this process's own locks
+
+
+_FLOCK = "hhqqi4x" if sys.platform != "darwin" else "qqihh"
+"""How the system lays out a question about a lock."""
+
+
+def _holder(descriptor: int, start: int) -> int | None:
+    """Which other process has locked a byte; None for nobody, and where the file system cannot say."""
+    kind, whence = fcntl.F_WRLCK, os.SEEK_SET
+    question = (kind, whence, start, 1, 0) if sys.platform != "darwin" else (start, 1, 0, kind, whence)
+    try:
+        answer = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_FLOCK, *question)))
+    except OSError:
+        return None
+    kind, process = (answer[0], answer[4]) if sys.platform != "darwin" else (answer[3], answer[2])
+    return None if kind == fcntl.F_UNLCK else process
 
 
 def _place(trial_id: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness import terminal
 from harness.errors import UserError
 from harness.files import DISK_FULL, write_file
 from harness.spec import content_hash
@@ -25,7 +26,7 @@ class Damaged(UserError):
         self.path, self.reason = path, reason
         super().__init__(
             f"{path} is damaged: {reason}; the next `run` of its study moves it to the quarantine and makes it again, "
-            f"and `python -m studies check` lists all such files"
+            f"and `{terminal.program()} check` lists all such files"
         )
 
 

@@ -1,4 +1,4 @@
-"""The picture of a trial's samples: a square grid of them, GAP pixels apart, as PNG."""
+"""The picture of a trial's samples: a grid of them, GAP pixels apart, as PNG."""
 
 import io
 
@@ -12,13 +12,13 @@ GAP = 2
 """Pixels between two samples."""
 
 
-def to_png(samples: np.ndarray) -> bytes:
-    """The picture of (GRID², channels, side, side) uint8 samples, line by line."""
+def to_png(samples: np.ndarray, columns: int = GRID) -> bytes:
+    """The picture of (n, channels, side, side) uint8 samples, line by line: GRID² in a trial's own."""
     channels, side = samples.shape[1:3]
-    step = side + GAP
-    sheet = np.zeros((GRID * step - GAP, GRID * step - GAP, channels), dtype=np.uint8)
+    step, rows = side + GAP, -(-len(samples) // columns)
+    sheet = np.zeros((rows * step - GAP, columns * step - GAP, channels), dtype=np.uint8)
     for i, sample in enumerate(samples):
-        top, left = i // GRID * step, i % GRID * step
+        top, left = i // columns * step, i % columns * step
         sheet[top : top + side, left : left + side] = sample.transpose(1, 2, 0)
     buffer = io.BytesIO()
     Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet).save(buffer, format="PNG")

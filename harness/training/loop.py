@@ -28,9 +28,6 @@ REPORT_POINTS = 64
 CHECKPOINT_SECONDS = 30.0
 """A killed trial loses at most this much, and what is left to the next report point."""
 
-EMA_RAMP = 0.05
-"""The moving average's half-life is at most this share of what was seen so far (Karras et al. 2022, EDM)."""
-
 RECALIBRATION_BATCHES = 20
 """Batches of latents over which the averaged generator's batch-norm statistics are re-estimated."""
 
@@ -137,6 +134,7 @@ def train(
 
         for step in range(first, spec.num_steps + 1):
             progress = (step - 1) / spec.num_steps
+            state.set_optimizers(progress)
 
             # Further updates of D come first.
             for _ in range(spec.discriminator_steps - 1):
@@ -168,7 +166,7 @@ def train(
 
             # Update the moving average of G.
             seen_kimg = step * spec.discriminator_steps * spec.batch_size / 1000
-            decay = 0.5 ** (step_kimg / min(spec.ema_kimg, seen_kimg * EMA_RAMP))
+            decay = 0.5 ** (step_kimg / min(spec.ema_kimg, seen_kimg * spec.ema_ramp))
             with torch.no_grad():
                 get_ema_multi_avg_fn(decay)(ema_params, g_params, 0)
                 sums += torch.stack([d_loss, g_loss, *_answers(real_logits, fake_logits)])

@@ -1,6 +1,7 @@
 """All that a step changes: networks, optimizers, random streams, the place in the data. What a snapshot holds."""
 
 import copy
+import inspect
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,20 @@ from harness.spec import TrialSpec
 from harness.training.checkpoint import Snapshot
 from harness.training.distributed import ALONE, Ranks, spread
 from harness.training.random import Draws, stream
+from harness.training.schedules import set_optimizer
 from harness.training.tricks import Tricks
 
 LAYOUTS = {("cuda", "float32"): torch.contiguous_format}
 """How convolutions' weights lie in memory, where not channels last. That is about a quarter faster on a CPU, and faster
 on a GPU in bfloat16; there, in float32 without TF32, it is slower (docs/performance.md). Dense layers do not notice."""
+
+
+class Adam(torch.optim.Adam):
+    """torch's own, without a word to torch's compiler at each step, whose import takes seconds and 100 MB a process."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
 
 
 class Batches:
@@ -68,10 +78,8 @@ class State:
         self.generator = spread(self.generator, ranks, sync_batch_norm=spec.sync_batch_norm)
         self.discriminator = spread(self.discriminator, ranks, sync_batch_norm=spec.sync_batch_norm)
         betas = (spec.adam_beta1, spec.adam_beta2)
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=spec.generator_lr, betas=betas, fused=True)
-        self.d_optimizer = torch.optim.Adam(
-            self.discriminator.parameters(), lr=spec.discriminator_lr, betas=betas, fused=True
-        )
+        self.g_optimizer = Adam(self.generator.parameters(), lr=spec.generator_lr, betas=betas, fused=True)
+        self.d_optimizer = Adam(self.discriminator.parameters(), lr=spec.discriminator_lr, betas=betas, fused=True)
         self.batches = Batches(images.to(device), spec.batch_size, stream(spec.seed, "data"), ranks)
         self.latents = Draws(stream(spec.seed, "latents", device), ranks)
         self.tricks = Tricks(spec, device, ranks)
@@ -83,6 +91,12 @@ class State:
         }
         self._optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
         self._device = torch.device(device)
+        self._spec = spec
+
+    def set_optimizers(self, progress: float) -> None:
+        """Take both optimizers to where their schedules are after this share of the budget."""
+        set_optimizer(self.g_optimizer, self._spec, self._spec.generator_lr, progress)
+        set_optimizer(self.d_optimizer, self._spec, self._spec.discriminator_lr, progress)
 
     def snapshot(self, *, step: int, curves: list[dict[str, float]], train_seconds: float) -> Snapshot:
         """A copy of the state. Dropout's stream is torch's global generator: call it inside the loop's fork of it."""

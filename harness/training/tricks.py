@@ -13,6 +13,7 @@ from architectures.contract import Registry
 from harness.spec import TrialSpec
 from harness.training.distributed import ALONE, Ranks
 from harness.training.random import Draws, stream
+from harness.training.schedules import penalty_weight
 
 
 class Tricks:
@@ -77,8 +78,7 @@ class Tricks:
     ) -> Tensor | float:
         """What is added to D's loss: R1 and R2 (Mescheder et al. 2018), the gradient penalty (Gulrajani et al. 2017).
 
-        At an interval above 1 only the first of so many steps is penalised, and as many times as much, which leaves the
-        mean as it is (lazy regularisation: Karras et al. 2020, section 3.1).
+        Each step, or the first of so many; harness/training/schedules.py has its weight there.
 
         Args:
             discriminator: D, without batch norm: the penalties are of each image's own gradient.
@@ -99,7 +99,7 @@ class Tricks:
             flat = squares == 0  # where D is, a square root's slope would be infinite, and NaN once it meets the 0
             norms = squares.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
             total += self.spec.gradient_penalty * (norms - 1).square().mean()
-        return total * self.spec.penalty_interval
+        return total * penalty_weight(self.spec, step)
 
 
 def _squared_gradient_norms(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -115,6 +115,70 @@ def test_dc_discriminator(dc) -> None:
     assert kinds(dc.discriminator) == "Conv2d LeakyReLU " + "Conv2d BatchNorm2d LeakyReLU " * 3 + "Flatten Linear"
 
 
+def test_resnet_layer_by_layer() -> None:
+    """At 32×32 as its docstring has it; the numbers of parameters by hand."""
+    with torch.random.fork_rng():
+        pair = build("resnet", resolution=32, channels=3, latent_dim=64)
+
+    def block(wide: int, side: int) -> list[tuple[str, tuple[int, ...], int]]:
+        parameters = (wide**2 + wide, 9 * wide**2 + wide, wide**2)
+        return [("Conv2d", (wide, side, side), number) for number in parameters]
+
+    assert table(pair.generator, torch.zeros(1, 64)) == [
+        ("Linear", (1024,), 66_560),
+        *block(64, 4),
+        ("Conv2d", (32, 4, 4), 2_048),
+        *block(32, 8),
+        ("Conv2d", (16, 8, 8), 512),
+        *block(16, 16),
+        ("Conv2d", (3, 32, 32), 435),
+    ]
+    assert table(pair.discriminator, torch.zeros(1, 3, 32, 32)) == [
+        ("Conv2d", (16, 16, 16), 784),
+        *block(16, 16),
+        ("Conv2d", (32, 8, 8), 512),
+        *block(32, 8),
+        ("Conv2d", (64, 4, 4), 2_048),
+        *block(64, 4),
+        ("Linear", (1,), 1_025),
+    ]
+    assert (count_parameters(pair.generator), count_parameters(pair.discriminator)) == (128_915, 63_729)
+    up, ends = "Conv2d Upsample Residual ", "Upsample Conv2d"
+    assert kinds(pair.generator) == "Linear Unflatten Residual " + 2 * up + ends
+    assert kinds(pair.discriminator) == "Conv2d Residual " + 2 * "AvgPool2d Conv2d Residual " + "Flatten Linear"
+    assert kinds(pair.generator[2]) == "Conv2d LeakyReLU Conv2d LeakyReLU Conv2d"
+    normed = build("resnet", resolution=32, channels=3, latent_dim=64, generator_norm="batch").generator
+    assert kinds(normed[2]) == "Conv2d BatchNorm2d LeakyReLU Conv2d BatchNorm2d LeakyReLU Conv2d"
+
+
+def test_blocks_are_spread_over_maps() -> None:
+    def blocks(player: str, depth: int) -> list[tuple[int, int]]:
+        pair = build("resnet", resolution=96, channels=1, latent_dim=2, **{f"{player}_depth": depth})
+        example = torch.zeros(1, 2) if player == "generator" else torch.zeros(1, 1, 96, 96)
+        rows = table(getattr(pair, player), example)
+        places = [(shape[1], shape[0]) for kind, shape, _ in rows if kind == "Conv2d"]
+        return [place for place in dict.fromkeys(places) for _ in range(places.count(place) // 3)]
+
+    maps = [(6, 128), (12, 64), (24, 32), (48, 16)]
+    assert blocks("generator", 4) == maps
+    assert blocks("generator", 6) == [maps[0], *maps[:1], maps[1], *maps[1:]]
+    assert blocks("discriminator", 6) == [maps[3], maps[2], maps[1], maps[1], maps[0], maps[0]]
+
+
+def test_a_block_begins_as_the_identity() -> None:
+    """Fix-up: whatever the depth; the other weights have the variance that the paper gives them."""
+    torch.manual_seed(0)
+    pair = build("resnet", resolution=32, channels=3, latent_dim=64, generator_width=64, generator_depth=12)
+    blocks = [module for module in pair.generator if type(module).__name__ == "Residual"]
+    assert len(blocks) == 12
+    features = torch.randn(2, 256, 4, 4)
+    torch.testing.assert_close(blocks[0](features), features, rtol=0, atol=0)
+    first, second = blocks[0][0].weight, blocks[0][2].weight
+    for weight, inputs in ((first, 256), (second, 9 * 256)):
+        assert weight.std().item() == pytest.approx((2 / 1.04 / inputs) ** 0.5 * 12**-0.25, rel=0.02)
+    assert pair.generator[0].weight.std().item() == pytest.approx(1 / 8, rel=0.02)
+
+
 @pytest.mark.parametrize(("name", "latent_dim", "nearly"), [("fc", 100, 0.5), ("dc", 128, 0.001)])
 def test_an_untrained_discriminator_is_undecided(name, latent_dim, nearly, request) -> None:
     """The founding document shows a logit of -0.005 (FC) and a probability of 0.49999946 (DC), one image each."""
@@ -146,9 +210,9 @@ def test_shapes_and_range(name: str, resolution: int, channels: int, norm: str) 
         )
         images = pair.generator(10 * torch.randn(2, 5))
         assert images.shape == (2, channels, resolution, resolution)
-        assert images.abs().max() <= 1
+        assert images.isfinite().all() and (name == "resnet" or images.abs().max() <= 1)
         assert pair.discriminator(images).shape == (2, 1)
-        has_norm = any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in pair.generator)
+        has_norm = any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in pair.generator.modules())
         assert has_norm == (norm == "batch")
 
 
@@ -193,7 +257,7 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "dcc"}, "unknown architecture 'dcc' (did you mean 'dc'?); valid: fc, dc"),
+        ({"name": "dcc"}, "unknown architecture 'dcc' (did you mean 'dc'?); valid: fc, dc, resnet"),
         ({"generator_depth": 1}, "generator_depth=1 is out of range; allowed: at least 2 for dc at resolution=28"),
         (
             {"discriminator_depth": 6},
@@ -207,6 +271,19 @@ def test_flops_are_counted_and_the_mode_kept(fc) -> None:
         ({"generator_dropout": 1.0}, "generator_dropout=1.0 is not possible; allowed: in [0, 1)"),
         ({"resolution": 3}, "resolution=3"),
         ({"channels": 0}, "channels=0"),
+        (
+            {"name": "resnet", "generator_depth": 0},
+            "generator_depth=0 is out of range; allowed: from 1 to 100 residual blocks for resnet",
+        ),
+        ({"name": "resnet", "discriminator_depth": 101}, "discriminator_depth=101 is out of range; allowed: from 1"),
+        (
+            {"name": "resnet", "discriminator_dropout": 0.3},
+            "discriminator_dropout=0.3 is not in resnet, whose residual blocks have none; allowed: 0",
+        ),
+        (
+            {"name": "resnet", "discriminator_norm": "batch"},
+            "discriminator_norm='batch' is not possible; allowed: none, spectral",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes, message) -> None:

@@ -70,7 +70,7 @@ def test_a_shipped_architecture_is_one_file(tmp_path: Path) -> None:
     entry = '"fc": Architecture(fc.build, fc.defaults, fc.refusals),'
     assert entry in registry
     registry = registry.replace(entry, f"{entry}\n{entry.replace('fc', 'flat')}")
-    (package / "__init__.py").write_text(registry.replace("import dc, fc", "import dc, fc, flat"))
+    (package / "__init__.py").write_text(registry.replace("import dc, fc,", "import dc, fc, flat,"))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-c", USE],

@@ -1,13 +1,15 @@
 """What specs and studies promise of networks: which depths there are, the same number of parameters, the references."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 import architectures
 import harness.spec
-from architectures import count_parameters
+from architectures import count_parameters, flops_per_image
 from harness.errors import UserError
 from harness.spec import TrialSpec
 from harness.training.loop import build_networks
@@ -33,7 +35,14 @@ def is_refused(make: Callable[..., object], values: dict[str, object], error: ty
 
 @pytest.mark.parametrize(
     ("name", "resolution"),
-    [("fc", 28), ("fc", 1024), *(("dc", r) for r in (*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024))],
+    [
+        ("fc", 28),
+        ("fc", 1024),
+        ("resnet", 28),
+        ("resnet", 31),
+        ("resnet", 96),
+        *(("dc", r) for r in (*range(4, 34), 48, 56, 64, 96, 100, 128, 512, 1024)),
+    ],
 )
 def test_specs_refuse_what_cannot_be_built(name: str, resolution: int) -> None:
     own = architectures.defaults(name, resolution=resolution)
@@ -44,6 +53,7 @@ def test_specs_refuse_what_cannot_be_built(name: str, resolution: int) -> None:
                 "generator_width": 1,
                 "discriminator_width": 1,
                 "generator_norm": "none",
+                "discriminator_dropout": 0.0,
             }
             network |= {key: own[key] for key in ("generator_depth", "discriminator_depth")} | {player: depth}
             with torch.device("meta"):
@@ -102,3 +112,12 @@ def test_the_paper_profile_trains_the_founding_documents_networks() -> None:
                 )
                 assert str(gan) == str(reference), "layer by layer, with its dropout"
         assert {"fc", "dc"} <= {cell.arm for cell in cells}
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_shapes_without_memory_are_a_convolutions_own(transposed: bool) -> None:
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    for kernel, stride, padding, dilation, groups in ((4, 2, 1, 1, 1), (5, 3, 2, 2, 2), (3, 1, 0, 1, 4)):
+        network = kind(4, 8, kernel, stride, padding, dilation=dilation, groups=groups)
+        on_meta = copy.deepcopy(network).to("meta")
+        assert flops_per_image(on_meta, (4, 17, 19)) == flops_per_image(network, (4, 17, 19)) > 0

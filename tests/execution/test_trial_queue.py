@@ -15,7 +15,7 @@ from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 from harness.errors import UserError
-from harness.execution import ray_backend, trial_queue
+from harness.execution import ray_session, trial_queue
 from harness.execution.cluster import Cluster
 from harness.execution.progress import Progress
 from harness.execution.ray_backend import TuneSearch, require_room, run_trials
@@ -188,7 +188,7 @@ def test_all_that_ray_is_handed_can_be_pickled(
                 self.events.on_trial_start(0, [], trial)
                 self.events.on_trial_result(0, [], trial, {"result": result(spec=config["spec"])})
 
-    monkeypatch.setattr(ray_backend, "start_ray", lambda *_: None)
+    monkeypatch.setattr(ray_session, "start_ray", lambda *_: None)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(tune, "with_parameters", lambda function, **kwargs: handed.append(kwargs) or function)
     monkeypatch.setattr(tune, "Tuner", Tuner)

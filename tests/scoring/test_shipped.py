@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data import PreparedData
+from harness.data import PreparedData, prepare
 from harness.files import file_checksum
 from harness.scoring import classifier, yardstick
 from harness.scoring.classifier import learned_from, load_classifier, read_card
+from harness.scoring.extractors import Extractor
+from harness.scoring.features import modes_and_kl
 from harness.scoring.fidelity import make_protocol
-from harness.scoring.yardstick import SHIPPED, deviation, golden_scores, needs_training, prepare_extractor
+from harness.scoring.yardstick import (
+    SHIPPED,
+    deviation,
+    golden_scores,
+    needs_training,
+    prepare_extractor,
+    refuse_unusable,
+)
 
 FILE = SHIPPED / "mnist-5k.safetensors"
 HASH = "37a8049c399696f3"
@@ -60,3 +69,49 @@ def test_nobody_trains_another(digits: PreparedData, tmp_path: Path, monkeypatch
     extractor = prepare_extractor("classifier", digits, tmp_path)
     assert extractor.weights_hash == HASH
     assert make_protocol(extractor, digits, num_generated=2000).protocol_id == PROTOCOL
+
+
+@pytest.fixture(scope="module")
+def stacked(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepare("stacked-mnist", resolution=28, channels=3, cache=tmp_path_factory.mktemp("stacked"))
+
+
+@pytest.fixture(scope="module")
+def by_channel(stacked: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Extractor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yardstick, "train_classifier", None)
+        return prepare_extractor("classifier", stacked, tmp_path_factory.mktemp("extractor"))
+
+
+def test_stacked_digits_are_known_by_channel(stacked: PreparedData, by_channel: Extractor, tmp_path: Path) -> None:
+    """Metz et al. 2017: three digits are the three digits of the mode, hundreds red; nothing is trained for it."""
+    assert not needs_training("classifier", stacked, tmp_path)
+    extractor = by_channel
+    assert (extractor.num_classes, extractor.dim, extractor.accuracy) == (1000, 192, pytest.approx(0.92025, abs=1e-3))
+    images, labels = (values[::40] for values in part(stacked, "reference"))
+    features, logits = extractor.load()(images)
+    each, of_each = load_classifier(FILE, 1, 10)(images.reshape(-1, 1, 28, 28))
+    torch.testing.assert_close(features, each.view(100, 192), rtol=1e-3, atol=1e-4)
+    red, green, blue = of_each.argmax(1).view(100, 3).T
+    assert (logits.argmax(1) == 100 * red + 10 * green + blue).all()
+    torch.testing.assert_close(logits.exp().sum(1), torch.ones(100, dtype=torch.float64))
+    assert (logits.argmax(1) == labels).double().mean() > 0.8
+
+
+def test_stacked_digits_count_their_modes(stacked: PreparedData, by_channel: Extractor) -> None:
+    """Of real pictures nearly all of 1,000; of those whose red digit is a 7 some hundred, and a divergence of ln 10."""
+    network, (images, labels) = by_channel.load(), part(stacked, "train")
+    logits = network(images[::2])[1]
+    counts = torch.bincount(network(part(stacked, "reference")[0])[1].argmax(1), minlength=1000)
+    modes, kl = modes_and_kl(logits.argmax(1), counts)
+    assert modes >= 999 and kl < 0.1
+    sevens = logits[labels[::2] // 100 == 7].argmax(1)
+    modes, kl = modes_and_kl(sevens, counts)
+    assert 100 <= modes < 200 and kl == pytest.approx(np.log(10), abs=0.3)
+
+
+def test_the_stacked_yardstick_measures_here_too(stacked: PreparedData, by_channel: Extractor, tmp_path: Path) -> None:
+    extractor = by_channel
+    protocol = make_protocol(extractor, stacked, num_generated=2000)
+    assert deviation(golden_scores(extractor, protocol, stacked, tmp_path), extractor.golden) == ""
+    assert refuse_unusable(extractor, extractor.load()(part(stacked, "reference")[0][:8])[0]) is None

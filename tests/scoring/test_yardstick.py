@@ -144,7 +144,7 @@ def test_a_machine_that_deviates_has_its_protocol(tmp_path: Path, monkeypatch: p
     store = Store(tmp_path / "store", create=True)
     usual, said = protocol(store)
     measure, off = yardstick.score_images, 1 + 1e-5
-    monkeypatch.setattr(yardstick, "score_images", lambda *w: {k: off * v for k, v in measure(*w).items()})
+    monkeypatch.setattr(yardstick, "score_images", lambda *w: [{k: off * v for k, v in m.items()} for m in measure(*w)])
     monkeypatch.setattr(yardstick, "machine", lambda device: {"torch": "another"})
     other, told = protocol(store)
     assert other != usual and not any("measures otherwise" in line for line in said)

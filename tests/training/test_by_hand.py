@@ -128,3 +128,53 @@ def test_alternating_steps_by_hand(loss: str, fresh: bool, images: torch.Tensor)
     for mine, theirs in ((ours.generator, g), (ours.discriminator, d)):
         for name, value in theirs.named_parameters():
             torch.testing.assert_close(mine[name], value.detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_schedules_by_hand(images: torch.Tensor) -> None:
+    """Rates, penalties, Adam's second decay and the average's ramp, at four steps."""
+    s = spec(
+        "resnet", r1_gamma=5.0, r2_gamma=3.0, penalty_end=0.1, lr_end=0.25, adam_beta2=0.9, adam_beta2_end=0.98,
+        ema_kimg=0.1, ema_ramp=0.5, generator_lr=4e-3, discriminator_lr=2e-3, kimg=0.032, seed=3,
+    )  # fmt: skip
+    gan = build_networks(s)
+    g, d = gan.generator.train(), gan.discriminator.train()
+    average = copy.deepcopy(g).requires_grad_(False)
+    data, latents, losses = stream(3, "data"), stream(3, "latents"), []
+    indices = list(torch.randperm(len(images), generator=data).split(8))
+    squares, changes = {net: [torch.zeros_like(p) for p in net.parameters()] for net in (g, d)}, {}
+
+    def slopes(images: torch.Tensor) -> torch.Tensor:
+        images = images.detach().clone().requires_grad_(True)
+        (found,) = torch.autograd.grad(d(images).sum(), images, create_graph=True)
+        return found.flatten(1).norm(dim=1).square().mean()
+
+    # Half a cosine at 0, 1/4, 1/2 and 3/4 of its way.
+    for step, left in enumerate([1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4], start=1):
+        weight, share, beta2 = 0.1 + 0.9 * left, 0.25 + 0.75 * left, 0.98 - 0.08 * left
+        real, fake = images[indices.pop(0)] / 127.5 - 1, g(torch.randn(8, 4, generator=latents))
+        d_loss = bce(d(real), torch.ones(8, 1)) + bce(d(fake), torch.zeros(8, 1))
+        d_loss = d_loss + weight * (5.0 / 2 * slopes(real) + 3.0 / 2 * slopes(fake))
+        g_loss = bce(d(fake), torch.ones(8, 1))
+        for net, loss, rate in ((g, g_loss, 4e-3), (d, d_loss, 2e-3)):
+            weights = list(net.parameters())
+            found = torch.autograd.grad(loss, weights, retain_graph=True)
+            for grad, second in zip(found, squares[net], strict=True):
+                second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+            changes[net] = [  # Adam without momentum
+                share * rate * grad / ((second / (1 - beta2**step)).sqrt() + 1e-8)
+                for grad, second in zip(found, squares[net], strict=True)
+            ]
+        with torch.no_grad():
+            for net in (g, d):
+                for p, change in zip(net.parameters(), changes[net], strict=True):
+                    p.sub_(change)
+            half_life = min(0.1, 0.5 * 0.008 * step)
+            for mean, p in zip(average.parameters(), g.parameters(), strict=True):
+                mean.lerp_(p, 1 - 0.5 ** (0.008 / half_life))
+        losses.append((d_loss.item(), g_loss.item()))
+
+    ours = train(s, images)
+    assert [(row["d_loss"], row["g_loss"]) for row in ours.curves] == [pytest.approx(row, rel=1e-3) for row in losses]
+    for mine, theirs in zip((ours.generator, ours.generator_ema, ours.discriminator), (g, average, d), strict=True):
+        for name, value in theirs.named_parameters():
+            torch.testing.assert_close(mine[name], value.detach(), rtol=1e-3, atol=1e-4)

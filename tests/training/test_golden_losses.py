@@ -33,6 +33,10 @@ MANY = {  # at once, in an order that shows
     "discriminator_norm": "spectral", "r1_gamma": 1.0, "gradient_penalty": 1.0, "gradient_clip": 1.0,
     "augmentation": "brightness+translation+cutout", "latent_std": 1.7,
 }  # fmt: skip
+R3GAN = {  # Huang et al. 2024, with weights that matter within the steps
+    "loss": "relativistic", "update_rule": "alternating", "fresh_latents": True, "r1_gamma": 5.0, "r2_gamma": 5.0,
+    "penalty_end": 0.1, "lr_end": 0.25, "adam_beta2": 0.9, "adam_beta2_end": 0.99,
+}  # fmt: skip
 OF_DC_ALONE = ("mixed batches", "mixed batches, for G too", "no norm")
 NO_NORM = ("discriminator_norm", "none")  # as fc's D is anyway
 CASES = {
@@ -45,6 +49,8 @@ CASES = {
         for name, changes in {"plain": {}, **ON, "many": MANY}.items()
         if name not in OF_DC_ALONE
     },
+    "resnet, plain": ("resnet", {}),
+    "resnet, as R3GAN trains": ("resnet", R3GAN),
 }
 
 

@@ -14,13 +14,13 @@ from harness.training.losses import LOSSES
 from harness.training.random import stream
 from harness.training.state import Batches
 from harness.training.tricks import Tricks
-from studies.baselines import DC, FC
+from studies.baselines import DC, FC, RESNET
 from tests.unit.test_spec import VALUES
 
 
 def spec(architecture="fc", **changes) -> TrialSpec:
     small = {"generator_width": 8, "discriminator_width": 8, "latent_dim": 4, "batch_size": 8, "kimg": 0.16}
-    return TrialSpec(**{**VALUES, **(FC if architecture == "fc" else DC), **small, **changes})
+    return TrialSpec(**{**VALUES, **{"fc": FC, "dc": DC, "resnet": RESNET}[architecture], **small, **changes})
 
 
 def same(a: Snapshot, b: Snapshot) -> bool:
@@ -63,7 +63,7 @@ def test_the_networks_are_the_specs(architecture: str) -> None:
         assert str(build_networks(replace(s, **{name: value}))) != str(build_networks(s)), f"{name} does nothing"
 
 
-@pytest.mark.parametrize("architecture", ["fc", "dc"])
+@pytest.mark.parametrize("architecture", ["fc", "dc", "resnet"])
 def test_one_step_is_two_plain_updates(architecture: str, images: torch.Tensor) -> None:
     """The shared pass gives what two separate backward passes through fresh graphs give."""
     s = spec(architecture, kimg=0.008, discriminator_dropout=0.0)
@@ -86,7 +86,7 @@ def test_one_step_is_two_plain_updates(architecture: str, images: torch.Tensor) 
             torch.testing.assert_close(mine[name], value.detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["fc", "dc"])
+@pytest.mark.parametrize("architecture", ["fc", "dc", "resnet"])
 def test_a_trial_is_a_function_of_its_spec(architecture: str, images: torch.Tensor) -> None:
     s = spec(architecture)
     first = train(s, images)
@@ -103,7 +103,7 @@ def test_a_trial_is_a_function_of_its_spec(architecture: str, images: torch.Tens
     watched = train(s, images, lambda point, g: {"fid_online": 1.0})
     assert torch.equal(torch.get_rng_state(), before), "training left a trace in the global generator"
     assert same(first, watched)
-    if architecture == "dc":
+    if architecture != "fc":
         assert same(first, train(s, images, meddlesome))
     assert not same(first, train(spec(architecture, seed=1), images))
 
@@ -208,6 +208,19 @@ def test_every_image_is_seen_once_an_epoch(images: torch.Tensor) -> None:
     assert not torch.equal(*epochs)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", ["own", "spectral"])
+def test_resnet_trains_under_every_loss(loss: str, norm: str, images: torch.Tensor) -> None:
+    s = spec("resnet", loss=loss, discriminator_norm=norm, r1_gamma=1.0, r2_gamma=1.0, gradient_penalty=1.0)
+    start, end = build_networks(s), train(s, images)
+    assert end.curves[-1]["kimg"] == 0.16
+    for player in ("generator", "discriminator"):
+        for name, before in getattr(start, player).named_parameters():
+            after = getattr(end, player)[name]
+            # A logit's own offset cancels where only differences of logits count.
+            assert torch.isfinite(after).all() and (before.numel() == 1 or not torch.equal(after, before)), name
+
+
 GOLDEN = {
     "fc": [1.43812, 1.53986, 1.28608, 1.30457, 1.36839, 1.41441, 1.64538, 2.06615, 1.70874, 1.74657],
     "dc": [1.49035, 1.52488, 2.04712, 2.71471, 2.75459, 2.85577, 3.04486, 2.85489, 2.68595, 2.83077],
@@ -222,7 +235,7 @@ def test_golden_losses(architecture: str, images: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("tricks", [{}, {"r1_gamma": 3.0}, {"gradient_penalty": 10.0}, {"generator_steps": 2}])
-@pytest.mark.parametrize("architecture", ["fc", "dc"])
+@pytest.mark.parametrize("architecture", ["fc", "dc", "resnet"])
 def test_the_fused_optimizer_is_adam(architecture: str, tricks: dict, images, monkeypatch) -> None:
     """It reads memory as it lies: gradients laid out otherwise than their parameter would move other weights."""
     s = spec(architecture, kimg=0.016, discriminator_norm="spectral", **tricks)

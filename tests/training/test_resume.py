@@ -45,6 +45,10 @@ TRIALS = {  # with every trick on that goes together
         **PENALTIES,
     },
     "dc, tricks, batch norm": {"architecture": "dc", "mixed_batches": True, **EVERY_TRICK},
+    "resnet, schedules": {
+        "architecture": "resnet", "generator_norm": "batch", "loss": "relativistic", "r1_gamma": 1.0, "r2_gamma": 1.0,
+        "lr_end": 0.25, "penalty_end": 0.1, "adam_beta2_end": 0.9, "ema_ramp": 0.5,
+    },
 }  # fmt: skip
 MADE_FOR = {"trial_id": "0" * 16, "torch": torch.__version__}
 

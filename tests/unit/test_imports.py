@@ -11,16 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOMES = {  # heavy libraries, and the only files that may import them
-    "ray": {"harness/execution/ray_backend.py", "harness/execution/process_group.py"},
+    "ray": {f"harness/execution/{name}.py" for name in ("ray_backend", "ray_session", "process_group", "search")},
     "torch_fidelity": {"harness/scoring/fidelity.py", "harness/scoring/networks.py"},
     "timm": {"harness/scoring/networks.py"},
     "torchmetrics": {"harness/scoring/online.py"},
     "mlxtend": {"harness/sources.py"},
 }
 FLOORS = {  # inside harness: a room imports only from floors below its own
-    "harness.program": 12,
-    "harness.cli": 11,
+    "harness.program": 13,
+    "harness.cli": 12,
+    "harness.commands": 11,
     "harness.options": 10,
+    "harness.using": 10,
     "harness.execution": 10,
     "harness.reporting": 10,
     "harness.analysis": 9,
@@ -34,8 +36,11 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.data": 4,
     "harness.sources": 3,
     "harness.pictures": 2,
+    "harness.unpacking": 2,
     "harness.plugin_identity": 3,
     "harness.plugins": 2,
+    "harness.tuning": 1.5,
+    "harness.published": 1,
     "harness.questions": 1,
     "harness.spec": 1,
     "harness.storage.layout": 1,  # where things lie, without what they are
@@ -48,6 +53,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
 LIGHT = (  # never load torch: tables, figures and pages are made again on any machine
     *("studies", "harness.analysis", "harness.reporting", "harness.storage"),
     *("harness.catalog", "harness.study", "harness.design", "harness.questions", "harness.spec"),
+    *("harness.using.trial", "harness.using.status", "harness.using.trackers", "harness.commands", "harness.cli"),
 )
 USERS_OF_NETWORKS = ("harness.spec", "harness.training", "harness.scoring", "harness.execution")
 TOP = ("studies", "architectures")  # packages of their own

@@ -1,5 +1,6 @@
 """A user's own file and modules: what is read, what runs, and what of it is in a trial's identity."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from harness.analysis.evidence import load_evidence
 from harness.errors import UserError
 from harness.execution.plan import make_plan
-from harness.plugin_identity import identity
+from harness.plugin_identity import identity, refusing_files
 from harness.plugins import UserCode, read_user_code
 from harness.reporting.provenance import warnings
 from harness.storage.result import TrialResult
@@ -271,6 +272,16 @@ def test_a_file_read_while_building_is_refused(folder: Path, monkeypatch: pytest
     edit(folder / "nets.py", "pair = fc", f"import helpful; helpful.fetch({str(folder / 'absent.ini')!r}); pair = fc")
     with pytest.raises(UserError, match=r"arm 'mine' reads .*absent.ini while it is built, which cannot be followed"):
         make_plan(find(str(folder / "mystudy.py")), "smoke", None, None)
+
+
+def test_archives_on_the_path_are_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import that happens while a network is built looks into them, python311.zip among them."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "modules.zip")])
+    with refusing_files("arm 'mine'"), contextlib.suppress(FileNotFoundError):
+        (tmp_path / "modules.zip").open()
+    reading = contextlib.suppress(FileNotFoundError)
+    with pytest.raises(UserError, match="data.zip"), refusing_files("arm 'mine'"), reading:
+        (tmp_path / "data.zip").open()
 
 
 @pytest.mark.parametrize(

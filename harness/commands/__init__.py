@@ -1,0 +1,1 @@
+"""The commands of the program, by what a person does; harness/cli.py lists them."""

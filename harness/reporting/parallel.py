@@ -1,0 +1,68 @@
+"""Parts of a page made by several processors at once, in forks of this process: drawing is most of a report's time."""
+
+import contextlib
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds to wait for a fork that has gone silent, before its part is made here."""
+
+
+def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
+    """What these functions return, each called in this process or in a fork of it.
+
+    Forks only compute: what they return is pickled. Whatever none of them delivers is made here, so that an exception
+    is raised as if there were no forks.
+    """
+    found: dict[int, T] = {}
+    claims, entry = os.pipe()
+    os.write(entry, bytes(range(len(makers))))  # each process takes the next number, until there is none
+    os.close(entry)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, claims)
+        forks = [stack.enter_context(_fork(makers, claims)) for _ in range(min(processes, len(makers)) - 1)]
+        for i in _claimed(claims):
+            found[i] = makers[i]()
+        for fork in forks:
+            with contextlib.suppress(EOFError, OSError):  # it was killed
+                while fork.poll(PATIENCE) and (delivered := fork.recv()) is not None:
+                    found[delivered[0]] = delivered[1]
+    return [found[i] if i in found else maker() for i, maker in enumerate(makers)]
+
+
+def _claimed(claims: int) -> Iterator[int]:
+    while number := os.read(claims, 1):
+        yield number[0]
+
+
+@contextlib.contextmanager
+def _fork(makers: Sequence[Callable[[], Any]], claims: int) -> Iterator[Connection]:
+    """A fork that makes what it claims; its end of a pipe, through which (number, result) come, and None in the end."""
+    ours, theirs = get_context("fork").Pipe(duplex=False)
+    process = get_context("fork").Process(target=_make, args=(makers, claims, theirs), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that may hold locks: see PATIENCE
+        process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+
+
+def _make(makers: Sequence[Callable[[], Any]], claims: int, pipe: Connection) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # the parent tidies up
+    with contextlib.suppress(Exception):
+        for i in _claimed(claims):
+            pipe.send((i, makers[i]()))
+        pipe.send(None)

@@ -1,0 +1,141 @@
+"""What a study declares of its tuning: which fields are searched over, and the budget that every arm gets alike."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from harness.errors import UserError, unknown_name
+from harness.questions import Changes, Profile, Value
+from harness.spec import TrialSpec
+
+Searcher: TypeAlias = Literal["random", "optuna"]
+
+SEEDS_APART = 10_000
+"""So far above every arm's first seed the search's begin at least: more seeds than anybody adds to a verdict."""
+
+FIXED = ("dataset", "data_fingerprint", "resolution", "channels", "kimg", "seed", "world_size", "code")
+"""Fields that say what is asked, not how well an arm is set up for it: a search may not change them."""
+
+DIGITS = 2
+"""Significant ones of a value that a search draws: what differs by less trains alike, and a table shows all of it."""
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """From `low` to `high`, both above 0, evenly on a logarithmic scale: learning rates, half-lives, weights."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high < math.inf:
+            raise UserError(f"{self} is out of range; allowed: 0 < low < high")
+
+    def at(self, share: float) -> Value:
+        """The value at this share, in [0, 1], of the way from low to high."""
+        return self.rounded(self.low * (self.high / self.low) ** share)
+
+    def rounded(self, value: float) -> float:
+        """The value by DIGITS digits, and in the range."""
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of these values, each as likely: numbers of steps, switches, names."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, str) or len(self.values) < 2 or len(set(self.values)) < len(self.values):
+            raise UserError(f"{self} is not allowed; allowed: a tuple of at least two values, each once")
+
+    def at(self, share: float) -> Value:
+        """The value at this share, in [0, 1], of the way from the first to the last."""
+        return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+
+
+Range: TypeAlias = LogUniform | Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The same search for every arm of a study, before the seeds run that its verdicts are from (Lucic et al. 2018).
+
+    Every seed of an arm has a search of its own: `trials` candidates, of which the first is the arm as it is declared,
+    each trained once for the study's own budget, at a seed that no verdict uses. That with the lowest FID is what the
+    arm is at this seed; one that diverged is not chosen, unless all did. So what a search finds by luck is part of the
+    noise that verdicts allow for (Bouthillier et al. 2021): from one search an arm, up to 12% of studies would find two
+    equal arms to differ (docs/statistics.md). Drawn at "random", all arms get the same candidates at a seed; "optuna"
+    (Akiba et al. 2019, by Ray Tune's OptunaSearch) draws by what the earlier candidates of this arm and seed scored.
+
+    Raises:
+        UserError: an unknown field, one that may not be searched over, or a number out of range.
+    """
+
+    fields: Mapping[str, Range]  # spec fields
+    trials: int = 4  # candidates of an arm at a seed, the declared one among them
+    searcher: Searcher = "random"
+    first_seed: int = 1_000_000  # of the search; an arm whose own seeds start above 0 is searched as much above this
+
+    def __post_init__(self) -> None:
+        for name in self.fields:
+            if name not in TrialSpec.__dataclass_fields__:
+                raise unknown_name("spec field of a tuning", name, TrialSpec.__dataclass_fields__)
+            if name in FIXED:
+                raise UserError(f"tuning: {name!r} says what is asked, and may not be searched over; take it out")
+        if not self.fields:
+            raise UserError("tuning: fields={} is empty; name at least one spec field and its range")
+        if self.searcher not in get_args(Searcher):
+            raise unknown_name("searcher of a tuning", self.searcher, get_args(Searcher))
+        for name, least in (("trials", 2), ("first_seed", SEEDS_APART)):
+            if type(value := getattr(self, name)) is not int or value < least:
+                raise UserError(
+                    f"tuning: {name}={value!r} is out of range; allowed: a whole number of at least {least}"
+                )
+
+    def drawn(self, seed: int, candidate: int) -> Changes:
+        """What the random candidate of that number, from 1 on, sets at a seed: for all arms, however many follow."""
+        shares = np.random.default_rng([self.first_seed, seed, candidate]).random(len(self.fields))
+        return {name: one.at(share) for (name, one), share in zip(sorted(self.fields.items()), shares, strict=True)}
+
+    def require_apart(
+        self, study: str, arms: Iterable[Changes], levels: Iterable[Changes], profiles: Iterable[Profile]
+    ) -> None:
+        """Refuse a search over what the study itself varies, or at seeds that its verdicts use or may come to use.
+
+        Args:
+            study: Its name, for the message.
+            arms: What its baselines and levels set, "seed" being where their seeds start.
+            levels: What its levels set.
+            profiles: Of the study.
+        """
+        for name in self.fields:
+            if any(name in changes for changes in levels):
+                raise UserError(f"study {study!r} varies {name!r}, which its tuning searches over; leave it to one")
+            for profile in profiles:
+                if name in profile.changes:
+                    raise UserError(
+                        f"profile {profile.name!r} sets {name!r}, which the tuning of study {study!r} searches over"
+                    )
+        starts = sorted({int(changes.get("seed", 0)) for changes in arms})
+        for start, other in itertools.product(starts, starts):
+            if abs(self.first_seed + other - start) < SEEDS_APART:
+                raise UserError(
+                    f"study {study!r}: the search's seeds from {self.first_seed + other} overlap its verdicts', "
+                    f"from {start}; allowed: first_seed at least {SEEDS_APART} above every arm's first seed"
+                )
+
+
+def candidate_name(arm: str, number: int) -> str:
+    """What the search calls an arm's candidate of that number, from 0, the arm as it is declared, on."""
+    return f"{arm} / {number}"
+
+
+def search_name(study: str) -> str:
+    """What the search of a study is called where studies are named."""
+    return f"{study}-search"

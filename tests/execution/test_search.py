@@ -1,0 +1,165 @@
+"""Searches: what is run, what is chosen, and that an interrupted one comes to the same."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.analysis.evidence import load_evidence
+from harness.analysis.tuned import chosen, found
+from harness.execution import search as searching
+from harness.execution.plan import make_plan
+from harness.execution.search import run_tuned, with_chosen
+from harness.reporting.study_page import study_page
+from harness.spec import TrialSpec
+from harness.storage.result import TrialResult
+from harness.storage.store import Store
+from harness.study import LogUniform, Study, Tuning
+from studies.aa import AA
+from studies.architecture import ARCHITECTURE
+from tests.published import PROTOCOL, REAL
+
+RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
+BEST = 2e-3  # G's rate at which a made-up trial scores best
+
+
+def tuned(**changes) -> Study:
+    questions = ARCHITECTURE.questions[:1]
+    baselines = {name: ARCHITECTURE.baselines[name] for name in ("fc", "dc")}
+    smoke = replace(ARCHITECTURE.profile("smoke"), baselines={})
+    study = replace(ARCHITECTURE, name="small", questions=questions, baselines=baselines, profiles=(smoke,))
+    return study.tuned(Tuning(fields=RATES, **changes))
+
+
+def made_up_fid(spec: TrialSpec) -> float:
+    return 100 * math.exp(math.log10(spec.generator_lr / BEST) ** 2)
+
+
+class MadeUp:
+    """Stands for `run_study`: every trial ends at once, with a made-up FID; after `stop` trials the run is cut off."""
+
+    def __init__(self, stop: float = math.inf) -> None:
+        self.trials, self.stop = [], stop
+
+    def __call__(self, study, profile, seeds, store, workers, say, cluster, **_) -> bool:
+        plan = make_plan(study, profile, seeds, store)
+        fingerprints = {spec.data_fingerprint for spec in plan.specs.values()}
+        record = plan.record(dict.fromkeys(fingerprints, PROTOCOL.protocol_id), store.stored_name, sequential=False)
+        store.write_plan(study.name, profile, record)
+        store.write_reference(PROTOCOL, REAL)
+        for run in plan.pending():
+            if len(self.trials) >= self.stop:
+                raise KeyboardInterrupt
+            self.trials.append((study.name, run.arm, run.seed))
+            diverged = run.spec.generator_lr > 8e-3
+            outcome = {"status": "diverged"} if diverged else {"status": "ok", "protocol": PROTOCOL}
+            scores = {} if diverged else {"fid": made_up_fid(run.spec)}
+            store.write(TrialResult(spec=run.spec, scores=scores, cost={"cpu_seconds": 2.0, "seconds": 2.0}, **outcome))
+        return True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", create=True)
+
+
+def run(study: Study, store: Store, patch: pytest.MonkeyPatch, stop: float = math.inf, seeds: int = 3) -> MadeUp:
+    made_up = MadeUp(stop)
+    patch.setattr(searching, "run_study", made_up)
+    run_tuned(study, "smoke", seeds, store, 1, lambda line: None)
+    return made_up
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_each_seed_takes_its_best_candidate(searcher, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tuned(searcher=searcher, trials=6)
+    ran = run(study, store, monkeypatch)
+    of_search = sum(name == "small-tuned-search" for name, _, _ in ran.trials)
+    assert of_search in (35, 36), "two candidates may be drawn alike"
+    assert [name for name, _, _ in ran.trials[of_search:]] == ["small-tuned"] * 6, "after the search"
+    candidates = found(store, study.at("smoke"))
+    for arm, by_seed in candidates.items():
+        for seed, ones in by_seed.items():
+            assert [one.number for one in ones] == list(range(6))
+            took = with_chosen(study, "smoke", store).chosen[arm][seed]
+            assert took == min(ones, key=lambda one: one.fid).values, (arm, seed)
+    plan = store.read_plan("small-tuned", "smoke")
+    assert plan is not None and plan["chosen"] == chosen(store, study.at("smoke"))
+    cells = {(cell["arm"], cell["seed"]): store.read_spec(cell["trial_id"]) for cell in plan["cells"]}
+    assert all(spec.generator_lr == plan["chosen"][arm][seed]["generator_lr"] for (arm, seed), spec in cells.items())
+    assert all(spec.seed == seed for (_, seed), spec in cells.items())
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_an_interrupted_search_comes_to_the_same(searcher, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tuned(searcher=searcher, trials=6)
+    whole, cut = (Store(tmp_path / name, create=True) for name in "ab")
+    run(study, whole, monkeypatch)
+    for stop in (5, 20, 1):
+        with pytest.raises(KeyboardInterrupt):
+            run(study, cut, monkeypatch, stop)
+    run(study, cut, monkeypatch)
+    assert sorted(cut.trial_ids()) == sorted(whole.trial_ids())
+    assert cut.read_plan("small-tuned", "smoke") == whole.read_plan("small-tuned", "smoke")
+
+
+def test_more_seeds_leave_the_first_choices(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tuned()
+    run(study, store, monkeypatch, seeds=2)
+    before = with_chosen(study, "smoke", store).chosen
+    ran = run(study, store, monkeypatch, seeds=3)
+    assert {seed for _, _, seed in ran.trials} == {2}
+    after = with_chosen(study, "smoke", store).chosen
+    assert {arm: found[:2] for arm, found in after.items()} == before
+
+
+def test_what_diverged_is_not_chosen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tuned(trials=8)
+    run(study, store, monkeypatch)
+    candidates = [
+        one for by_seed in found(store, study.at("smoke")).values() for ones in by_seed.values() for one in ones
+    ]
+    assert any(math.isinf(one.fid) for one in candidates), "the test needs one that diverged"
+    assert all(
+        values["generator_lr"] <= 8e-3
+        for by_seed in with_chosen(study, "smoke", store).chosen.values()
+        for values in by_seed
+    )
+
+
+def test_equal_arms_search_at_seeds_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = replace(AA, profiles=AA.profiles[:1]).tuned(Tuning(fields=RATES))
+    run(study, store, monkeypatch)
+    plan = store.read_plan("aa-tuned-search", "smoke")
+    assert plan is not None
+    seeds = {cell["arm"]: store.read_spec(cell["trial_id"]).seed for cell in plan["cells"] if cell["seed"] == 0}
+    assert seeds["dc / 1"] == 1_000_000 and seeds["dc seeds from 1000 / 1"] == 1_001_000
+
+
+def test_the_page_shows_search_and_untuned_verdicts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tuned()
+    run(study, store, monkeypatch, seeds=6)
+    page = study_page(load_evidence(store, study, "smoke"))
+    assert "untuned" not in page.tables
+    table = page.tables["tuning"].numbers
+    assert len(table) == 2 * 6 and (table.fid_chosen <= table.fid_declared).all()
+    assert table.compute_seconds.eq(4 * 2.0).all()
+    assert "tuning" in [section.name for section in page.sections]
+    plain = replace(study, name="small", tuning=None, untuned="")
+    run(plain, store, monkeypatch, seeds=6)
+    beside = study_page(load_evidence(store, study, "smoke")).tables["untuned"].numbers
+    assert len(beside) == 1 and beside.effect[0] != beside.effect_untuned[0]
+
+
+def test_optuna_draws_by_earlier_scores(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the best rate is elsewhere, its first round is the same and its second another."""
+    rates = []
+    for best in (2e-4, 5e-3):
+        monkeypatch.setattr(f"{__name__}.BEST", best)
+        store, study = Store(tmp_path / str(best), create=True), tuned(searcher="optuna", trials=8)
+        run(study, store, monkeypatch, seeds=1)
+        candidates = found(store, study.at("smoke"))["fc"][0]
+        rates.append([one.values["generator_lr"] for one in candidates])
+    assert rates[0][:4] == rates[1][:4]
+    assert rates[0][4:] != rates[1][4:]

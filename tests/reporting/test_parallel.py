@@ -1,0 +1,50 @@
+"""Parts of a page made in forks."""
+
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+
+from harness.reporting.parallel import in_parallel
+
+
+def slow(number: int) -> tuple[int, int]:
+    time.sleep(0.1)
+    return number, os.getpid()
+
+
+def test_forks_share_the_work_in_order() -> None:
+    found = in_parallel([partial(slow, i) for i in range(6)], 3)
+    assert [number for number, _ in found] == list(range(6))
+    assert len({process for _, process in found}) > 1
+    assert {process for _, process in in_parallel([partial(slow, 0)] * 2, 1)} == {os.getpid()}
+
+
+def test_what_a_killed_fork_leaves_is_made_here() -> None:
+    here = os.getpid()
+
+    def deadly() -> int:
+        time.sleep(0.1)
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return os.getpid()
+
+    assert in_parallel([deadly] * 4, 2) == [here] * 4
+
+
+def test_an_error_in_a_fork_is_raised_here() -> None:
+    here = os.getpid()
+
+    def failing() -> None:
+        time.sleep(0.1)
+        if os.getpid() != here:
+            raise ValueError("in a fork")
+
+    def always() -> None:
+        raise ValueError("everywhere")
+
+    assert in_parallel([failing] * 4, 2) == [None] * 4
+    with pytest.raises(ValueError, match="everywhere"):
+        in_parallel([partial(slow, 0), partial(slow, 1), always], 2)

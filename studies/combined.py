@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Interaction, Level, Study
 from studies.baselines import DC, FC, FC_AT_96, REFERENCE_DC
-from studies.profiles import LAPTOP, PAPER, SMOKE
+from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
 from studies.stabilization import MORE_G_STEPS, NONE, SOFT_LABELS
 
 BOTH = Level(label="both", changes={**MORE_G_STEPS.changes, **SOFT_LABELS.changes})
@@ -72,6 +72,7 @@ COMBINED = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        LONG,
         replace(
             PAPER,
             baselines={

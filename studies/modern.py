@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.study import Changes, Contrast, Factor, Level, Study
 from studies.baselines import DC, DC_PLAIN_D, REFERENCE_DC
-from studies.profiles import LAPTOP, PAPER, SMOKE
+from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
 
 
 def _tricks(baseline: Changes) -> Factor:
@@ -82,6 +82,7 @@ MODERN = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        LONG,
         replace(
             PAPER,
             baselines={"dc": REFERENCE_DC, "dc-plain-d": {**REFERENCE_DC, "discriminator_norm": "none"}},

@@ -1,5 +1,7 @@
 """How much to spend. Studies share these, and with them the trials of the baselines they share."""
 
+from dataclasses import replace
+
 from harness.study import Profile
 from studies.baselines import REFERENCE_DC, REFERENCE_FC
 
@@ -20,6 +22,15 @@ LAPTOP = Profile(
     seeds=6,
     num_generated=2000,
     core_seconds_per_trial=28.3,  # CPU seconds of the 390 published trials, on an AMD EPYC
+    longer="long",
+)
+LONG = replace(
+    LAPTOP,
+    name="long",
+    description="as laptop, with four times the budget: which verdicts survive it?",
+    changes={**LAPTOP.changes, "kimg": 4 * 25.0},
+    core_seconds_per_trial=4 * 28.3,
+    longer="",
 )
 PAPER = Profile(
     name="paper",

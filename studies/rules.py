@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Interaction, Level, Study, Trend
 from studies.baselines import DC, FC, FC_AT_96, REFERENCE_DC
-from studies.profiles import LAPTOP, PAPER, SMOKE
+from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
 
 RULE = Factor(
     label="update rule",
@@ -80,6 +80,7 @@ RULES = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        LONG,
         replace(
             PAPER,
             baselines={"dc": REFERENCE_DC, "fc": FC_AT_96},

@@ -8,7 +8,7 @@ there are neither weights nor samples. The curves are the shortest that give the
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +68,19 @@ def published_store(folder: Path, *names: str, sequential: bool = False) -> Stor
     return store
 
 
+def add_longer(store: Store, name: str, fid: Callable[[float], float]) -> None:
+    """Add a published study at the profile "long", made up: each trial's scores, with `fid` of its FID."""
+    rows = published_rows(name)
+    of_place = {(run.arm, run.seed): rows[run.spec.trial_id] for run in STUDIES[name].at(PROFILE).runs(None, _data)}
+    longer = STUDIES[name].at("long")
+    made = {}
+    for run in longer.runs(None, _data):
+        row = of_place[run.arm, run.seed]
+        at = {name: str(4 * float(value)) for name, value in row.items() if name.startswith("kimg_to") and value}
+        made[run.spec.trial_id] = {**row, **at, "fid": str(fid(float(row["fid"])))}
+    _write_study(store, longer, made, sequential=False)
+
+
 def published_rows(study: str) -> dict[str, dict[str, str]]:
     """trial_id -> the row of the study's published results.csv, as text."""
     with (PUBLISHED / study / "results.csv").open(newline="") as file:
@@ -94,7 +107,7 @@ def diverge(store: Store, study: str, arm: str, seed: int) -> None:
 
 
 def _write_study(store: Store, design: Design, rows: Mapping[str, Mapping[str, str]], sequential: bool) -> None:
-    cells = design.runs(None, lambda *_: FINGERPRINT)
+    cells = design.runs(None, _data)
     assert {cell.spec.trial_id for cell in cells} == rows.keys(), "the published trials are those of the study"
     for spec in {cell.spec.trial_id: cell.spec for cell in cells}.values():
         store.write(_result(spec, rows[spec.trial_id]))
@@ -112,7 +125,7 @@ def _write_study(store: Store, design: Design, rows: Mapping[str, Mapping[str, s
         )
     store.write_plan(
         design.name,
-        PROFILE,
+        design.profile.name,
         {
             "protocol_id": PROTOCOL.protocol_id,
             "sequential": sequential,
@@ -128,6 +141,10 @@ def _write_study(store: Store, design: Design, rows: Mapping[str, Mapping[str, s
             "ceilings": {name: spec.trial_id for name, spec in untrained.items()},
         },
     )
+
+
+def _data(*_: object) -> str:
+    return FINGERPRINT
 
 
 def _result(spec: TrialSpec, row: Mapping[str, str]) -> TrialResult:

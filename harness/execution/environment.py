@@ -16,6 +16,10 @@ from functools import cache
 from pathlib import Path
 
 SET: dict[str, tuple[str, str]] = {
+    "OPENBLAS_NUM_THREADS": (
+        "1",
+        "its threads end whenever a process is forked, and a product that goes on meanwhile waits for them for ever",
+    ),
     "OMP_WAIT_POLICY": (
         "PASSIVE",
         "threads that wait would keep the processors from trials and from workers that start",

@@ -25,6 +25,7 @@ import psutil
 import ray
 import ray.exceptions
 from ray._private.node import Node
+from threadpoolctl import threadpool_limits
 
 PACKAGES = ("architectures", "harness", "studies")
 """What is sent to the nodes of a cluster as code."""
@@ -54,6 +55,9 @@ class RaySession:
             workers: Trials at once; None on a cluster, which knows.
         """
         self._others = psutil.Process().children(recursive=True)
+        # OpenBLAS ends its threads before a fork, as Ray's start has several: a product that this process computes
+        # meanwhile would wait for them for ever. What is loaded later is told by OPENBLAS_NUM_THREADS.
+        threadpool_limits(1, user_api="blas")
         self._error: BaseException | None = None
         self._exit = contextlib.ExitStack()
         self.scratch = self._exit.enter_context(ray_folder())

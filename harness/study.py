@@ -68,6 +68,7 @@ class Study:
     published: Path | None = None  # a file of what a paper published of its arms; see harness/published.py
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
     tuning: Tuning | None = None  # the search that each arm gets before its seeds run; None: arms are as declared
+    scores_untrained: bool = True  # its baselines' generators before training, too, which a search has no use for
     untuned: str = ""  # the name of the same study without tuning, whose verdicts the report shows beside these
     chosen: Mapping[str, Sequence[Changes]] = field(default_factory=dict)  # arm -> what a search found, seed by seed
 

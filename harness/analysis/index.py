@@ -24,6 +24,7 @@ Record: TypeAlias = dict[str, Any]
 
 SOURCES = (
     *("architectures/contract.py", "harness/files.py", "harness/metrics.py", "harness/questions.py", "harness/spec.py"),
+    "harness/terminal.py",
     *(f"harness/analysis/{name}.py" for name in ("index", "results")),
     *(f"harness/storage/{name}.py" for name in ("integrity", "layout", "locks", "plans", "records", "result", "store")),
 )

@@ -198,7 +198,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     untrained = {
         run.arm: replace(run.spec, kimg=0.0)
         for run in reversed(runs)
-        if run.arm in study.baselines and design.questions and run.spec.world_size == 1  # a search asks nothing
+        if run.arm in study.baselines and study.scores_untrained and run.spec.world_size == 1
     }
     wanted = {spec.trial_id for spec in (*(run.spec for run in runs), *untrained.values())}
     done = set() if store is None else {i for i in wanted if store.status(i) in ("ok", "diverged")}

@@ -98,6 +98,7 @@ def search_study(study: Study, profile_name: str, candidates: Candidates) -> Stu
         questions=(),
         profiles=(replace(design.profile, baselines={}, factors={}),),
         own_code=study.own_code,
+        scores_untrained=False,
         chosen={name: by_seed for name, (_, by_seed) in named.items()},
     )
 

@@ -71,11 +71,12 @@ def test_a_shipped_architecture_is_one_file(tmp_path: Path) -> None:
     assert entry in registry
     registry = registry.replace(entry, f"{entry}\n{entry.replace('fc', 'flat')}")
     (package / "__init__.py").write_text(registry.replace("import dc, fc,", "import dc, fc, flat,"))
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    for other in ("harness", "studies"):  # which belong beside it
+        shutil.copytree(ROOT / other, tmp_path / other, ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
         [sys.executable, "-c", USE],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True,
         text=True,
         timeout=120,

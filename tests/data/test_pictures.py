@@ -1,9 +1,11 @@
 """Folders of pictures as people have them: what is read, what its folders mean, and what is said of the rest."""
 
+import importlib.util
 import os
 import sys
 import types
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,19 @@ def test_loose_pictures_and_wrappers(tmp_path: Path) -> None:
     assert arranged(tmp_path / "one") == ({"": 10}, "no classes: all pictures lie in one folder, inside cats/")
 
 
+@pytest.fixture
+def no_heic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where pillow-heif is not installed."""
+    Image.init()  # else what it loads meanwhile would be forgotten with the patch
+    monkeypatch.setattr(Image, "OPEN", {name: known for name, known in Image.OPEN.items() if name != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    pictures.reads_heic.cache_clear()
+    yield
+    pictures.reads_heic.cache_clear()
+
+
+@pytest.mark.usefixtures("no_heic")
 def test_a_picture_is_known_by_its_content(tmp_path: Path) -> None:
     endings = {
         **{".png": "PNG", ".JPG": "JPEG", ".bmp": "BMP", ".tga": "TGA", ".jp2": "JPEG2000", ".pnm": "PPM"},
@@ -168,20 +183,20 @@ def test_a_picture_is_known_by_its_content(tmp_path: Path) -> None:
     assert data.survey.endings[".png"] == 1 and data.survey.endings["none"] == 1
 
 
+@pytest.mark.usefixtures("no_heic")
 def test_heic_is_read_where_the_package_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for pillow-heif that registers the format, as that does."""
 
     def register() -> None:
         Image.register_open("HEIF", lambda file, name: Image.new("L", (24, 24), 9), lambda head: head[4:8] == b"ftyp")
 
-    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
-    monkeypatch.setattr(Image, "ID", list(Image.ID))
     put(tmp_path, 5)
     (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
     assert len(walk(tmp_path).pictures) == 5
     module = types.ModuleType("pillow_heif")
     module.__spec__, module.register_heif_opener = types.SimpleNamespace(), register  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pillow_heif", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: module.__spec__)
     pictures.reads_heic.cache_clear()
     try:
         assert len(walk(tmp_path).pictures) == 6 and "HEIC is read" in walk(tmp_path).stamps

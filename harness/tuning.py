@@ -69,7 +69,7 @@ class Tuning:
     Every seed of an arm has a search of its own: `trials` candidates, of which the first is the arm as it is declared,
     each trained once for the study's own budget, at a seed that no verdict uses. That with the lowest FID is what the
     arm is at this seed; one that diverged is not chosen, unless all did. So what a search finds by luck is part of the
-    noise that verdicts allow for (Bouthillier et al. 2021): from one search an arm, up to 12% of studies would find two
+    noise that verdicts allow for (Bouthillier et al. 2021): from one search an arm, up to 10% of studies would find two
     equal arms to differ (docs/statistics.md). Drawn at "random", all arms get the same candidates at a seed; "optuna"
     (Akiba et al. 2019, by Ray Tune's OptunaSearch) draws by what the earlier candidates of this arm and seed scored.
 

@@ -168,7 +168,7 @@ def test_optuna_draws_by_earlier_scores(tmp_path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_more_seeds_are_priced_as_chosen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a batch, what is left is its next seeds, not all of those that are there: they would be "too short" at 0."""
+    """After a batch, what is left is its next seeds, not all of those that are there."""
     study, clock, told = tuned(trials=12), [0.0], []
     monkeypatch.setattr(sequential.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(f"{__name__}.BEST", 1e-2)  # no arm is kept as it is declared

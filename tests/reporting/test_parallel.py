@@ -31,7 +31,7 @@ def test_large_parts_do_not_stop_forks() -> None:
         return os.getpid(), bytes(200_000)
 
     made = Counter(process for process, _ in in_parallel([large] * 8, 2))
-    assert min(made.values()) >= 3 and len(made) == 2
+    assert len(made) == 2 and min(made.values()) >= 2
 
 
 def test_without_room_for_forks_all_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from harness.reporting.study_page import study_page
 from harness.spec import TrialSpec
 from harness.storage.result import TrialResult
 from harness.storage.store import Store
-from harness.study import LogUniform, Study, Tuning
+from harness.study import Choice, LogUniform, Study, Tuning
 from studies.aa import AA
 from studies.architecture import ARCHITECTURE
 from tests.published import PROTOCOL, REAL
@@ -146,7 +146,7 @@ def test_the_page_shows_search_and_untuned_verdicts(store: Store, monkeypatch: p
     assert "untuned" not in page.tables
     table = page.tables["tuning"].numbers
     assert len(table) == 2 * 6 and (table.fid_chosen <= table.fid_declared).all()
-    assert table.compute_seconds.eq(4 * 2.0).all()
+    assert table.compute_seconds.isin([3 * 2.0, 4 * 2.0]).all(), "two candidates may be drawn alike"
     assert "tuning" in [section.name for section in page.sections]
     plain = replace(study, name="small", tuning=None, untuned="")
     run(plain, store, monkeypatch, seeds=6)
@@ -235,3 +235,13 @@ def test_scores_that_the_untuned_study_lacks(store: Store, monkeypatch: pytest.M
         store.add_scores(cell["trial_id"], other, {"fid": 50.0 + cell["seed"]})
     assert load_evidence(store, study, "smoke").untuned is not None
     assert load_evidence(store, study, "smoke", other.protocol_id).untuned is None
+
+
+def test_candidates_drawn_alike_cost_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = replace(tuned(), tuning=Tuning(fields={"generator_steps": Choice((1, 2))}))
+    run(study, store, monkeypatch, seeds=6)
+    plan = store.read_plan("small-tuned-search", "smoke")
+    assert plan is not None and len(plan["cells"]) == 2 * 6 * 4
+    trials = {cell["trial_id"] for cell in plan["cells"]}
+    cost = study_page(load_evidence(store, study, "smoke")).tables["tuning"].numbers.compute_seconds
+    assert cost.sum() == 2.0 * len(trials) < 2.0 * len(plan["cells"])

@@ -32,8 +32,9 @@ class LogUniform:
     high: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise UserError(f"{self} is out of range; allowed: 0 < low < high")
+        numbers = all(isinstance(end, int | float) for end in (self.low, self.high))
+        if not numbers or not 0 < self.low < self.high < math.inf:
+            raise UserError(f"{self} is out of range; allowed: numbers, 0 < low < high")
 
     def at(self, share: float) -> Value:
         """The value at this share, in [0, 1], of the way from low to high."""
@@ -51,7 +52,7 @@ class Choice:
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.values, str) or len(self.values) < 2 or len(set(self.values)) < len(self.values):
+        if not isinstance(self.values, tuple) or len(self.values) < 2 or len(set(self.values)) < len(self.values):
             raise UserError(f"{self} is not allowed; allowed: a tuple of at least two values, each once")
 
     def at(self, share: float) -> Value:
@@ -69,7 +70,7 @@ class Tuning:
     Every seed of an arm has a search of its own: `trials` candidates, of which the first is the arm as it is declared,
     each trained once for the study's own budget, at a seed that no verdict uses. That with the lowest FID is what the
     arm is at this seed; one that diverged is not chosen, unless all did. So what a search finds by luck is part of the
-    noise that verdicts allow for (Bouthillier et al. 2021): from one search an arm, up to 12% of studies would find two
+    noise that verdicts allow for (Bouthillier et al. 2021): from one search an arm, up to 10% of studies would find two
     equal arms to differ (docs/statistics.md). Drawn at "random", all arms get the same candidates at a seed; "optuna"
     (Akiba et al. 2019, by Ray Tune's OptunaSearch) draws by what the earlier candidates of this arm and seed scored.
 
@@ -83,7 +84,11 @@ class Tuning:
     first_seed: int = 1_000_000  # of the search; an arm whose own seeds start above 0 is searched as much above this
 
     def __post_init__(self) -> None:
-        for name in self.fields:
+        if not isinstance(self.fields, Mapping):
+            raise UserError(f"tuning: fields={self.fields!r} is not allowed; allowed: a dict of spec fields and ranges")
+        for name, one in self.fields.items():
+            if not isinstance(one, Range):
+                raise UserError(f"tuning: {name}={one!r} is no range; allowed: LogUniform(low, high) or Choice(values)")
             if name not in TrialSpec.__dataclass_fields__:
                 raise unknown_name("spec field of a tuning", name, TrialSpec.__dataclass_fields__)
             if name in FIXED:

@@ -1,5 +1,6 @@
 """All that is known of a study at a profile, loaded and answered once: what tables, figures and pages are made from."""
 
+import contextlib
 import difflib
 from collections import Counter
 from collections.abc import Mapping
@@ -102,7 +103,8 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
     own, untuned = plan["protocol_id"], None
     if study.untuned and store.read_plan(study.untuned, profile) is not None:
         plain = replace(study, name=study.untuned, tuning=None, untuned="", chosen={})
-        untuned = load_evidence(store, plain, profile, protocol)
+        with contextlib.suppress(*[UserError] * (protocol is not None)):  # which the other study may have no scores of
+            untuned = load_evidence(store, plain, profile, protocol)
     protocols = dict.fromkeys([own, *(cell.get("protocol_id", own) for cell in plan["cells"])])  # of arms on other data
     return Evidence(
         design=design,

@@ -7,7 +7,7 @@ elsewhere, comes to the same.
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -51,7 +51,8 @@ def run_tuned(
     Args: as for `run_study`. True if no trial failed.
 
     Raises:
-        UserError: a candidate is refused, Optuna is asked for and not installed, or what `run_study` raises.
+        UserError: a candidate is refused, Optuna is asked for and not installed, trials of the first search failed,
+            another run changed the search meanwhile, or what `run_study` raises.
     """
     common = (store, workers, say, cluster)
     if study.tuning is not None:
@@ -59,9 +60,13 @@ def run_tuned(
         for candidates in _rounds(design, study.tuning, seeds, store):
             search, wanted = search_study(study, profile_name, candidates), _seeds_of(candidates)
             if not run_study(search, profile_name, wanted, *common, extractor_weights=extractor_weights):
-                say(f"the search of {study.name} is not complete; its study waits for it")
+                line = f"the search of {study.name} is not complete; its study waits for it"
+                if store.read_plan(study.name, design.profile.name) is None:  # there is nothing to report yet
+                    raise UserError(f"{line}, and the same command tries what failed again")
+                say(line)
                 return False
         study = with_chosen(study, profile_name, store)
+        _require_whole(study.name, [(len(study.chosen.get(a, ())), n) for a, n in design.seeds_of(seeds).items()])
     return run_study(study, profile_name, seeds, *common, sequential=sequential, extractor_weights=extractor_weights)
 
 
@@ -122,9 +127,17 @@ def _rounds(design: Design, tuning: Tuning, seeds: Seeds, store: Store | None) -
         drawn: Candidates = {}
         for arm, n in wanted.items():
             told = [[one.fid for one in so_far.get(arm, {}).get(seed, [])] for seed in range(n)]
+            if store is not None:
+                _require_whole(design.name, [(len(fids), end - ROUND) for fids in told])
             by_seed = [_by_optuna(tuning, seed, told[seed], min(end, tuning.trials)) for seed in range(n)]
             drawn[arm] = [list(candidate) for candidate in zip(*by_seed, strict=True)]
         yield drawn
+
+
+def _require_whole(study: str, numbers: Iterable[tuple[int, int]]) -> None:
+    """Refuse to go on from less than was run: another process may have planned the same search with fewer seeds."""
+    if any(there < wanted for there, wanted in numbers):
+        raise UserError(f"another run changed the search of {study} meanwhile; let it end, and run this again")
 
 
 def _by_optuna(tuning: Tuning, seed: int, fids: Sequence[float], number: int) -> list[Changes]:

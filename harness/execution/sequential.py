@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.plan import go_on, make_plan
 from harness.execution.run_study import Say
-from harness.execution.search import first_round, run_tuned
+from harness.execution.search import first_round, run_tuned, with_chosen
 from harness.storage.integrity import quarantine_damaged
 from harness.storage.store import Store
 from harness.study import Study
@@ -54,10 +54,10 @@ def run_until_answered(
     for name, damage in quarantine_damaged(store, ()).items():  # a plan, that is: it is read before the first run
         say(f"{name} was {damage}")
     if "@" in design.profile.name:  # pictures may have been moved since the last run, whose seeds are gone on from
-        go_on(make_plan(study, profile_name, None, store), store, say)
+        go_on(make_plan(with_chosen(study, profile_name, store), profile_name, None, store), store, say)
     seeds = _seeds_so_far(design, store)
     while True:
-        plan = make_plan(study, profile_name, seeds, store)
+        plan = make_plan(with_chosen(study, profile_name, store), profile_name, seeds, store)
         takes = plan.seconds_left(workers)
         if study.tuning is not None:
             search, wanted = first_round(study, profile_name, seeds)

@@ -27,7 +27,10 @@ def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
     os.close(entry)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, claims)
-        forks = [stack.enter_context(_fork(makers, claims)) for _ in range(min(processes, len(makers)) - 1)]
+        forks = list[Connection]()
+        with contextlib.suppress(OSError):  # no room for a further process: those that are there do all
+            for _ in range(min(processes, len(makers)) - 1):
+                forks.append(stack.enter_context(_fork(makers, claims)))
         for i in _claimed(claims):
             found[i] = makers[i]()
         for fork in forks:
@@ -62,7 +65,10 @@ def _fork(makers: Sequence[Callable[[], Any]], claims: int) -> Iterator[Connecti
 def _make(makers: Sequence[Callable[[], Any]], claims: int, pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # the parent tidies up
+    made = list[tuple[int, Any]]()
     with contextlib.suppress(Exception):
         for i in _claimed(claims):
-            pipe.send((i, makers[i]()))
-        pipe.send(None)
+            made.append((i, makers[i]()))
+    with contextlib.suppress(Exception):
+        for one in (*made, None):  # only now: a pipe holds 64 KiB, and nobody reads while there is something to make
+            pipe.send(one)

@@ -1,12 +1,13 @@
 """The section of a tuned study's page: what the search gave each arm, what it cost, which verdicts it changed."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis.evidence import Evidence
-from harness.analysis.tuned import best, declared
+from harness.analysis.tuned import declared
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, number
 from harness.questions import Value, written
@@ -69,6 +70,8 @@ def search_table(evidence: Evidence) -> pd.DataFrame:
     lines = []
     for arm, by_seed in evidence.search.items():
         before = declared(evidence.design, arm)
+        if any(now.keys() != before.keys() for now in evidence.design.chosen.get(arm, ())):
+            return pd.DataFrame()  # the study has come to search over others since it ran
         for seed, now in enumerate(evidence.design.chosen.get(arm, ())):
             candidates = by_seed.get(seed, [])
             if not candidates:
@@ -76,9 +79,11 @@ def search_table(evidence: Evidence) -> pd.DataFrame:
             line: dict[str, object] = {"arm": arm, "seed": seed}
             for name in before:
                 line |= {f"{name} declared": before[name], f"{name} chosen": now[name]}
-            line |= {"fid_declared": candidates[0].fid, "fid_chosen": best(candidates).fid}
-            line["declared_was_best"] = best(candidates).number == 0
-            lines.append(line | {"compute_seconds": sum(candidate.compute_seconds for candidate in candidates)})
+            taken = next((one for one in candidates if one.values == now), None)  # of fewer candidates by now, perhaps
+            line |= {"fid_declared": candidates[0].fid, "fid_chosen": taken.fid if taken else math.nan}
+            line["declared_was_best"] = candidates[0] == taken
+            cost = {tuple(one.values.items()): one.compute_seconds for one in candidates}  # drawn alike is one trial
+            lines.append(line | {"compute_seconds": sum(cost.values())})
     return pd.DataFrame(lines)
 
 

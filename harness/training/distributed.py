@@ -165,9 +165,13 @@ class SynchronisedBatchNorm(nn.Module):
         self.train(norm.training)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C) or (N, C, H, W) of this rank -> the same shape, normalised a channel over all ranks."""
+        """(N, C) or (N, C, H, W) of this rank -> the same shape, normalised a channel over all ranks.
+
+        Of bfloat16 as torch's own: computed in float32, the result rounded.
+        """
         if not self.training:
             return batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        given, input = input.dtype, input.float()
         dims = [d for d in range(input.dim()) if d != 1]
         each = (1, -1) + (1,) * (input.dim() - 2)  # a value a channel
         mean = _mean_over_ranks(input.mean(dims), self.ranks)
@@ -179,7 +183,7 @@ class SynchronisedBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (number / (number - 1)), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale.view(each) + self.bias.view(each)
+        return (centred * scale.view(each) + self.bias.view(each)).to(given)
 
 
 class _MeanOverRanks(torch.autograd.Function):

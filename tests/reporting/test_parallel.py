@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -20,6 +21,25 @@ def test_forks_share_the_work_in_order() -> None:
     assert [number for number, _ in found] == list(range(6))
     assert len({process for _, process in found}) > 1
     assert {process for _, process in in_parallel([partial(slow, 0)] * 2, 1)} == {os.getpid()}
+
+
+def test_large_parts_do_not_stop_forks() -> None:
+    """More than a pipe holds, while this process is busy with parts of its own."""
+
+    def large() -> tuple[int, bytes]:
+        time.sleep(0.1)
+        return os.getpid(), bytes(200_000)
+
+    made = Counter(process for process, _ in in_parallel([large] * 8, 2))
+    assert len(made) == 2 and min(made.values()) >= 2
+
+
+def test_without_room_for_forks_all_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room() -> int:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", no_room)
+    assert [number for number, _ in in_parallel([partial(slow, i) for i in range(3)], 3)] == [0, 1, 2]
 
 
 def test_what_a_killed_fork_leaves_is_made_here() -> None:

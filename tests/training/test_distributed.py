@@ -99,6 +99,12 @@ def test_two_ranks_are_one(name: str, images, tmp_path: Path) -> None:
         assert torch.equal(found.streams[stream], state), f"{stream}: one rank draws what two draw"
 
 
+def test_two_ranks_train_in_bfloat16(images, tmp_path: Path) -> None:
+    one, two = of("dc", kimg=0.008, number_format="bfloat16")
+    expected, found = train(one, images), on_two_ranks(two, images, tmp_path / "x")
+    assert found.curves[0]["d_loss"] == pytest.approx(expected.curves[0]["d_loss"], rel=0.02)
+
+
 def test_without_synchronisation_batch_norm_notices(images, tmp_path: Path) -> None:
     one, two = of("dc", kimg=0.032)
     apart = TrialSpec(**{**two.to_dict(), "sync_batch_norm": False})
@@ -168,6 +174,9 @@ def share_and_normalise(ranks: Ranks, folder: Path) -> None:
         for name, value in reference.state_dict().items():
             torch.testing.assert_close(whole[0].state_dict()[name], value, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(whole.eval()(batch), reference.eval()(batch))
+        half = batch.detach().bfloat16()
+        expected = ranks.mine(reference.train()(half))
+        torch.testing.assert_close(whole.train()(ranks.mine(half)), expected, rtol=2**-7, atol=2**-7)
 
 
 def test_messages_and_batch_norm(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ sanitise()  # before ray is imported, which reads the environment at once; also 
 import psutil
 import ray
 import ray.exceptions
+import scipy.linalg  # noqa: F401  brings a BLAS of its own, which must be there to be held back
 from ray._private.node import Node
+from threadpoolctl import threadpool_limits
 
 PACKAGES = ("architectures", "harness", "studies")
 """What is sent to the nodes of a cluster as code."""
@@ -58,6 +60,9 @@ class RaySession:
         self._exit = contextlib.ExitStack()
         self.scratch = self._exit.enter_context(ray_folder())
         self._started, self._ended = Event(), Event()
+        # Ray forks, at which OpenBLAS ends its threads: a product of matrices that is under way then waits for them for
+        # ever, deaf to signals. So it gets none until Ray's processes are there.
+        self._blas = threadpool_limits(1, user_api="blas")
         Thread(target=self._keep, args=(cluster, workers), daemon=True).start()
 
     def _keep(self, cluster: Cluster, workers: int | None) -> None:
@@ -67,6 +72,7 @@ class RaySession:
                 start_ray(cluster, workers, self.scratch)
         except BaseException as error:  # noqa: BLE001  it is raised to whoever waits for Ray
             self._error = error
+        self._blas.restore_original_limits()
         self._started.set()
         self._ended.wait()
 

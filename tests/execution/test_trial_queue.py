@@ -6,11 +6,13 @@ import pickle
 import pty
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+import threadpoolctl
 from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
@@ -203,3 +205,23 @@ def test_all_that_ray_is_handed_can_be_pickled(
     assert progress.done == 2 and len(handed) == 2
     for thing in handed:
         cloudpickle.dumps(thing)
+
+
+def test_blas_has_one_thread_while_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray forks, which ends OpenBLAS's threads: a product of matrices that had some would wait for them for ever."""
+    blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+    before, meanwhile = [pool["num_threads"] for pool in blas.info()], Event()
+
+    def start(*_: Any) -> None:
+        assert meanwhile.wait(60)
+
+    monkeypatch.setattr(ray_session, "start_ray", start)
+    session = ray_session.RaySession(Cluster(), 1)
+    try:
+        assert len(before) >= 2 and {pool["num_threads"] for pool in blas.info()} == {1}, "numpy's and scipy's"
+        meanwhile.set()
+        session.ready()
+        assert [pool["num_threads"] for pool in blas.info()] == before
+    finally:
+        meanwhile.set()
+        session.close()

@@ -24,7 +24,6 @@ sanitise()  # before ray is imported, which reads the environment at once; also 
 import psutil
 import ray
 import ray.exceptions
-import scipy.linalg  # noqa: F401  brings a BLAS of its own, which must be there to be held back
 from ray._private.node import Node
 from threadpoolctl import threadpool_limits
 
@@ -61,7 +60,9 @@ class RaySession:
         self.scratch = self._exit.enter_context(ray_folder())
         self._started, self._ended = Event(), Event()
         # Ray forks, at which OpenBLAS ends its threads: a product of matrices that is under way then waits for them for
-        # ever, deaf to signals. So it gets none until Ray's processes are there.
+        # ever, deaf to signals. So it gets none until Ray's processes are there; scipy's BLAS, too, so it is loaded.
+        import scipy.linalg  # noqa: F401
+
         self._blas = threadpool_limits(1, user_api="blas")
         Thread(target=self._keep, args=(cluster, workers), daemon=True).start()
 

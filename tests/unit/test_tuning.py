@@ -21,7 +21,7 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
         (lambda: Tuning(fields={}), "name at least one spec field and its range"),
         (lambda: Tuning(fields={"learning_rate": LogUniform(1, 2)}), "unknown spec field of a tuning 'learning_rate'"),
         (
-            lambda: Tuning(fields={"generator_lr": (1e-4, 1e-3)}),  # pyright: ignore[reportArgumentType]
+            lambda: Tuning(fields={"generator_lr": (1e-4, 1e-3)}),
             "generator_lr=(0.0001, 0.001) is no range; allowed: LogUniform(low, high) or Choice(",
         ),
         (lambda: Tuning(fields={"kimg": LogUniform(1, 2)}), "'kimg' says what is asked, and may not be searched over"),

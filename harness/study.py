@@ -118,7 +118,7 @@ class Study:
 
     def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":
         """The same study with every arm tuned alike, under a name of its own; its report compares the verdicts."""
-        title = f"{self.title} Each arm tuned"
+        title = f"{self.title}{'' if self.title.endswith(('.', '?', '!')) else '.'} Each arm tuned"
         return replace(self, name=name or f"{self.name}-tuned", title=title, tuning=tuning, untuned=self.name)
 
     def profile(self, name: str) -> Profile:

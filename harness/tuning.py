@@ -93,6 +93,11 @@ class Tuning:
                 raise unknown_name("spec field of a tuning", name, TrialSpec.__dataclass_fields__)
             if name in FIXED:
                 raise UserError(f"tuning: {name!r} says what is asked, and may not be searched over; take it out")
+            if not isinstance(self.fields[name], Range):
+                raise UserError(
+                    f"tuning: {name}={self.fields[name]!r} is no range; allowed: LogUniform(low, high) or "
+                    f"Choice((value, value, ...)), both of harness.tuning"
+                )
         if not self.fields:
             raise UserError("tuning: fields={} is empty; name at least one spec field and its range")
         if self.searcher not in get_args(Searcher):

@@ -77,10 +77,10 @@ def plan(
     if study.tuning is not None:
         search, wanted = first_round(study, profile, seeds)
         for line in describe(make_plan(search, profile, wanted, opened), workers, downloads):
-            typer.echo(line)
+            terminal.tell(line)
         study = with_chosen(study, profile, opened)
     for line in describe(make_plan(study, profile, seeds, opened), workers, downloads):
-        typer.echo(line)
+        terminal.tell(line)
 
 
 def run(

@@ -85,16 +85,15 @@ def _status(watcher: "Watcher", width: int) -> tuple[bool, list[str]]:
     from harness.using.status import legend, lines
 
     found = watcher.look()
-    if not found:
-        return True, [f"no study ran in {watcher.store.root} yet"]
     in_full = [one for one in found if not one.is_over or watcher.study or len(found) == 1]
     told = [line for one in found for line in lines(one, width, full=one in in_full)]
     told += [legend(in_full)] * bool(in_full)
+    told += [f"no study has begun its trials in {watcher.store.root} yet"] * (not found)
     if watcher.at_work is not None:
         told.append(f"a run is at work here (process {watcher.at_work})")
     elif not all(one.is_over for one in found):
         told.append("nobody is at work here; `run` goes on from there")
-    return all(one.is_over for one in found), told
+    return watcher.is_over(found), told
 
 
 def export(
@@ -133,7 +132,7 @@ def export(
         terminal.tell(f"wrote {count(written, 'run')} to {short(folder)}{f'; {there} were there' if there else ''}")
         terminal.tell(f"look at them with `{LOOK[to].format(shown)}`")
         watcher = Watcher(store=opened, study=study, profile=profile)
-        while watch and not all(one.is_over for one in watcher.look()):
+        while watch and not watcher.is_over(watcher.look()):
             time.sleep(LOOK_AGAIN)
             written, _ = export_to(opened, to, folder, study, profile, known=known)
             if written:

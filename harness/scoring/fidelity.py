@@ -107,7 +107,8 @@ def prepare_reference(
     network = feature_network(extractor, device)
     found = _extract(network, _batches(real, batch_size, device))
     reference = _reference(network, protocol, extractor, data, cache, device, batch_size)
-    return {**_scores(found, replace(reference, train=None), protocol), "num_images": float(len(real))}
+    few = replace(protocol, kid_subset_size=min(protocol.kid_subset_size, len(real)))  # KID's subsets are of both alike
+    return {**_scores(found, replace(reference, train=None), few), "num_images": float(len(real))}
 
 
 def score_generator(

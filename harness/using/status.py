@@ -83,13 +83,17 @@ class Watcher:
         plans = [p for p in self._plans() if self.study in (None, p["study"])]
         profile = self.profile and located(self.profile)
         plans = [p for p in plans if profile in (None, p["profile"])]
-        if not plans and (self.study or profile):
+        trials = {cell["trial_id"] for plan in plans for cell in _cells(plan)}
+        self.at_work, locked = holders(self.store.layout.locks, sorted(trials))
+        if not plans and (self.study or profile) and self.at_work is None:  # a run plans only once it knows its data
             there = ", ".join(sorted(f"{p['study']} ({p['profile']})" for p in self._plans())) or "nothing"
             wanted = f"{self.study or 'a study'}{f' ({profile})' if profile else ''}"
             raise UserError(f"{wanted} never ran in {self.store.root}; there: {there}")
-        trials = {cell["trial_id"] for plan in plans for cell in _cells(plan)}
-        self.at_work, locked = holders(self.store.layout.locks, sorted(trials))
         return [self._of(plan, locked) for plan in plans]
+
+    def is_over(self, found: Sequence[Progress]) -> bool:
+        """Whether nothing is left to run of what the last look found, and nobody works here: a run plans late."""
+        return self.at_work is None and all(one.is_over for one in found)
 
     def _plans(self) -> list[dict[str, Any]]:
         with contextlib.suppress(FileNotFoundError):  # one was replaced just now

@@ -164,8 +164,8 @@ def open_trial(store: Store | str | Path, trial_id: str) -> Trial:
     if not there:
         raise UserError(f"no trial {trial_id!r} in {store.root}: it holds none; run a study first")
     raise UserError(
-        f"no trial of {store.root} begins with {trial_id!r}; there: {_some(there)}; `status` and `export` list them "
-        f"with their studies"
+        f"no trial of {store.root} begins with {trial_id!r}; there: {_some(there)}; `export` lists them with their "
+        f"studies"
     )
 
 

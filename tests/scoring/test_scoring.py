@@ -187,6 +187,13 @@ def test_real_images_are_scored_like_a_generator(score, extractor, digits, proto
     assert real["fid"] < 10 and abs(real["kid"]) < 0.02 and real["precision"] > 0.8 and real["is_mean"] > 8
 
 
+def test_few_real_images_are_scored_against_more(extractor, protocol, cache) -> None:
+    few = prepare("mnist-5k@100", resolution=28, channels=1, cache=cache)
+    assert make_protocol(extractor, few, num_generated=1000) == protocol, "they are scored like the whole"
+    real = prepare_reference(protocol, extractor, few, cache)
+    assert real["num_images"] == 100 and np.isfinite(list(real.values())).all()
+
+
 def test_more_noise_is_a_higher_fid_and_kid(score, digits) -> None:
     rng = np.random.default_rng(0)
     found = []

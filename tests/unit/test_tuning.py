@@ -20,6 +20,10 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
     [
         (lambda: Tuning(fields={}), "name at least one spec field and its range"),
         (lambda: Tuning(fields={"learning_rate": LogUniform(1, 2)}), "unknown spec field of a tuning 'learning_rate'"),
+        (
+            lambda: Tuning(fields={"generator_lr": (1e-4, 1e-3)}),
+            "generator_lr=(0.0001, 0.001) is no range; allowed: LogUniform(low, high) or Choice(",
+        ),
         (lambda: Tuning(fields={"kimg": LogUniform(1, 2)}), "'kimg' says what is asked, and may not be searched over"),
         (lambda: Tuning(fields={"seed": Choice((1, 2))}), "'seed' says what is asked"),
         (lambda: Tuning(fields=RATES, trials=1), "trials=1 is out of range; allowed: a whole number of at least 2"),
@@ -59,6 +63,11 @@ def at_seeds(start: int) -> Study:
 def set_in_profiles(name: str, value: float) -> Study:
     profiles = [replace(p, changes={**p.changes, name: value}) for p in ARCHITECTURE.profiles]
     return replace(ARCHITECTURE, profiles=tuple(profiles))
+
+
+def test_a_tuned_title_is_two_sentences() -> None:
+    for title, tuned in (("FC or DC?", "FC or DC? Each arm tuned"), ("FC or DC", "FC or DC. Each arm tuned")):
+        assert replace(ARCHITECTURE, title=title).tuned(LEARNING_RATES).title == tuned
 
 
 def test_ranges_hold_their_ends() -> None:

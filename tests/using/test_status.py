@@ -124,6 +124,18 @@ def test_an_unknown_study_lists_those_there(half_done: tuple[Store, list[str]]) 
         Watcher(store=half_done[0], study="tinny").look()
 
 
+def test_watching_waits_for_a_run_that_begins(half_done: tuple[Store, list[str]], tmp_path: Path) -> None:
+    """A run locks the store long before it knows its trials."""
+    store = Store(tmp_path / "fresh", create=True)
+    with at_work(store, half_done[1][0]):
+        for study in (None, "tiny"):
+            watcher = Watcher(store=store, study=study)
+            assert watcher.look() == [] and not watcher.is_over([])
+        seen = Emulator("status", store.root, "--watch", columns=80)
+        seen.until(lambda: any("a run is at work here" in row for row in seen.rows), "who works")
+    assert seen.end() == 0 and Watcher(store=store).is_over([])
+
+
 def test_the_command_tells_it_in_a_terminal(half_done: tuple[Store, list[str]], capsys) -> None:
     store, ids = half_done
     with at_work(store, ids[3]):

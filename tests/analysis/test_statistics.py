@@ -188,7 +188,7 @@ def test_verdicts_on_medians_hold_for_any_shape() -> None:
         ([INF, 1, 2, 3, 4, 5], 2 / 64),  # all six above
         ([INF, 1, 2, 3, 4, -5], 2 * 7 / 64),  # one below: (1 + 6) / 64
         ([INF, 1, 2, 3, 4, 5, -INF], 2 * 8 / 128),
-        ([INF, 1, 2, 3, 4, 5, NAN, 0.0], 2 / 64),  # what says nothing and what is tied is not counted
+        ([INF, 1, 2, 3, 4, 5, NAN, 0.0], 2 * 8 / 128),  # what says nothing is not counted; what is tied is not above
         ([-INF, -1, -2], 1),
         ([0.3] * 6, 2 / 64),  # no spread: t would be infinite
         ([0.0] * 6, 1),
@@ -445,3 +445,13 @@ def test_seeds_needed_of_a_constant_effect() -> None:
     one, many = seeds_needed(always), seeds_needed(always, claims=28)
     assert one is not None and many is not None and 6 <= one < many < 30
     assert seeds_needed(np.zeros(6)) is None and seeds_needed(-always) is None
+
+
+@pytest.mark.parametrize("test", [p_greater, anytime_p_greater])
+def test_ties_do_not_pass_the_margin(test) -> None:
+    """Counts of modes tie: where most seeds show no difference, the median is 0 and nothing is higher."""
+    rng = np.random.default_rng(0)
+    counts = (rng.random((2000, 24)) < 0.45) * rng.integers(1, 4, (2000, 24)).astype(float)
+    assert (test(counts) <= 0.05).mean() <= 0.05
+    few = np.array([0.0] * 7 + [1.0] * 5)
+    assert location(few).low <= 0 and test(few) > 0.05

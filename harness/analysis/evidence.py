@@ -95,6 +95,7 @@ def load_evidence(store: Store, study: Study, profile: str, protocol: str | None
         UserError: the study never ran here, it has no such profile, or `protocol` names none with scores, or several.
         Damaged: a file that it reads is not what was written.
     """
+    study.profile(profile)  # an unknown one is refused before the store is asked
     plan = results.require_plan(store, study.name, profile)
     design = replace(study, chosen=plan.get("chosen", {})).at(profile)
     if protocol is not None:

@@ -119,8 +119,8 @@ def p_greater(x: ArrayLike, margin: float = 0.0) -> np.ndarray:
     that do not differ give symmetric ones, which is nearly enough. Where a difference is infinite, or all are equal and
     t has no scale, the exact sign test of their median (Arbuthnott 1710; Conover 1999, 3.4). A mean may be made by few
     seeds, as where one arm collapses now and then, and so the sign test must show the same at TYPICAL besides
-    (intersection-union, Berger 1982): the margin is passed at most seeds, whatever the differences' shape. One that lies
-    at the margin does not pass it: left out, as is usual, a few signs would speak for seeds that all tie.
+    (intersection-union, Berger 1982): the margin is passed at most seeds, whatever the differences' shape. One at the
+    margin does not pass it: left out, as is usual, a few signs would speak for seeds that all tie.
 
     Returns:
         (...) one-sided p values, doubled and at most 1: at 0.05 each direction errs in at most 2.5% where the t test

@@ -18,7 +18,8 @@ NAMES |= {layout.SPEC, layout.RESULT, layout.CURVES, layout.SAMPLES, layout.WEIG
 MAKERS = {"Path", "UPath", "PurePath", "PurePosixPath", "join", "joinpath", "with_name", "glob", "rglob"}
 ANCHORS = {"cache", "root", "layout", "trial_folder", "report_folder", *vars(Layout(Path("root")))}
 KNOWN = {
-    "harness/reporting/report.py: ROOT / 'reports'": "the notebooks in the repository",
+    "harness/commands/using.py: Path('samples.png')": "where `sample` writes, in the current folder",
+    "harness/commands/using.py: opened.layout.reports / to": "a folder of its own beside the reports",
     "harness/execution/assets.py: cache / path.resolve().relative_to(there)": "the same place in another cache",
 }
 """What looks like such a path and is none, or may be one."""

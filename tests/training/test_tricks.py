@@ -15,7 +15,7 @@ from harness.training.distributed import ALONE
 from harness.training.loop import build_networks, train
 from harness.training.losses import LOSSES
 from harness.training.random import Draws, stream
-from harness.training.state import Batches, State
+from harness.training.state import Adam, Batches, State
 from harness.training.tricks import AUGMENTATIONS, Tricks
 from tests.training.test_loop import same, spec
 
@@ -263,7 +263,7 @@ def test_spectral_norm_is_one() -> None:
 def test_clipping_bounds_each_players_gradient(images, monkeypatch) -> None:
     def norms(**changes) -> list[float]:
         found = []
-        step = torch.optim.Adam.step
+        step = Adam.step
 
         def watched(self, *rest):
             grads = [p.grad for group in self.param_groups for p in group["params"]]
@@ -271,7 +271,7 @@ def test_clipping_bounds_each_players_gradient(images, monkeypatch) -> None:
             return step(self, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(torch.optim.Adam, "step", watched)
+            patch.setattr(Adam, "step", watched)
             train(spec(kimg=0.032, **changes), images)
         return found
 

@@ -429,6 +429,7 @@ _hooked: list[bool] = []
 _watching: tuple[int, list[str]] | None = None
 CODE = {".py", ".pyc", ".pyi", ".so"}
 SYSTEM = ("/proc/", "/sys/", "/dev/")
+METADATA = ("entry_points.txt", "PKG-INFO", "top_level.txt", "requires.txt")
 
 
 def _look(event: str, args: tuple[Any, ...]) -> None:
@@ -438,7 +439,9 @@ def _look(event: str, args: tuple[Any, ...]) -> None:
     if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
         path = os.fsdecode(args[0])
         is_code = os.path.splitext(path)[1] in CODE or path in sys.path  # which may name archives of modules
-        if is_code or path.startswith(SYSTEM) or is_installed(path):
+        # Where it is imported from a checkout, what a package says of itself lies outside the installed ones.
+        says_of_itself = os.path.basename(path) in METADATA and os.path.dirname(path).endswith(".egg-info")
+        if is_code or says_of_itself or path.startswith(SYSTEM) or is_installed(path):
             return
         _watching[1].append(path)
     elif event in ("urllib.Request", "socket.getaddrinfo", "subprocess.Popen"):

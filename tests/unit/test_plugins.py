@@ -373,3 +373,15 @@ def told_of_earlier(folder: Path, store: Store) -> list[str]:
     """What a report of the study warns of earlier code."""
     evidence = load_evidence(store, find(str(folder / "mystudy.py")), "smoke")
     return [line for line in warnings(evidence) if "earlier version" in line]
+
+
+def test_a_checkouts_metadata_may_be_read(tmp_path) -> None:
+    """Libraries look for entry points at their first use, also in a package that is imported from its source."""
+    place = tmp_path / "some.egg-info"
+    place.mkdir()
+    (place / "entry_points.txt").write_text("[x]\n")
+    (place / "weights.txt").write_text("1")
+    with refusing_files("arm 'mine'"):
+        (place / "entry_points.txt").read_text()
+    with pytest.raises(UserError, match="weights.txt"), refusing_files("arm 'mine'"):
+        (place / "weights.txt").read_text()

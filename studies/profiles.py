@@ -9,7 +9,7 @@ DIGITS = {"dataset": "mnist-5k", "resolution": 28, "channels": 1}
 
 SMOKE = Profile(
     name="smoke",
-    description="every code path in three minutes; its numbers mean nothing",
+    description="every code path in a minute or two; its numbers mean nothing",
     changes={**DIGITS, "kimg": 0.16},
     seeds=2,
     num_generated=500,

@@ -229,7 +229,8 @@ def verdicts(evidence: Evidence, *, linked: bool = False) -> list[Block]:
     mostly = "an anytime-valid t test" if any("anytime" in a.method for a in answers) else "Student's t"
     if least:
         blocks.append(
-            f"*p belongs to the test that the verdict rests on. Mostly this is {mostly} of paired differences. The "
+            f"*p belongs to the test that the verdict rests on. Mostly this is {mostly} of paired differences; "
+            "where too few seeds go that way for a sign test at 5% a side, it is the p of the signs. The "
             "exact p beside it belongs to a test that tries all ways to change the signs of these differences. It "
             f"assumes less, but it cannot be smaller than {least}.*"
         )

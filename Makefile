@@ -48,7 +48,7 @@ report-%: setup ## write a study's report again; it has all seeds that ran
 summary: setup ## answer all claims on one page, from the store alone
 	@$(RUN) summary $(OPTIONS)
 
-smoke: ## the noise study in a minute or two, through every code path
+smoke: ## the noise study in a minute or two, through all code paths
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke
 
 test: setup ## run the tests, two files at a time

@@ -68,17 +68,18 @@ def published_store(folder: Path, *names: str, sequential: bool = False) -> Stor
     return store
 
 
-def add_longer(store: Store, name: str, fid: Callable[[float], float]) -> None:
-    """Add a published study at the profile "long", made up: each trial's scores, with `fid` of its FID."""
+def add_profile(store: Store, name: str, profile: str, fid: Callable[[float], float]) -> None:
+    """Add a published study at another profile, made up: each trial's scores, with `fid` of its FID."""
     rows = published_rows(name)
     of_place = {(run.arm, run.seed): rows[run.spec.trial_id] for run in STUDIES[name].at(PROFILE).runs(None, _data)}
-    longer = STUDIES[name].at("long")
+    other = STUDIES[name].at(profile)
+    times = float(other.profile.changes["kimg"]) / float(STUDIES[name].at(PROFILE).profile.changes["kimg"])
     made = {}
-    for run in longer.runs(None, _data):
+    for run in other.runs(None, _data):
         row = of_place[run.arm, run.seed]
-        at = {name: str(4 * float(value)) for name, value in row.items() if name.startswith("kimg_to") and value}
+        at = {name: str(times * float(value)) for name, value in row.items() if name.startswith("kimg_to") and value}
         made[run.spec.trial_id] = {**row, **at, "fid": str(fid(float(row["fid"])))}
-    _write_study(store, longer, made, sequential=False)
+    _write_study(store, other, made, sequential=False)
 
 
 def published_rows(study: str) -> dict[str, dict[str, str]]:

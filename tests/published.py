@@ -1,7 +1,7 @@
 """The published studies, replayed: a store of made-up trials that have the published scores, costs and curve metrics.
 
 `published_store(folder, "noise")` makes it, in about a second a study. Scores, costs, specs, dates and statuses are
-those of reports/published/<study>/results.csv; protocol, versions, machine and the real images' scores are made up, and
+those of reports/published/earlier/<study>/results.csv; protocol, versions, machine and the real images' scores are made up, and
 there are neither weights nor samples. The curves are the shortest that give the published curve metrics.
 """
 
@@ -20,7 +20,7 @@ from harness.storage.store import Store
 from harness.study import Design
 from studies.catalog import STUDIES
 
-PUBLISHED = Path(__file__).parents[1] / "reports" / "published"
+PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "earlier"
 STUDIES_PUBLISHED = ("aa", "architecture", "combined", "depth", "modern", "noise", "stabilization")
 PROFILE = "laptop"
 FINGERPRINT = "d0ad13113b8bfbc2"

@@ -38,7 +38,11 @@ RELATIVE = 1e-12
 VARIANTS = {"noise-diverged": "noise", "noise-sequential": "noise"}
 
 FILE = re.compile(r"^==> (.+) <==\n((?:(?!==> ).*\n)*)", re.M)
-SAID_OTHERWISE = {"2 G steps a D step": "2 G steps per D step", "seconds a trial": "seconds per trial"}
+SAID_OTHERWISE = {
+    "2 G steps a D step": "2 G steps per D step",
+    "seconds a trial": "time per trial",
+    "(accuracy|loss), (first|last) quarter": r"\1 in the \2 quarter",
+}
 """Words of the published tables that have changed since."""
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?(?![\w.])|(?<![\w.])-?\d+e[+-]\d+(?![\w.])")
 

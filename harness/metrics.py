@@ -124,8 +124,12 @@ _BY_NAME: dict[str, Metric] = {
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
     "compute_seconds": Metric(label="compute time per trial", better="lower", scale="ratio", smallest_effect=1.25),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
-    "g_loss_early": Metric(label="G loss in the first quarter", better="neither", scale="difference", smallest_effect=0.1),
-    "g_loss_late": Metric(label="G loss in the last quarter", better="neither", scale="difference", smallest_effect=0.1),
+    **{
+        f"g_loss_{part}": Metric(
+            label=f"G loss in the {quarter} quarter", better="neither", scale="difference", smallest_effect=0.1
+        )
+        for part, quarter in (("early", "first"), ("late", "last"))
+    },
     **{
         f"d_accuracy_{part}": Metric(
             label=f"D's accuracy in the {quarter} quarter",

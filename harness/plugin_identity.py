@@ -13,7 +13,6 @@ By example, in a file that declares two networks and a study of both:
     def build(**choices): ... WIDTH ...           part of "mine"
     def other(**choices): ...                     part of "other" alone
     ARCHITECTURES["mine"] = Architecture(build)   part of "mine"
-    ARCHITECTURES["other"] = Architecture(other)  part of "other"
     torch.set_default_dtype(torch.float64)        part of both
     RATES = (1e-3, 2e-3)                          part of neither: the study alone uses it
     STUDY = Study(title=..., ...)                 part of neither
@@ -36,8 +35,6 @@ from harness.spec import content_hash, registered
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
 REGISTRIES |= {"extractor": "EXTRACTORS"}  # which a profile names, and no spec
 """Spec field -> the registry that its values are names of."""
-
-OTHER_REGISTRY = "DATASETS"
 
 REACHES_OUT = {
     *("exec", "eval", "__import__", "open", "globals", "locals", "vars", "getenv", "environ", "environb", "argv"),
@@ -295,7 +292,10 @@ def _run_at_once(statement: ast.stmt) -> Iterator[ast.AST]:
             if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not _says_nothing(inner):
                 yield inner
     elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None and not _is_study(statement):
-        yield from (node for node in ast.walk(statement.value) if isinstance(node, ast.Call))
+        calls = (node for node in ast.walk(statement.value) if isinstance(node, ast.Call))
+        yield from (
+            call for call in calls if ast.unparse(call.func) != "OwnNetwork"
+        )  # which holds an extractor's parts
 
 
 def _changes(node: ast.AST) -> bool:
@@ -326,7 +326,7 @@ def _registered(statement: ast.stmt, own: set[str]) -> tuple[str, str] | None:
         return None
     path = ast.unparse(target.value)
     registry = path.rpartition(".")[2]
-    if path.partition(".")[0] in own or registry not in (*REGISTRIES.values(), OTHER_REGISTRY):
+    if path.partition(".")[0] in own or registry not in (*REGISTRIES.values(), "DATASETS"):
         return None
     return registry, str(target.slice.value)
 

@@ -68,7 +68,7 @@ FEATURES, LOGITS = "features", "logits"
 """What torch-fidelity asks of a network of the user's own."""
 
 
-def register_own(name: str) -> type[FeatureExtractorBase]:
+def register_own(name: str) -> "type[_Own]":
     """Register the user's own network of that name with torch-fidelity, whose functions then take it by this name.
 
     Raises:

@@ -293,9 +293,7 @@ def _run_at_once(statement: ast.stmt) -> Iterator[ast.AST]:
                 yield inner
     elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None and not _is_study(statement):
         calls = (node for node in ast.walk(statement.value) if isinstance(node, ast.Call))
-        yield from (
-            call for call in calls if ast.unparse(call.func) != "OwnNetwork"
-        )  # which holds an extractor's parts
+        yield from (call for call in calls if ast.unparse(call.func) != "OwnNetwork")  # a record
 
 
 def _changes(node: ast.AST) -> bool:

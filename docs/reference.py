@@ -16,7 +16,7 @@ from architectures import ARCHITECTURES
 from architectures.contract import DEEPEST
 from harness.cli import COMMANDS
 from harness.metrics import BY_FEATURES, METRICS
-from harness.scoring.extractors import EXTRACTORS, Pretrained, default_extractor
+from harness.scoring.extractors import EXTRACTORS, Pretrained
 from harness.spec import AUGMENTATIONS, LOSSES, RANGES, ScoreProtocol, TrialSpec
 from harness.terminal import CONSOLE_COMMAND
 
@@ -55,14 +55,13 @@ def type_name(kind: Any) -> str:
 
 
 def fields(kind: Any, ranges: Mapping[str, str]) -> str:
-    """The table of a dataclass: name, type, default, range, what its comment says."""
+    """The table of a dataclass: name, type, default, range where there are any, what its comment says."""
     hints, meanings, rows = get_type_hints(kind), said_beside(kind), []
     for one in dataclasses.fields(kind):
         default = "" if one.default is dataclasses.MISSING else f"`{one.default!r}`".replace("'", '"')
-        rows.append(
-            [f"`{one.name}`", type_name(hints[one.name]), default, ranges.get(one.name, ""), meanings.get(one.name, "")]
-        )
-    return table(["field", "type", "default", "allowed", "meaning, and where it is from"], rows)
+        allowed = [ranges.get(one.name, "")] * bool(ranges)
+        rows.append([f"`{one.name}`", type_name(hints[one.name]), default, *allowed, meanings.get(one.name, "")])
+    return table(["field", "type", "default", *["allowed"] * bool(ranges), "meaning, and its source"], rows)
 
 
 def spec_page() -> str:
@@ -73,10 +72,9 @@ def spec_page() -> str:
     ranges |= {name: "in [0, 1)" for name in ("generator_dropout", "discriminator_dropout")}
     return f"""# Fields of a trial
 
-A trial is a function of its spec, which holds every field below. All of them are set by a study's baselines, by the levels of its
-questions and by its profile; a field that a study varies must be set by no profile. A field with a default may be left out. The
-name of a trial, its `trial_id`, is a checksum of the spec, so that equal specs are one trial. A field at a default that stands
-for "off" is left out of the checksum.
+A trial is a function of its spec, which holds every field below. A study's baselines set them, the levels of its
+questions change some, and its profile sets those that are the same for all arms. A field with a default may be left
+out. The name of a trial, its `trial_id`, is a checksum of the spec, so that equal specs are one trial.
 
 {fields(TrialSpec, ranges)}
 
@@ -107,16 +105,17 @@ def metrics_page() -> str:
         ]
         for name, metric in METRICS.items()
     ]
+    heads = ["metric", "better", "range", "compared by", "smallest effect of interest", "what it is, and its source"]
     return f"""# Metrics
 
-A question names its metric, for example `metric="kid"`, or several that must agree, `also=("recall",)`. Two arms are compared by
-the ratio or by the difference of their values; an effect smaller than the smallest of interest counts as none, unless the question
-declares another.
+A question names its metric, for example `metric="kid"`, or several that must agree, `also=("recall",)`. Two arms are
+compared by the ratio or by the difference of their values. An effect that is smaller than the smallest of interest
+counts as none; a question may declare another.
 
-{table(["metric", "better", "from … to …", "compared by", "smallest effect of interest", "what it is, and its source"], rows)}
+{table(heads, rows)}
 
-The metrics of samples' features, which are {words(BY_FEATURES)}, may be asked of another network:
-`"fid@inception-v3"` is the FID by its features. [What the scores measure](../metrics.md) says what each sees, and
+Some may be asked of another network's features, too: `"fid@inception-v3"` is the FID by those of Inception. They are
+{words(BY_FEATURES)}. [What the scores measure](../metrics.md) says what each sees, and
 [What FID says](../fid.md) how far to trust it.
 """
 
@@ -163,26 +162,22 @@ def protocols_page() -> str:
     """What a protocol is, and the extractors."""
     return f"""# Protocols and extractors
 
-A score means nothing without what it was measured with. That is its protocol, which is kept beside every score; its name,
-the `protocol_id`, is a checksum of the fields below. Tables refuse to mix two protocols.
+A score means nothing without what it was measured with. That is its protocol, which is kept beside every score. Its
+name, the `protocol_id`, is a checksum of the fields below. Tables refuse to mix two protocols.
 
 {fields(ScoreProtocol, {})}
 
 ## Extractors
 
-An extractor is the network whose features are compared. {doc_of(default_extractor)}
+An extractor is the network whose features are compared. Unless a profile or `--protocol` names one, grey pictures with
+labels are scored by a classifier of their own classes, and all others by features of ImageNet (`imagenet-lite0`).
 
 {extractors()}
 
-`score --protocol NAME` adds the scores of another extractor to trials that are done, from their stored weights. An extractor of your
-own is an entry like these: [how to add one](../howto/extractor.md). Without network access, see
-[Inception offline](../howto/inception.md).
+`score --protocol NAME` adds the scores of another extractor to trials that are done, from their stored weights. An
+extractor of your own is an entry like these: [how to add one](../howto/extractor.md). Where nothing can be downloaded,
+see [Inception offline](../howto/inception.md).
 """
-
-
-def doc_of(function: Callable[..., Any]) -> str:
-    """A docstring as running text."""
-    return " ".join((inspect.getdoc(function) or "").split())
 
 
 def command_section(name: str, function: Callable[..., None]) -> str:
@@ -201,7 +196,8 @@ def command_section(name: str, function: Callable[..., None]) -> str:
             takes = "" if kind is bool else type_name(kind)
             if needed:
                 default = "must be given"
-            options.append([words(info.param_decls), takes, default, info.help])
+            names = [d for d in (info.default, *(info.param_decls or ())) if isinstance(d, str) and d.startswith("-")]
+            options.append([words(names), takes, default, info.help])
     usage = " ".join([name, *(word if needed else f"[{word}]" for word, *_, needed in arguments)])
     parts = [f"### {name}", f"`{CONSOLE_COMMAND} {usage}{' [OPTIONS]' if options else ''}`"]
     parts += [inspect.cleandoc(function.__doc__ or "")]
@@ -222,9 +218,9 @@ def cli_page() -> str:
     body = "\n\n".join(rooms)
     return f"""# Commands
 
-`{CONSOLE_COMMAND}` is the command of the installed package; in a checkout, `python -m studies` is the same. `--help` behind any command
-prints what is below. A command that is refused prints one line and ends with status 2; one that found something wrong, with 1.
-`{CONSOLE_COMMAND} --install-completion` teaches your shell the commands.
+`{CONSOLE_COMMAND}` is the command of the installed package; in a checkout, `python -m studies` is the same. `--help`
+behind a command prints what is below. A command that is refused prints one line and ends with status 2; one that found
+something wrong ends with 1. `{CONSOLE_COMMAND} --install-completion` teaches your shell the commands.
 
 {body}
 """

@@ -150,9 +150,7 @@ class TrialSpec:
     fake_label_low: float = _trick(0.0)  # the same of fake images
     fake_label_high: float = _trick(0.0)  # likewise
     label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
-    discriminator_norm: DiscriminatorNorm = _trick(
-        "own"
-    )  # own: batch norm in dc, else none; spectral: Miyato et al. 2018
+    discriminator_norm: DiscriminatorNorm = _trick("own")  # own: batch in dc, else none; spectral: Miyato et al. 2018
     r1_gamma: float = _trick(
         0.0, revision=2
     )  # weight of a penalty on D's gradient at real images (Mescheder et al. 2018)
@@ -373,19 +371,19 @@ class ScoreProtocol:
     extractor_hash: str  # SHA-256 of its weights, 16 digits
     reference: str  # which data the reference images are, for example "mnist-5k/reference"
     reference_hash: str  # SHA-256 of the reference pixels, 16 digits
-    num_reference: int
-    num_generated: int
-    resolution: int
-    channels: int
+    num_reference: int  # images of it
+    num_generated: int  # images of the generator
+    resolution: int  # pixels, of both
+    channels: int  # 1 or 3, of both
     weights: Literal["ema", "raw"] = "ema"  # which generator weights; always those at the end of the budget
     batch_norm: Literal["recalibrated"] = "recalibrated"  # statistics re-estimated for those weights
-    quantisation: Literal["uint8-round"] = "uint8-round"
-    precision: Literal["float32"] = "float32"
+    quantisation: Literal["uint8-round"] = "uint8-round"  # of generated images
+    precision: Literal["float32"] = "float32"  # of the generator and the network
     latent_seed: int = 0  # the same evaluation latents for every trial of the same latent_dim
-    kid_subset_size: int = 1000
-    kid_subsets: int = 10
+    kid_subset_size: int = 1000  # images of each side at once
+    kid_subsets: int = 10  # of which KID is the mean
     kid_gamma: float  # of the kernel (gamma·x·y + 1)³; 1 / (dimension · mean square), so that scale cancels
-    inception_splits: int = 10
+    inception_splits: int = 10  # of which IS is the mean
     nearest_neighbours: int = 3  # of precision and recall
     versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries, in protocols of before; now none
     # of the pretrained extractors; off for the classifier, which has one layer and takes images as they are

@@ -151,9 +151,7 @@ class TrialSpec:
     fake_label_high: float = _trick(0.0)  # likewise
     label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
     discriminator_norm: DiscriminatorNorm = _trick("own")  # own: batch in dc, else none; spectral: Miyato et al. 2018
-    r1_gamma: float = _trick(
-        0.0, revision=2
-    )  # weight of a penalty on D's gradient at real images (Mescheder et al. 2018)
+    r1_gamma: float = _trick(0.0, revision=2)  # penalty on D's gradient at real images (Mescheder et al. 2018)
     r2_gamma: float = _trick(0.0)  # likewise at fake images
     gradient_penalty: float = _trick(0.0, revision=2)  # of a penalty on its norm between both (Gulrajani et al. 2017)
     penalty_interval: int = _trick(1)  # steps from one with penalties to the next; they are as many times as large

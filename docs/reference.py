@@ -55,19 +55,19 @@ def type_name(kind: Any) -> str:
 
 
 def fields(kind: Any, ranges: Mapping[str, str]) -> str:
-    """The table of a dataclass: name, type, default, range where there are any, what its comment says."""
+    """The table of a dataclass: name, what its comment says, type and range, default."""
     hints, meanings, rows = get_type_hints(kind), said_beside(kind), []
     for one in dataclasses.fields(kind):
         default = "" if one.default is dataclasses.MISSING else f"`{one.default!r}`".replace("'", '"')
-        allowed = [ranges.get(one.name, "")] * bool(ranges)
-        rows.append([f"`{one.name}`", type_name(hints[one.name]), default, *allowed, meanings.get(one.name, "")])
-    return table(["field", "type", "default", *["allowed"] * bool(ranges), "meaning, and its source"], rows)
+        allowed = ", ".join([type_name(hints[one.name]), *([ranges[one.name]] if one.name in ranges else [])])
+        rows.append([f"`{one.name}`", meanings.get(one.name, ""), allowed, default])
+    return table(["field", "meaning, and its source", "allowed", "default"], rows)
 
 
 def spec_page() -> str:
     """Every field of TrialSpec."""
     ranges = {name: allowed for name, (_, allowed) in RANGES.items()}
-    ranges |= {name: f"{words(names)}, or your own" for name, names in NAMES.items()}
+    ranges |= {name: f"one of {words(names)}, or your own" for name, names in NAMES.items()}
     ranges |= {name: f"from 0 to {DEEPEST}" for name in ("generator_depth", "discriminator_depth")}
     ranges |= {name: "in [0, 1)" for name in ("generator_dropout", "discriminator_dropout")}
     return f"""# Fields of a trial
@@ -97,15 +97,15 @@ def metrics_page() -> str:
     rows = [
         [
             f"`{name}`",
+            f"{metric.meaning}{f' ({metric.source})' if metric.source else ''}",
             metric.better if metric.better != "neither" else "",
             bounds(name),
             metric.scale,
             f"{metric.smallest_effect:g}",
-            f"{metric.meaning}{f' ({metric.source})' if metric.source else ''}",
         ]
         for name, metric in METRICS.items()
     ]
-    heads = ["metric", "better", "range", "compared by", "smallest effect of interest", "what it is, and its source"]
+    heads = ["metric", "what it is, and its source", "better", "range", "compared by", "smallest effect of interest"]
     return f"""# Metrics
 
 A question names its metric, for example `metric="kid"`, or several that must agree, `also=("recall",)`. Two arms are
@@ -123,7 +123,7 @@ Some may be asked of another network's features, too: `"fid@inception-v3"` is th
 def columns_page() -> str:
     """The columns of the tables for pandas."""
     found = harness.columns()
-    heads = ["column", "dtype", "unit", "meaning"]
+    heads = ["column", "meaning", "dtype", "unit"]
 
     def listed(name: str) -> str:
         rows = found[found.table == name][heads].itertuples(index=False)
@@ -182,32 +182,23 @@ see [Inception offline](../howto/inception.md).
 
 def command_section(name: str, function: Callable[..., None]) -> str:
     """One command: how it is called, what it does, its arguments and options."""
-    hints, arguments, options = get_type_hints(function, include_extras=True), [], []
+    hints, rows, usage = get_type_hints(function, include_extras=True), [], [CONSOLE_COMMAND, name]
     for parameter in inspect.signature(function).parameters.values():
         kind, *extras = get_args(hints[parameter.name]) or (None,)
         info = next((extra for extra in extras if isinstance(extra, typer.models.ParameterInfo)), None)
         if info is None:
             continue
         needed = parameter.default is inspect.Parameter.empty
-        default = "" if needed or parameter.default in (None, "", False) else f"`{parameter.default}`"
         if isinstance(info, typer.models.ArgumentInfo):
-            arguments.append([parameter.name.upper(), type_name(kind), default, info.help, needed])
+            names = [parameter.name.upper()]
+            usage.append(names[0] if needed else f"[{names[0]}]")
         else:
-            takes = "" if kind is bool else type_name(kind)
-            if needed:
-                default = "must be given"
             names = [d for d in (info.default, *(info.param_decls or ())) if isinstance(d, str) and d.startswith("-")]
-            options.append([words(names), takes, default, info.help])
-    usage = " ".join([name, *(word if needed else f"[{word}]" for word, *_, needed in arguments)])
-    parts = [f"### {name}", f"`{CONSOLE_COMMAND} {usage}{' [OPTIONS]' if options else ''}`"]
-    parts += [inspect.cleandoc(function.__doc__ or "")]
-    if arguments:
-        parts.append(
-            table(["argument", "type", "default", "meaning"], ([f"`{row[0]}`", *row[1:4]] for row in arguments))
-        )
-    if options:
-        parts.append(table(["option", "takes", "default", "meaning"], options))
-    return "\n\n".join(parts)
+        takes = "" if kind is bool else type_name(kind)
+        default = "" if parameter.default in (None, "", False) else f"`{parameter.default}`"
+        rows.append([words(names), info.help, takes, "must be given" if needed else default])
+    parts = [f"### {name}", f"`{' '.join(usage)}`", inspect.cleandoc(function.__doc__ or "")]
+    return "\n\n".join(parts + [table(["argument or option", "meaning", "takes", "default"], rows)] * bool(rows))
 
 
 def cli_page() -> str:

@@ -59,7 +59,9 @@ def fields(kind: Any, ranges: Mapping[str, str]) -> str:
     hints, meanings, rows = get_type_hints(kind), said_beside(kind), []
     for one in dataclasses.fields(kind):
         default = "" if one.default is dataclasses.MISSING else f"`{one.default!r}`".replace("'", '"')
-        allowed = ", ".join([type_name(hints[one.name]), *([ranges[one.name]] if one.name in ranges else [])])
+        allowed = ranges.get(one.name, "")
+        if one.name not in NAMES:
+            allowed = ", ".join([type_name(hints[one.name]), *[allowed] * bool(allowed)])
         rows.append([f"`{one.name}`", meanings.get(one.name, ""), allowed, default])
     return table(["field", "meaning, and its source", "allowed", "default"], rows)
 

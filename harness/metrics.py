@@ -183,7 +183,7 @@ _BY_NAME: dict[str, Metric] = {
         source="Meehan et al. 2020",
     ),
     "modes": Metric(
-        label="modes",
+        label="number of modes",
         better="higher",
         scale="difference",
         smallest_effect=0.5,
@@ -203,7 +203,7 @@ _BY_NAME: dict[str, Metric] = {
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
     "compute_seconds": Metric(
-        label="compute seconds per trial",
+        label="compute time per trial",
         better="lower",
         scale="ratio",
         smallest_effect=1.25,
@@ -211,14 +211,14 @@ _BY_NAME: dict[str, Metric] = {
     ),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
     "g_loss_early": Metric(
-        label="G loss, first quarter",
+        label="G loss in the first quarter",
         better="neither",
         scale="difference",
         smallest_effect=0.1,
         meaning="mean of G's loss over the first quarter of the budget",
     ),
     "g_loss_late": Metric(
-        label="G loss, last quarter",
+        label="G loss in the last quarter",
         better="neither",
         scale="difference",
         smallest_effect=0.1,
@@ -226,7 +226,7 @@ _BY_NAME: dict[str, Metric] = {
     ),
     **{
         f"d_accuracy_{part}": Metric(
-            label=f"D's accuracy, {quarter} quarter",
+            label=f"D's accuracy in the {quarter} quarter",
             meaning=f"share of images that D puts on the right side, mean over the {quarter} quarter of the budget",
             better="neither",
             scale="difference",

@@ -14,7 +14,8 @@ import harness
 from architectures.contract import Registry
 from harness.cli import app
 from harness.sources import DATASETS
-from studies.catalog import CATALOG
+from studies import STUDIES
+from studies.catalog import CATALOG, find
 from tests.cli.test_cli import ROOT, studies
 
 ELSEWHERE = {
@@ -124,8 +125,6 @@ def test_what_a_page_shows_works(path: Path, tmp_path: Path, monkeypatch: pytest
         scored = {p for trial in rows.trial_id for p in harness.open_trial("runs", trial).scores_by_protocol}
         assert len(scored) == 3, "the classifier's, and that of edges for 500 and for 300 samples"
     if path.stem == "question":
-        from studies.catalog import find
-
         assert find("fair.py").tuning is not None
 
 
@@ -143,8 +142,12 @@ def test_commands_within_sentences_are_there() -> None:
     targets = {found[1] for code in said if (found := re.match(r"make ([a-z-]+)", code))}
     for target in targets:
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0, target
-    called = {found[1] for code in said if (found := re.match(r"(?:gan-ablation|python -m studies) ([a-z-]+)", code))}
-    assert len(called) >= 3 and called <= {command.name for command in app.registered_commands}
+    called = [
+        found for code in said if (found := re.match(r"(?:gan-ablation|python -m studies) ([a-z-]+) ?(\S*)", code))
+    ]
+    assert len(called) >= 3 and {found[1] for found in called} <= {command.name for command in app.registered_commands}
+    studied = {found[2] for found in called if found[1] in ("run", "plan", "report", "score")}
+    assert {name for name in studied if name and not name.endswith(".py")} <= {*STUDIES, "NAME"}
 
 
 def script(name: str) -> ModuleType:

@@ -28,8 +28,8 @@ NAMES = {"architecture": ARCHITECTURES.shipped, "loss": LOSSES, "augmentation": 
 def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A table in Markdown."""
     cells = [list(heads), [":--" for _ in heads], *rows]
-    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in cells]
-    return "\n".join(f"| {line} |".replace("|  |", "| |") for line in lines)
+    lines = [[f" {cell} ".replace("|", "\\|") if cell != "" else " " for cell in row] for row in cells]
+    return "\n".join(f"|{'|'.join(line)}|" for line in lines)
 
 
 def words(names: Iterable[object]) -> str:

@@ -121,9 +121,9 @@ def test_what_a_page_shows_works(path: Path, tmp_path: Path, monkeypatch: pytest
         assert {"grid.png", "contact-sheet.png"} <= {path.name for path in tmp_path.iterdir()}
         assert list((tmp_path / "runs" / "reports" / "tensorboard").rglob("events*"))
     if path.stem == "extractor":
-        rows = harness.load("runs", study="by-edges")
-        scored = {p for trial in rows.trial_id for p in harness.open_trial("runs", trial).scores_by_protocol}
-        assert len(scored) == 3, "the classifier's, and that of edges for 500 and for 300 samples"
+        found = harness.load("runs", study="by-edges", profile="smoke")
+        names = [p.extractor for p, _ in harness.open_trial("runs", found.trial_id[0]).scores_by_protocol.values()]
+        assert sorted(names) == ["classifier", "edges"] and (found["fid@edges"] > 0).all()
     if path.stem == "question":
         assert find("fair.py").tuning is not None
 
@@ -162,7 +162,6 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert {path for path in (ROOT / "docs" / "reference").iterdir()} == set(pages)
     for path, text in pages.items():
         assert path.read_text() == text, f"{path.name} is not as the code has it; `make docs` writes it again"
-        assert "| |  |" not in text
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def load(
         raise UserError(f"profile={profile!r} needs a study to belong to; name it with study")
     store = store if isinstance(store, Store) else Store(store)
     plans = _plans(store, study, profile)
-    if profile is not None and protocol_id is None:
+    if study is not None and len(plans) == 1 and protocol_id is None:
         return of_plan(store, plans[0], untrained=untrained)
     places = _places(plans, untrained=untrained)
     left_out = {i for plan in plans for i in plan.get("ceilings", {}).values()} - places.keys()

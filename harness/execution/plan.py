@@ -171,9 +171,12 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     design = study.at(profile_name)
     profile = design.profile
     require_samples(profile.num_generated)
-    for name in extractors_named(design.questions):
-        if name not in EXTRACTORS:
-            raise unknown_name(f"extractor in the metrics of study {study.name!r}:", name, EXTRACTORS)
+    places = [(f"profile {profile.name!r}", [profile.extractor] * bool(profile.extractor))]
+    places += [(f"the metrics of study {study.name!r}", extractors_named(design.questions))]
+    for place, names in places:
+        for name in names:
+            if name not in EXTRACTORS:
+                raise unknown_name(f"extractor in {place}:", name, EXTRACTORS)
     with tempfile.TemporaryDirectory() as scratch:
         cache = store.cache if store is not None else Path(scratch)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -142,6 +143,7 @@ def test_networks_that_questions_name_score_too(tmp_path: Path, cache: Path, mon
         assert scored[cell["also"]["imagenet-lite0"]][0].extractor == "imagenet-lite0"
         assert cell["also"]["classifier"] == cell["protocol_id"]
     rows = results.load(store, study=study.name, profile="smoke")
+    pd.testing.assert_frame_equal(results.load(store, study=study.name), rows)
     assert (
         (rows["fid@classifier"] == rows.fid).all() and (rows["fid@imagenet-lite0"] != rows.fid).all() and len(rows) == 2
     )
@@ -153,6 +155,11 @@ def test_unknown_networks_in_metrics_are_refused(tmp_path: Path) -> None:
     asked = Contrast("q", "fc", factor, text="", hypothesis="", expected="lower", also=("fid@inception",))
     with pytest.raises(UserError, match="unknown extractor in the metrics of study 'noise': 'inception'"):
         make_plan(replace(STUDY, questions=(asked,)), "smoke", 1, None)
+    by_it = tuple(replace(profile, extractor="inception") for profile in STUDY.profiles)
+    with pytest.raises(
+        UserError, match="unknown extractor in profile 'smoke': 'inception' .did you mean 'inception-v3'"
+    ):
+        make_plan(replace(STUDY, profiles=by_it), "smoke", 1, None)
 
 
 def test_samples_that_are_not_finite_have_no_score(store: Store, context: TrialContext) -> None:

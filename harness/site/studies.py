@@ -96,10 +96,10 @@ def page_of(told: Told, evidence: Evidence, merged: Merged, processes: int) -> P
     return replace(
         page,
         sections=[
-            first._replace(blocks=[*of_stores, *first.blocks]),
+            Section(first.name, first.title, [*of_stores, *first.blocks]),
             *middle,
             Section("trials", "Every trial", _trials(evidence)),
-            last._replace(blocks=[_with_command(block, again) for block in last.blocks]),
+            Section(last.name, last.title, [_with_command(block, again) for block in last.blocks]),
         ],
     )
 

@@ -32,7 +32,7 @@ from harness.reporting.parallel import in_parallel
 from harness.reporting.report import templates
 from harness.site import lists
 from harness.site.figures import scripts
-from harness.site.merge import Merged, merged, opened
+from harness.site.merge import Merged, address, merged, opened
 from harness.site.studies import Told, page_of, studies_of
 from harness.site.trial_page import trial_page
 from harness.spec import FOLDER
@@ -198,7 +198,7 @@ class _Site:
     def write_trials(self, processes: int, say: Callable[[str], None]) -> None:
         """A page for each trial, and the picture of its samples."""
         say(f"writing {count(len(self.records), 'page')} of trials")
-        (self.folder / "trials").mkdir()
+        (self.folder / address("x")).parent.mkdir()
         ids = list(self.records)
         shares = [ids[i::CHUNKS] for i in range(min(CHUNKS, len(ids)))]
         in_parallel([partial(self._write_trials, share) for share in shares], processes)
@@ -207,9 +207,9 @@ class _Site:
         for trial_id in trial_ids:
             made = trial_page(self.store, trial_id, self.merged, self.protocols)
             if made.samples:
-                (self.folder / "trials" / f"{trial_id}.png").write_bytes(made.samples)
+                (self.folder / address(trial_id, ".png")).write_bytes(made.samples)
             at = [(self.studies[code], place, self.seeds[code]) for code, place in self.places.get(trial_id, [])]
-            self.page(f"trials/{trial_id}.html", "trial.html.j2", trial=made, places=at)
+            self.page(address(trial_id), "trial.html.j2", trial=made, places=at)
 
     def write_lists(self) -> None:
         """The pages that list claims, arms and trials, and their data."""

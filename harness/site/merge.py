@@ -28,6 +28,11 @@ At: TypeAlias = tuple[str, str]
 """A study and a profile."""
 
 
+def address(trial_id: str, ending: str = ".html") -> str:
+    """Of a trial's page on a site, or of another of its files, from the site's root."""
+    return "trials/" + trial_id + ending
+
+
 @dataclass(frozen=True, kw_only=True)
 class Copy:
     """A trial as one store holds it."""
@@ -104,8 +109,10 @@ def merged(stores: Sequence[Store], folder: Path) -> Merged:
     for number, plans in enumerate(views):
         view = first if number == 0 else Store(folder / str(number), create=True)
         if view is not first:
-            for path in (first.layout.trials, first.layout.references, first.layout.cache):
-                _link(view.root / path.name, path)
+            there, here = first.layout, view.layout
+            _link(here.trials, there.trials)
+            _link(here.references, there.references)
+            _link(here.cache, there.cache)
         for (study, profile), (plan, _) in plans.items():
             view.write_plan(study, profile, plan)
         found.append(View(view, {at: whose for at, (_, whose) in plans.items()}))

@@ -223,7 +223,7 @@ function theme() {
     mark: { color: category[0] },
     axis: { ...text, gridColor: line, domainColor: soft, tickColor: soft, labelLimit: innerWidth < 500 ? 130 : 260,
       labelOverlap: "greedy", labelSeparation: 6 },
-    legend: { ...text, symbolOpacity: 1 }, title: { color: ink, fontSize: 13, anchor: "start" },
+    legend: { ...text, symbolOpacity: 1, orient: innerWidth < 500 ? "top" : "right" }, title: { color: ink, fontSize: 13, anchor: "start" },
     range: { category },
     rule: { color: soft }, point: { size: 80 }, line: { strokeWidth: 1.8 },
   };
@@ -293,7 +293,7 @@ SITE.curves = place => {
     if (!spec.vconcat.length) return null;
     spec.params = spec.params.map(param => ({ ...param,
       views: spec.vconcat.flatMap(part => part.layer.map(layer => layer.name)).filter(n => n.startsWith(PARTS[param.name])) }));
-    for (const part of spec.vconcat) part.width = Math.max(180, Math.min(760, width - (width < 500 ? 75 : 210)));
+    for (const part of spec.vconcat) part.width = Math.max(180, Math.min(760, width - (width < 500 ? 80 : 210)));
     if (width < 500) for (const part of spec.vconcat) part.height = 150;
     return { ...spec, datasets: { curves: values } };
   });

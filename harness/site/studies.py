@@ -12,7 +12,7 @@ from harness.analysis.wording import agreeing, count, number
 from harness.errors import UserError
 from harness.reporting.blocks import Block, Page, Section
 from harness.reporting.study_page import study_page
-from harness.site.merge import Merged, View
+from harness.site.merge import Merged, View, address
 from harness.study import Study
 from harness.tuning import search_name
 from harness.using.trial import Place, command
@@ -117,7 +117,7 @@ def _merged_words(told: Told, merged: Merged) -> Iterator[str]:
     ids = dict.fromkeys(cell["trial_id"] for cell in told.plan["cells"])
     if differ := [trial_id for trial_id in ids if trial_id in merged.others]:
         have, it = agreeing(len(differ), "has", "have"), agreeing(len(differ), "It is", "They are")
-        links = ", ".join(f"[{trial_id}](../trials/{trial_id}.html)" for trial_id in differ[:MOST_NAMED])
+        links = ", ".join(f"[{trial_id}](../{address(trial_id)})" for trial_id in differ[:MOST_NAMED])
         more = f" and {len(differ) - MOST_NAMED} more" * (len(differ) > MOST_NAMED)
         yield (
             f"> {count(len(differ), 'trial')} of this study {have} another result in another store. What is shown and "
@@ -136,7 +136,7 @@ def _trials(evidence: Evidence) -> list[Block]:
     for arm in evidence.arms:
         mine = rows[rows.arm == arm].sort_values("seed")
         told = [
-            f"[seed {seed}](../trials/{trial_id}.html) {number(fid) if status == 'ok' else status}"
+            f"[seed {seed}](../{address(trial_id)}) {number(fid) if status == 'ok' else status}"
             for seed, trial_id, fid, status in zip(mine.seed, mine.trial_id, mine.fid, mine.status, strict=True)
         ]
         lines.append(f"- **{arm}**: {' · '.join(told) or 'no trial yet'}")

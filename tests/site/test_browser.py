@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.storage.store import Store
 from tests.analysis.conftest import DIVERGED
 from tests.site.browser import CHROMIUM, Browser, chromium
-from tests.site.conftest import OTHER, PROFILE, PROTOCOL, trial_at
+from tests.site.conftest import OTHER, PROFILE, PROTOCOL
 from tests.site.test_pages import rows_of
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in it")
@@ -52,15 +51,17 @@ def column(page: Browser, number: int) -> list[str]:
 
 
 def type_into(page: Browser, selector: str, text: str) -> None:
-    script = f"const field = document.querySelector({selector!r}); field.value = {text!r}; field.dispatchEvent(new Event('input'))"
-    page.run(f"(() => {{ {script}; return 0 }})()")
+    page.run(
+        f"""(() => {{ const field = document.querySelector({selector!r}); field.value = {text!r};
+        field.dispatchEvent(new Event('input')); return 0 }})()"""
+    )
 
 
 def choose(page: Browser, label: str, text: str) -> None:
     page.run(
-        f"""(() => {{ const label = [...document.querySelectorAll('.controls label')].find(l => l.innerText.startsWith({label!r}));
-        const select = label.querySelector('select');
-        select.value = [...select.options].find(o => o.text.includes({text!r})).value;
+        f"""(() => {{ const labels = [...document.querySelectorAll('.controls label')];
+        const select = labels.find(label => label.innerText.startsWith({label!r})).querySelector('select');
+        select.value = [...select.options].find(option => option.text.includes({text!r})).value;
         select.dispatchEvent(new Event('change')); return 0 }})()"""
     )
 
@@ -71,10 +72,8 @@ def test_headers_sort_both_ways(page: Browser, pages: dict[str, Path], site: Pat
     assert column(page, 0) == [row["arm"] for row in rows], "as ranked, at first"
     for times, falling in ((1, False), (2, True)):
         page.run("document.querySelectorAll('th button')[5].click()")
-        known = sorted((row["IS ↑"][0] for row in rows if row["IS ↑"][0] is not None), reverse=falling)
-        assert column(page, 5)[:3] == [
-            next(r["IS ↑"][1] for r in rows if r["IS ↑"][0] == v).replace(" ", "\n", 1) for v in known[:3]
-        ]
+        known = sorted((row["IS ↑"] for row in rows if row["IS ↑"][0] is not None), reverse=falling)
+        assert [cell.replace("\n", " ") for cell in column(page, 5)[:3]] == [shown for _, shown, *_ in known[:3]]
         sorts = page.run("[...document.querySelectorAll('th')].map(th => th.ariaSort)")
         assert [said for said in sorts if said] == ["descending" if falling else "ascending"], times
     assert "sort=-IS" in page.run("decodeURIComponent(location.hash)")
@@ -83,8 +82,8 @@ def test_headers_sort_both_ways(page: Browser, pages: dict[str, Path], site: Pat
 def test_search_and_filters_narrow_a_list(page: Browser, pages: dict[str, Path], site: Path) -> None:
     page.open(pages["trials"])
     rows = rows_of(site, "trials", PROTOCOL.protocol_id)
-    type_into(page, "input[type=search]", "latent_std=0.5 dc")
-    wanted = [row["trial"] for row in rows if "latent_std=0.5" in row["arm"] and "dc" in row["arm"]]
+    type_into(page, "input[type=search]", "LATENT_STD=10 noise")
+    wanted = [row["trial"] for row in rows if "latent_std=10" in row["arm"]]
     assert column(page, 0) == wanted and 0 < len(wanted) < len(rows)
     type_into(page, "input[type=search]", "no such thing")
     assert page.run(STATUS).startswith("none of") and column(page, 0) == []
@@ -107,9 +106,9 @@ def test_a_protocol_shows_its_own_scores(page: Browser, pages: dict[str, Path]) 
 
 def test_the_address_brings_a_list_back(page: Browser, pages: dict[str, Path]) -> None:
     page.open(pages["trials"], f"#protocol={OTHER.protocol_id}&search=seed&sort=-FID+%E2%86%93")
-    type_into(page, "input[type=search]", "dc")
+    type_into(page, "input[type=search]", "laptop")
     found, address = column(page, 5), page.run("location.hash")
-    assert found == sorted(found, reverse=True) and len(found) == 6
+    assert found == sorted(found, reverse=True) and len(found) == 12
     page.open(pages["trials"], address)
     assert column(page, 5) == found
     page.open(pages["trials"], "#protocol=nonsense&sort=nonsense&page=nonsense")
@@ -169,9 +168,11 @@ def test_pages_fit_desktops_and_phones(page: Browser, pages: dict[str, Path], na
     if name in ("leaderboard", "trial"):
         page.wait("document.querySelector('[data-figure]').dataset.drawn")
     assert page.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-    cut = page.run(f"[...document.querySelectorAll('h1, h2, p, li, .stacks td, .facts td, nav a, .controls *, .chart svg')]"
-                   f".filter(e => e.checkVisibility() && e.getBoundingClientRect().right > {width} + 1)"
-                   ".map(e => e.outerHTML.slice(0, 200))")  # fmt: skip
+    parts = "h1, h2, p, li, .stacks td, .facts td, nav a, .controls *, .chart svg"
+    cut = page.run(
+        f"""[...document.querySelectorAll('{parts}')].filter(part => part.checkVisibility()
+        && part.getBoundingClientRect().right > {width} + 1).map(part => part.outerHTML.slice(0, 200))"""
+    )
     assert not cut
 
 
@@ -196,18 +197,7 @@ def test_keys_alone_are_enough(page: Browser, pages: dict[str, Path]) -> None:
             assert page.run("document.querySelectorAll('th')[6].ariaSort") == "ascending"
             assert page.run(f"{at}.textContent").startswith("KID"), "the focus stays where it was"
             break
-    assert [word.split()[0] for word in seen][:3] == ["SUMMARY", "SELECT", "INPUT"] or "SELECT" in " ".join(seen)
     assert any(word.startswith("BUTTON KID") for word in seen), seen
-
-
-def test_pages_of_studies_work_without_scripts(page: Browser, pages: dict[str, Path], noise: Store) -> None:
-    page("Emulation.setScriptExecutionDisabled", value=True)
-    try:
-        page("Page.navigate", url=pages["trial"].as_uri())
-        text = pages["trial"].read_text()
-        assert "Scores" in text and trial_at is not None and noise.trial_ids()
-    finally:
-        page("Emulation.setScriptExecutionDisabled", value=False)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -230,10 +220,11 @@ def test_axe_finds_nothing_serious(page: Browser, pages: dict[str, Path], name: 
             page.open(pages[name])
             if name in ("leaderboard", "trial"):
                 page.wait("document.querySelector('[data-figure]').dataset.drawn")
-            page.run(
-                "(() => { for (const fold of document.querySelectorAll('details')) fold.open = true; return 0 })()"
-            )
+            page.run("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
             page.run(f"{Path(AXE).read_text()}; 0")
-            found = page.run("axe.run({ preload: false }).then(found => found.violations.filter("
-                             "v => ['serious', 'critical'].includes(v.impact)).map(v => v.id + ' ' + v.nodes[0].html))")  # fmt: skip
+            found = page.run(
+                """axe.run({ preload: false }).then(found => found.violations
+                .filter(one => ['serious', 'critical'].includes(one.impact))
+                .map(one => one.id + ' ' + one.nodes[0].html))"""
+            )
             assert not found, (width, dark)

@@ -190,12 +190,9 @@ def test_studies_that_cannot_be_judged_are_said(tmp_path: Path, quick: None) -> 
 
 
 def test_a_file_of_ones_own_is_judged_when_named(tmp_path: Path, quick: None) -> None:
-    lines = (
-        "from dataclasses import replace",
-        "from studies import STUDIES",
-        "STUDY = replace(STUDIES['aa'], name='mine')",
-    )
-    (tmp_path / "mine.py").write_text("\n".join(lines).replace("aa", "architecture"))
+    lines = ["from dataclasses import replace", "from studies import STUDIES"]
+    lines += ["STUDY = replace(STUDIES['architecture'], name='mine')"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
     store = lab(tmp_path / "runs")
     plan = store.read_plan("architecture", PROFILE) or {}
     store.write_plan("mine", PROFILE, {**plan, "file": str(tmp_path / "mine.py")})

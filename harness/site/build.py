@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import jinja2
+from markupsafe import escape
 
 from harness.analysis.wording import count
 from harness.catalog import Catalog
@@ -260,7 +260,7 @@ def _without_paths(studies: Sequence[Told], records: Mapping[str, Mapping[str, A
     return {
         form: there
         for here, there in sorted(found.items(), key=lambda one: -len(one[0]))
-        for form in (here, str(jinja2.filters.escape(here)), json.dumps(here)[1:-1])
+        for form in (here, str(escape(here)), json.dumps(here)[1:-1])
     }
 
 

@@ -131,10 +131,10 @@ MOST_NAMED = 6
 
 def _trials(evidence: Evidence) -> list[Block]:
     """Every trial of the study, arm by arm, by its FID under the study's protocol."""
-    rows = evidence.rows
+    rows = evidence.rows.sort_values("seed")
     lines = []
     for arm in evidence.arms:
-        mine = rows[rows.arm == arm].sort_values("seed")
+        mine = rows[rows.arm == arm]
         told = [
             f"[seed {seed}](../{address(trial_id)}) {number(fid) if status == 'ok' else status}"
             for seed, trial_id, fid, status in zip(mine.seed, mine.trial_id, mine.fid, mine.status, strict=True)

@@ -42,7 +42,12 @@ def scripts() -> tuple[str, str]:
     altair, vl_convert = packages()
     version = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     specs = {name: _arms(altair, name) for name in SCORES} | {"curves": _curves(altair)}
-    made = {name: {k: v for k, v in spec.items() if k not in ("config", "datasets")} for name, spec in specs.items()}
+    said = {name: f"The {METRICS[name].label} of arms: means and 95% intervals, as in the list" for name in SCORES}
+    said["curves"] = "The curves of this trial; the table below has their numbers"
+    made = {
+        name: {**{k: v for k, v in spec.items() if k not in ("config", "datasets")}, "description": said[name]}
+        for name, spec in specs.items()
+    }
     return LICENCE + vl_convert.javascript_bundle(vl_version=version), f"SITE.figures = {json.dumps(made)};\n"
 
 

@@ -277,7 +277,7 @@ SITE.arms = (place, table) => {
     place.querySelector("figcaption span").textContent = shown.length < rows.length ? `The first ${shown.length
       } of the ${rows.length.toLocaleString("en")} arms below` : "The arms below";
     return { ...SITE.figures[columns[i].score], datasets: { arms: values }, autosize: { type: "fit-x", contains: "padding" },
-      width: Math.max(260, width - 4), height: { step: 22 } };
+      padding: { left: 5, right: 24, top: 5, bottom: 5 }, width: Math.max(260, width - 4), height: { step: 22 } };
   });
   table.addEventListener("shown", event => { now = event.detail; draw(); });
 };

@@ -85,7 +85,7 @@ def build(
         site.write_studies(processes, say)
         site.write_trials(processes, say)
         site.write_lists()
-        (staging / "site.json").write_text(json.dumps(site.summary, indent=1) + "\n", encoding="utf-8")
+        site.write("site.json", json.dumps(site.summary, indent=1) + "\n")
         files = [path for path in staging.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     told = f"{count(len(site.records), 'trial')} of {_studies(len(site.studies))}"

@@ -56,7 +56,8 @@ def studies_of(merged: Merged, known: Mapping[str, Study]) -> list[Told]:
             plan = view.store.read_plan(study, profile) or {}
             name = view.store.layout.report_folder(study, profile).name
             page = f"studies/{name}{f'-{number_of_view + 1}' if number_of_view else ''}.html"
-            of = f", of {', '.join(view.held_by[study, profile])}" if number_of_view else ""
+            several = sum((study, profile) in other.held_by for other in merged.views) > 1
+            of = f", of {', '.join(view.held_by[study, profile])}" if several else ""
             told = Told(study=study, profile=profile, view=view, plan=plan, label=f"{study} ({profile}){of}", page=page)
             found.append(_judged(told, known))
     found.sort(key=lambda told: (order.index(told.study) if told.study in order else len(order), told.label))

@@ -108,6 +108,19 @@ def test_plans_that_contradict_stay_apart(tmp_path: Path) -> None:
         )
 
 
+def test_other_trials_in_a_place_stay_apart(tmp_path: Path, quick: None) -> None:
+    """As where the two labs' code, or what their searches chose, differed; nothing is ranked or judged twice."""
+    a, b = lab(tmp_path / "a"), lab(tmp_path / "b", range(6, 9))
+    plan = b.read_plan(STUDY.name, PROFILE) or {}
+    moved = [{**cell, "seed": cell["seed"] - 6} for cell in plan["cells"]]
+    b.write_plan(STUDY.name, PROFILE, {**plan, "cells": moved})
+    whose = [view.held_by for view in together(tmp_path, a, b).views]
+    assert whose == [{(STUDY.name, PROFILE): [name]} for name in "ab"]
+    build([a.root, b.root], tmp_path / "site", UNKNOWN)
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "<br>a" in index and "<br>b" in index, "each is said to be of its store"
+
+
 def test_one_look_at_seeds_makes_all_sequential(tmp_path: Path) -> None:
     a, b = lab(tmp_path / "a", range(3)), lab(tmp_path / "b", range(3, 6))
     plan = b.read_plan(STUDY.name, PROFILE) or {}

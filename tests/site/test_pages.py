@@ -114,6 +114,15 @@ def test_arms_have_the_numbers_of_reports(site: Path, evidence: Evidence) -> Non
     assert rows[SINGLE]["seeds"] == 1 and rows[SINGLE]["FID ↓"][1].endswith("[–]")
 
 
+def test_arms_with_diverged_trials_stand_below(tmp_path: Path, quick: None) -> None:
+    """Their mean leaves out what is worse than any score."""
+    store = lab(tmp_path / "runs", status={("dc", 0): "diverged"})
+    build([store.root], tmp_path / "site", UNKNOWN)
+    rows = rows_of(tmp_path / "site", "arms", PROTOCOL.protocol_id)
+    assert rows[-1]["arm"] == "dc" and rows[-1]["FID ↓"][0] == min(row["FID ↓"][0] for row in rows)
+    assert rows[-1]["diverged"][1].startswith("1 of 6 [")
+
+
 def test_protocols_are_never_in_one_ranking(site: Path, noise: Store) -> None:
     for name, score in (("arms", "FID ↓"), ("trials", "FID ↓")):
         own, other = (rows_of(site, name, key.protocol_id) for key in (PROTOCOL, OTHER))
@@ -173,6 +182,16 @@ def test_nothing_names_a_path_or_a_network(site: Path, noise: Store) -> None:
                 assert word not in text, f"{path}: {word}"
             assert not re.search(r"(?:src|href|url)\W{1,3}(?:https?:)?//", text), path
     assert "folder:faces" in (site / "assets" / "trials.js").read_text()
+
+
+def test_profiles_on_folders_name_no_path(tmp_path: Path, quick: None) -> None:
+    store = lab(tmp_path / "runs", range(1))
+    plan = store.read_plan("architecture", PROFILE) or {}
+    store.write_plan("architecture", f"{PROFILE}@folder:{HOME}", plan)
+    build([store.root], tmp_path / "site", UNKNOWN)
+    texts = [path.read_text() for path in (tmp_path / "site").rglob("*.*") if path.suffix in (".html", ".js", ".json")]
+    assert not any(HOME in text for text in texts)
+    assert sum("laptop@folder:faces" in text for text in texts) > 5
 
 
 def test_studies_that_cannot_be_judged_are_said(tmp_path: Path, quick: None) -> None:

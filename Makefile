@@ -14,7 +14,7 @@ $(error SEEDS=$(SEEDS) is for plan-%, study-% and studies; a report shows all se
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list plan-% study-% studies report-% site test test-slow test-gpu test-faults summary lint format smoke benchmark clean
+.PHONY: help setup list plan-% study-% studies report-% site test test-slow test-gpu test-faults summary lint format smoke benchmark publish clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ site: setup ## one static site of all stores in STORE, in the folder SITE
 
 smoke: ## the noise study in a minute or two, through all code paths
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke
+
+publish: setup ## run all that is published again, for hours
+	@$(VENV)/bin/python -m reports.publish --store $(call quoted,$(STORE))
 
 test: setup ## run the tests, two files at a time
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 tests/faults tests

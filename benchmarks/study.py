@@ -83,7 +83,7 @@ def main() -> None:
     where, cores = provenance(), processors()
     versions = ", ".join(f"{name} {where[name]}" for name in ("torch", "torch_fidelity", "ray") if name in where)
     print(f"{cpu_name()}, {cores} cores, {versions}, commit {where['commit']}")
-    print(f"{2 * SEEDS} trials of {options.kimg:g} kimg, {options.rounds} rounds in turns, medians\n")
+    print(f"{2 * SEEDS} trials of {options.kimg:g} kimg, {options.rounds} rounds in turns, medians\n", flush=True)
     sides: dict[str, list[float]] = {"study": [], "loop, one at a time": [], f"loop, {cores} at a time": []}
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
@@ -94,14 +94,15 @@ def main() -> None:
         for number in range(options.rounds):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            taken = (
-                study(options.kimg, folder),
-                loop(1, options.kimg, digits, classifier),
-                loop(cores, options.kimg, digits, classifier),
+            turns = (
+                lambda folder=folder: study(options.kimg, folder),
+                lambda: loop(1, options.kimg, digits, classifier),
+                lambda: loop(cores, options.kimg, digits, classifier),
             )
-            for found, seconds in zip(sides.values(), taken, strict=True):
-                found.append(seconds)
-    print("| | seconds | median | study ÷ it |")
+            for name, turn in zip(sides, turns, strict=True):
+                sides[name].append(turn())
+                print(f"round {number + 1}, {name}: {sides[name][-1]:.0f} s", flush=True)
+    print("\n| | seconds | median | study ÷ it |")
     print("|---|---|---|---|")
     for name, found in sides.items():
         ratio = statistics.median(ours / theirs for ours, theirs in zip(sides["study"], found, strict=True))

@@ -120,7 +120,8 @@ def main(architecture: str, seed: str, kimg: str, digits: str, classifier: str) 
         isc=True,
         kid=True,
         prc=True,
-        kid_subset_size=1000,
+        kid_subsets=1,  # one estimate of all images, as the study's protocol has it, not a hundred
+        kid_subset_size=SAMPLES,
         batch_size=250,
         save_cpu_ram=True,
         cuda=False,

@@ -118,17 +118,17 @@ _BY_NAME: dict[str, Metric] = {
         label="memorization", better="neither", scale="difference", smallest_effect=0.05, bounds=(0, 1)
     ),
     # Metz et al. 2017 and Srivastava et al. 2017, by the classifier of the data's own classes.
-    "modes": Metric(label="modes", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
+    "modes": Metric(label="number of modes", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
     "mode_kl": Metric(label="mode KL", better="lower", scale="difference", smallest_effect=0.05, bounds=(0,)),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
-    "compute_seconds": Metric(label="compute seconds per trial", better="lower", scale="ratio", smallest_effect=1.25),
+    "compute_seconds": Metric(label="compute time per trial", better="lower", scale="ratio", smallest_effect=1.25),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
-    "g_loss_early": Metric(label="G loss, first quarter", better="neither", scale="difference", smallest_effect=0.1),
-    "g_loss_late": Metric(label="G loss, last quarter", better="neither", scale="difference", smallest_effect=0.1),
+    "g_loss_early": Metric(label="G loss in the first quarter", better="neither", scale="difference", smallest_effect=0.1),
+    "g_loss_late": Metric(label="G loss in the last quarter", better="neither", scale="difference", smallest_effect=0.1),
     **{
         f"d_accuracy_{part}": Metric(
-            label=f"D's accuracy, {quarter} quarter",
+            label=f"D's accuracy in the {quarter} quarter",
             better="neither",
             scale="difference",
             smallest_effect=0.02,

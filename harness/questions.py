@@ -271,7 +271,7 @@ class Profile:
     num_generated: int  # samples a trial is scored on; the reference has at most as many
     extractor: str = ""  # one of harness.scoring.extractors; "" for what suits the data, see its `default_extractor`
     core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones
-    longer: str = ""  # the profile that asks the same of a larger budget; the summary shows its verdicts beside these
+    beside: tuple[str, ...] = ()  # profiles that change one thing, such as the budget; the summary shows their verdicts
 
     def fitted(
         self, shape: Mapping[str, int], stages: int, baselines: Mapping[str, Changes], dataset: str

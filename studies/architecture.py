@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import DC, FC, FC_AT_96, FC_BATCH_NORM, FC_SMALL, REFERENCE_DC
-from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
+from studies.profiles import ALTERNATING, LAPTOP, LONG, PAPER, SMOKE
 
 AGAINST_FC = Factor(label="architecture", levels=(Level(label="FC"), Level(label="DC", baseline="dc")))
 
@@ -65,6 +65,7 @@ ARCHITECTURE = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        ALTERNATING,
         LONG,
         replace(
             PAPER,

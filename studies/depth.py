@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.study import Expected, Factor, Level, Study, Trend
 from studies.baselines import DC, FC
-from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
+from studies.profiles import ALTERNATING, LAPTOP, LONG, PAPER, SMOKE
 
 
 def _same_size(player: Literal["generator", "discriminator"], widths: dict[int, int]) -> Factor:
@@ -94,6 +94,7 @@ DEPTH = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        ALTERNATING,
         LONG,
         replace(
             PAPER,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Study, SweetSpot, Trend
 from studies.baselines import DC, FC, FC_BATCH_NORM, REFERENCE_FC
-from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
+from studies.profiles import ALTERNATING, LAPTOP, LONG, PAPER, SMOKE
 
 LATENT_STD = Factor.of_field("latent_std", (0.1, 0.3, 1.0, 3.0, 10.0), label="latent standard deviation σ")
 LATENT_DIM = Factor.of_field("latent_dim", (2, 8, 64, 256), label="latent dimension")
@@ -86,6 +86,7 @@ NOISE = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        ALTERNATING,
         LONG,
         replace(
             PAPER,

@@ -22,7 +22,7 @@ LAPTOP = Profile(
     seeds=6,
     num_generated=2000,
     core_seconds_per_trial=28.3,  # CPU seconds of the 390 published trials, on an AMD EPYC
-    longer="long",
+    beside=("alternating", "long"),
 )
 LONG = replace(
     LAPTOP,
@@ -30,8 +30,16 @@ LONG = replace(
     description="as laptop, with four times the budget: which verdicts survive it?",
     changes={**LAPTOP.changes, "kimg": 4 * 25.0},
     core_seconds_per_trial=4 * 28.3,
-    longer="",
+    beside=(),
 )
+ALTERNATING = replace(
+    LAPTOP,
+    name="alternating",
+    description="as laptop, with D updated before G: which verdicts survive it?",
+    changes={**LAPTOP.changes, "update_rule": "alternating"},
+    beside=(),
+)
+"""Of the founding document's own studies: nearly everybody else updates D first and lets the new D judge G."""
 PAPER = Profile(
     name="paper",
     description="the founding document's networks at their own sizes, ten seeds, on GPUs",

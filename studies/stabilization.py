@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Level, Study, Trend
 from studies.baselines import DC, FC, REFERENCE_DC, REFERENCE_FC
-from studies.profiles import LAPTOP, LONG, PAPER, SMOKE
+from studies.profiles import ALTERNATING, LAPTOP, LONG, PAPER, SMOKE
 
 NONE = Level(label="none")
 SOFT_LABELS = Level(
@@ -148,6 +148,7 @@ STABILIZATION = Study(
     profiles=(
         SMOKE,
         LAPTOP,
+        ALTERNATING,
         LONG,
         replace(
             PAPER,

@@ -1,7 +1,7 @@
 """The published studies, replayed: a store of made-up trials that have the published scores, costs and curve metrics.
 
 `published_store(folder, "noise")` makes it, in about a second a study. Scores, costs, specs, dates and statuses are
-those of reports/published/<study>/results.csv; protocol, versions, machine and the real images' scores are made up, and
+those of reports/published/earlier/<study>/results.csv; protocol, versions, machine and the real images' scores are made up, and
 there are neither weights nor samples. The curves are the shortest that give the published curve metrics.
 """
 
@@ -20,7 +20,7 @@ from harness.storage.store import Store
 from harness.study import Design
 from studies.catalog import STUDIES
 
-PUBLISHED = Path(__file__).parents[1] / "reports" / "published"
+PUBLISHED = Path(__file__).parents[1] / "reports" / "published" / "earlier"
 STUDIES_PUBLISHED = ("aa", "architecture", "combined", "depth", "modern", "noise", "stabilization")
 PROFILE = "laptop"
 FINGERPRINT = "d0ad13113b8bfbc2"
@@ -68,17 +68,18 @@ def published_store(folder: Path, *names: str, sequential: bool = False) -> Stor
     return store
 
 
-def add_longer(store: Store, name: str, fid: Callable[[float], float]) -> None:
-    """Add a published study at the profile "long", made up: each trial's scores, with `fid` of its FID."""
+def add_profile(store: Store, name: str, profile: str, fid: Callable[[float], float]) -> None:
+    """Add a published study at another profile, made up: each trial's scores, with `fid` of its FID."""
     rows = published_rows(name)
     of_place = {(run.arm, run.seed): rows[run.spec.trial_id] for run in STUDIES[name].at(PROFILE).runs(None, _data)}
-    longer = STUDIES[name].at("long")
+    other = STUDIES[name].at(profile)
+    times = float(other.profile.changes["kimg"]) / float(STUDIES[name].at(PROFILE).profile.changes["kimg"])
     made = {}
-    for run in longer.runs(None, _data):
+    for run in other.runs(None, _data):
         row = of_place[run.arm, run.seed]
-        at = {name: str(4 * float(value)) for name, value in row.items() if name.startswith("kimg_to") and value}
+        at = {name: str(times * float(value)) for name, value in row.items() if name.startswith("kimg_to") and value}
         made[run.spec.trial_id] = {**row, **at, "fid": str(fid(float(row["fid"])))}
-    _write_study(store, longer, made, sequential=False)
+    _write_study(store, other, made, sequential=False)
 
 
 def published_rows(study: str) -> dict[str, dict[str, str]]:

@@ -209,9 +209,12 @@ def tally(answers: Sequence[Answer]) -> str:
 
 def error_rate(claims: int, of: str = "of this study") -> str:
     """At what the verdicts of a page are controlled, in words."""
+    which = f"on any of the {claims} claims" if claims > 1 else "on the claim"
     return (
-        f"*Of studies like this one, at most 5% get a false verdict on any of the {count(claims, 'claim')} {of}, if "
-        "differences between seeds are roughly normal. For this, p is corrected for their number by Holm's method.*"
+        f"*Of studies like this one, at most 5% get a false verdict {which} {of}, if differences between seeds are "
+        "roughly normal"
+        + (": for this, p is corrected for their number by Holm's method" if claims > 1 else "")
+        + ". Where arms collapse in a third of their trials, it may be up to 10%.*"
     )
 
 

@@ -68,9 +68,10 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     named = [one for references in claims.values() for one in _named(references, studies, profile)]
     judged = judged_together(dict.fromkeys(named), found)
     table = _claim_table(claims, judged, found)
-    longer = at.longer and f"{at.longer}{profile.removeprefix(plain)}"  # on the same data
-    if beside := _at_longer(there, longer, claims, store):
-        table.insert(3, f"at {longer}", beside)
+    others = [f"{name}{profile.removeprefix(plain)}" for name in at.beside]  # on the same data
+    beside = {other: _at_another(there, other, claims, store) for other in others}
+    for place, (other, said) in enumerate(((other, said) for other, said in beside.items() if said), start=3):
+        table.insert(place, f"at {other}", said)
     answers = [answer for evidence in found.values() for answer in evidence.answers]
     metrics = [tables.metrics_table(evidence.answers, evidence.design) for evidence in found.values()]
     metrics = pd.concat([table.assign(study=name) for name, table in zip(found, metrics, strict=True)])
@@ -95,15 +96,16 @@ def summary_page(studies: Mapping[str, Study], claims: Claims, profile: str, sto
     )
 
 
-def _at_longer(studies: Mapping[str, Study], longer: str, claims: Claims, store: Store) -> list[str]:
-    """The verdict on each claim at a larger budget, judged as a page of its own; empty where nothing ran at it."""
-    asked = {name: study for name, study in studies.items() if longer in [p.name for p in study.profiles]}
-    ran = {plan["study"] for plan in store.read_plans() if longer and plan["profile"] == longer}
-    found = {name: load_evidence(store, study, longer) for name, study in asked.items() if name in ran}
+def _at_another(studies: Mapping[str, Study], profile: str, claims: Claims, store: Store) -> list[str]:
+    """The verdict on each claim at another profile, judged as a page of its own; empty where nothing ran at it."""
+    plain = profile.partition("@")[0]
+    asked = {name: study for name, study in studies.items() if plain in [p.name for p in study.profiles]}
+    ran = {plan["study"] for plan in store.read_plans() if plan["profile"] == profile}
+    found = {name: load_evidence(store, study, profile) for name, study in asked.items() if name in ran}
     if not any(len(evidence.rows) for evidence in found.values()):
         return []
     judged = judged_together(
-        dict.fromkeys(one for references in claims.values() for one in _named(references, asked, longer)), found
+        dict.fromkeys(one for references in claims.values() for one in _named(references, asked, profile)), found
     )
     return [_verdicts(_on_page(_tested(references, found), judged)) or "–" for references in claims.values()]
 

@@ -36,7 +36,7 @@ TASK = "unconditional-image-generation"
 
 
 def write_folder(trial: Trial, generator: TrainedGenerator, weights: str, folder: Path) -> None:
-    """Write the folder, whole or not at all; one that this wrote before is replaced.
+    """Write the folder, whole or not at all; one that this wrote of the same trial is replaced.
 
     Args:
         trial: Whose generator it is.
@@ -47,8 +47,9 @@ def write_folder(trial: Trial, generator: TrainedGenerator, weights: str, folder
     Raises:
         UserError: the folder holds something else, or the network cannot be exported.
     """
-    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or _is_ours(folder))):
-        raise UserError(f"{folder} holds something else; name an empty or new folder with --out")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())) and (held := _held(folder)) != trial.id:
+        what = f"the generator of trial {held}" if held else "something else"
+        raise UserError(f"{folder} holds {what}; name an empty or new folder with --out")
     arms = {place: _arm(trial, place) for place in trial.places}
     protocol = trial.protocol
     scored = weights == (protocol.weights if protocol else weights)
@@ -113,11 +114,13 @@ def load_generator(folder: str | Path, *, code: str | Path | None = None) -> Tra
     return TrainedGenerator(network, spec)
 
 
-def _is_ours(folder: Path) -> bool:
+def _held(folder: Path) -> str:
+    """The trial whose generator the folder holds; "" if it holds something else."""
     try:
-        return json.loads((folder / CONFIG).read_bytes())["kind"] == KIND
+        config = json.loads((folder / CONFIG).read_bytes())
+        return str(config["trial_id"]) if config["kind"] == KIND else ""
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return ""
 
 
 def _arm(trial: Trial, place: Place) -> pd.DataFrame:
@@ -215,7 +218,7 @@ def _use(spec: TrialSpec) -> list[str]:
     own = ", code='THE FILE WITH ITS NETWORK'" if spec.code else ""
     return [
         "```python",
-        "import harness  # pip install gan-ablation",
+        "import harness  # of gan-ablation, installed from its repository",
         "",
         f'generator = harness.load_generator("PATH OF THIS FOLDER"{own})',
         "images = generator.sample(64, seed=0)  # the images that were scored: float32 in [-1, 1]",

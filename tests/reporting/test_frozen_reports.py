@@ -30,7 +30,7 @@ from harness.spec import TrialSpec
 from harness.storage.store import Store
 from studies.catalog import STUDIES
 from studies.claims import CLAIMS
-from tests.published import PROFILE, PUBLISHED, STUDIES_PUBLISHED, add_longer, diverge, published_store
+from tests.published import PROFILE, PUBLISHED, STUDIES_PUBLISHED, add_profile, diverge, published_store
 
 FROZEN = Path(__file__).parents[1] / "frozen"
 RELATIVE = 1e-12
@@ -38,7 +38,11 @@ RELATIVE = 1e-12
 VARIANTS = {"noise-diverged": "noise", "noise-sequential": "noise"}
 
 FILE = re.compile(r"^==> (.+) <==\n((?:(?!==> ).*\n)*)", re.M)
-SAID_OTHERWISE = {"2 G steps a D step": "2 G steps per D step", "seconds a trial": "seconds per trial"}
+SAID_OTHERWISE = {
+    "2 G steps a D step": "2 G steps per D step",
+    "seconds a trial": "time per trial",
+    "(accuracy|loss), (first|last) quarter": r"\1 in the \2 quarter",
+}
 """Words of the published tables that have changed since."""
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?(?![\w.])|(?<![\w.])-?\d+e[+-]\d+(?![\w.])")
 
@@ -234,12 +238,16 @@ def test_a_larger_budget_stands_beside(tmp_path: Path) -> None:
     """Made up: with four times the budget, the FID that was high is low, and the verdict turns."""
     claim, one = "DC images are clearly better than FC images", published_store(tmp_path / "store", "architecture")
     assert "at long" not in summary_page(STUDIES, CLAIMS, PROFILE, one).tables["claims"].numbers
-    add_longer(one, "architecture", lambda fid: 1e5 / fid)
+    add_profile(one, "architecture", "long", lambda fid: 1e5 / fid)
     table = summary_page(STUDIES, CLAIMS, PROFILE, one).tables["claims"].numbers.set_index("claim")
     assert table.loc[claim, "verdict"] == "supported"
     assert table.loc[claim, "at long"] == summary_page(STUDIES, CLAIMS, "long", one).tables["claims"].numbers.verdict[0]
     assert table.loc[claim, "at long"] in ("refuted", "not testable at this budget")
     assert table.loc["A generator with fewer layers learns faster", "at long"] == "–"
+    assert "at alternating" not in table
+    add_profile(one, "architecture", "alternating", lambda fid: 1e5 / fid)
+    table = summary_page(STUDIES, CLAIMS, PROFILE, one).tables["claims"].numbers.set_index("claim")
+    assert list(table)[2:4] == ["at alternating", "at long"] and table.loc[claim, "at alternating"] == "refuted"
 
 
 if __name__ == "__main__":

@@ -249,7 +249,7 @@ def test_a_metric_not_recorded_is_a_dash(evidence: Evidence, rows: pd.DataFrame)
     question = replace(evidence.design.question("latent-std-dc"), metric="d_accuracy_late", smallest_effect=0.1)
     without = rows.drop(columns="d_accuracy_late", errors="ignore")
     shown = formatted(question_table(asked(evidence, question, without), question), question)
-    assert set(shown["D's accuracy, last quarter [95%]"]) == {"–"}
+    assert set(shown["D's accuracy in the last quarter [95%]"]) == {"–"}
 
 
 def test_verdicts_are_told_in_words() -> None:

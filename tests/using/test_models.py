@@ -149,6 +149,12 @@ def test_folders_of_others_are_left_alone(trained: Store, trial_ids, tmp_path: P
     words = ["export-model", str(trained.root), trial_ids["fc", 0], "--to", "hub", "--out", str(tmp_path / "thesis")]
     with pytest.raises(UserError, match="thesis holds something else; name an empty or new folder with --out"):
         app(words, standalone_mode=False)
+    held, other = trial_ids["fc", 0], trial_ids["fc", 1]
+    words[-1] = str(tmp_path / "hub")
+    app(words, standalone_mode=False)
+    app(words, standalone_mode=False)
+    with pytest.raises(UserError, match=f"hub holds the generator of trial {held}; name an empty or new folder"):
+        app([words[0], words[1], other, *words[3:]], standalone_mode=False)
     with pytest.raises(UserError, match="thesis is not a folder of `export-model --to hub`"):
         harness.load_generator(tmp_path / "thesis")
     with pytest.raises(UserError, match="is not a folder of `export-model --to hub` "):

@@ -1,0 +1,140 @@
+"""Run everything that is published here, then write its pages into reports/published: `make publish`.
+
+    python -m reports.publish [--store runs]
+
+It may be interrupted, and goes on from there: what the store holds is not run again. Each study's page is taken as
+`report` writes it, beside the share of its verdicts that agree with an earlier run's (reports/published/earlier).
+"""
+
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.storage.layout import Layout
+from harness.storage.store import Store
+from studies.catalog import STUDIES
+
+HOME = Path(__file__).parent / "published"
+EARLIER = HOME / "earlier"
+DOCUMENT = ("architecture", "depth", "stabilization", "noise")
+PAGES = (
+    *((study, "laptop") for study in (*DOCUMENT, "modern", "combined", "aa", "rules", "number-format")),
+    *((study, "alternating") for study in DOCUMENT),
+    *((study, f"laptop@{data}") for data in ("fashion-mnist", "openclipart") for study in ("architecture", "noise")),
+)
+"""Study and profile of each page, in the order in which they run and are listed."""
+
+TAKEN = ("overview.csv", "results.csv", "verdicts.csv")
+INTRODUCTION = """\
+# Results of real runs
+
+Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` made all of
+them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy.
+
+- [summary](summary/summary.md): every claim of the founding document on one page
+"""
+COMPARED = """
+**Agreement with the earlier run** says how many verdicts are the same as on the pages that stood here before: of the same
+networks, data and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, but scored by a classifier that each store
+trained for itself, by online curves of more points, and with an error rate for each question instead of each study. A
+verdict *opened* if it was decided then and is unresolved now, *closed* the other way round, and *turned* if both are
+decided and contradict each other. The tables of that run are in [earlier](earlier).
+"""
+
+
+def folder_of(study: str, profile: str) -> Path:
+    """Where a page is published: "depth", "depth-alternating", "architecture-fashion-mnist"."""
+    plain, _, data = profile.partition("@")
+    return HOME / "-".join((study, *[plain] * (plain != "laptop"), *[data] * bool(data)))
+
+
+def publish(written: Path, folder: Path) -> None:
+    """Replace a published page by one that `report` has written, with its pictures and its tables."""
+    (page,) = written.glob("*.md")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(page, folder)
+    shutil.copytree(written / "pictures", folder / "pictures")
+    for name in (*TAKEN, "claims.csv"):
+        if (written / name).exists():
+            shutil.copy(written / name, folder)
+
+
+def verdicts(folder: Path) -> dict[tuple[str, str], str]:
+    """(question, level) -> the verdict in a page's table."""
+    with (folder / "verdicts.csv").open(newline="", encoding="utf-8") as file:
+        return {(row["question"], row["level"]): row["verdict"] for row in csv.DictReader(file)}
+
+
+def agreement(study: str, profile: str) -> str:
+    """How many verdicts are those of the earlier run, and what became of the others; "–" where none was made."""
+    if profile != "laptop" or not (EARLIER / study).exists():
+        return "–"
+    now, then = verdicts(folder_of(study, profile)), verdicts(EARLIER / study)
+    both = now.keys() & then.keys()
+    became = Counter(change(then[claim], now[claim]) for claim in both)
+    others = [f"{became[name]} {name}" for name in ("opened", "closed", "turned") if became[name]]
+    return f"{became['same']} of {len(both)}" + (f" ({', '.join(others)})" if others else "")
+
+
+def change(then: str, now: str) -> str:
+    """What became of a verdict: "same", "opened", "closed" or "turned"."""
+    if then == now:
+        return "same"
+    decided = {"supported", "refuted"}
+    if then in decided and now in decided:
+        return "turned"
+    return "opened" if then in decided else "closed"
+
+
+def made(store: Store, study: str, profile: str) -> tuple[int, str, str]:
+    """How many trials a page is of, when they were made, and on which processors."""
+    plan = store.read_plan(study, profile) or {"cells": []}
+    ran = [store.read_result(trial_id) for trial_id in {cell["trial_id"] for cell in plan["cells"]}]
+    dates = sorted({result["provenance"]["date"][:10] for result in ran})
+    machines = sorted({result["provenance"]["cpu"] for result in ran})
+    return len(ran), " to ".join(dict.fromkeys((dates[0], dates[-1]))), ", ".join(machines)
+
+
+def listing(store: Store, pages: Iterable[tuple[str, str]]) -> str:
+    """The table of all pages."""
+    rows = ["| page | question | trials | made | on | agreement with the earlier run |", "|---|---|---|---|---|---|"]
+    for study, profile in pages:
+        folder = folder_of(study, profile)
+        trials, when, where = made(store, study, profile)
+        title = STUDIES[study].title
+        rows.append(
+            f"| [{folder.name}]({folder.name}/{study}.md) | {title} | {trials} | {when} | {where} "
+            f"| {agreement(study, profile)} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Run, report, copy, list."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", type=Path, default=Path("runs"), help="where trials are kept")
+    parser.add_argument("--only-ran", action="store_true", help="run nothing: publish what the store holds whole")
+    options = parser.parse_args()
+    command = [sys.executable, "-m", "studies"]
+    kept = ["--store", str(options.store)]
+    for study, profile in [] if options.only_ran else PAGES:
+        subprocess.run([*command, "run", study, "--profile", profile, *kept], check=True)
+    store = Store(options.store)
+    ready = {(plan["study"], plan["profile"]) for plan in store.read_plans()}
+    pages = [page for page in PAGES if page in ready]
+    for study, profile in pages:
+        subprocess.run([*command, "report", study, "--profile", profile, *kept], check=True)
+        publish(Layout(options.store).report_folder(study, profile), folder_of(study, profile))
+    subprocess.run([*command, "summary", *kept], check=True)
+    publish(Layout(options.store).report_folder("summary", "laptop"), HOME / "summary")
+    (HOME / "README.md").write_text(f"{INTRODUCTION}\n{listing(store, pages)}{COMPARED}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

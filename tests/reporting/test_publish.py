@@ -1,0 +1,48 @@
+"""What `make publish` makes of reports: folders, and how far an earlier run agrees."""
+
+from pathlib import Path
+
+import pytest
+
+from reports import publish
+from studies.catalog import STUDIES
+
+HEAD = "question,claim,level,verdict\n"
+
+
+def test_every_page_names_a_study_and_its_profile() -> None:
+    for study, profile in publish.PAGES:
+        assert STUDIES[study].profile(profile.partition("@")[0]).name
+    folders = [publish.folder_of(*page) for page in publish.PAGES]
+    assert len(set(folders)) == len(folders)
+    assert publish.folder_of("depth", "alternating").name == "depth-alternating"
+    assert publish.folder_of("noise", "laptop@fashion-mnist").name == "noise-fashion-mnist"
+
+
+def test_agreement_says_what_became_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "HOME", tmp_path)
+    monkeypatch.setattr(publish, "EARLIER", tmp_path / "earlier")
+    assert publish.agreement("noise", "laptop") == "–"
+    for folder, rows in {
+        "earlier/noise": "a,,1,supported\na,,2,refuted\nb,,,unresolved\nc,,,supported\ngone,,,refuted\n",
+        "noise": "a,,1,supported\na,,2,supported\nb,,,refuted\nc,,,not testable at this budget\nnew,,,refuted\n",
+    }.items():
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "verdicts.csv").write_text(HEAD + rows)
+    assert publish.agreement("noise", "laptop") == "1 of 4 (1 opened, 1 closed, 1 turned)"
+    assert publish.agreement("noise", "alternating") == "–"
+
+
+def test_a_published_page_is_replaced_whole(tmp_path: Path) -> None:
+    written, folder = tmp_path / "written", tmp_path / "noise"
+    (written / "pictures").mkdir(parents=True)
+    for name in ("noise.md", "noise.html", "verdicts.csv", "pictures/a.png"):
+        (written / name).write_text("new")
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "pictures" / "old.png").write_text("old")
+    publish.publish(written, folder)
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == [
+        "noise.md",
+        "pictures/a.png",
+        "verdicts.csv",
+    ]

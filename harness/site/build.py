@@ -37,7 +37,6 @@ from harness.site.studies import Told, page_of, studies_of
 from harness.site.trial_page import trial_page
 from harness.spec import FOLDER
 from harness.storage.layout import is_store
-from harness.storage.store import Store
 from harness.using.trial import Place, command, places
 
 HERE = Path(__file__).parent
@@ -74,11 +73,10 @@ def build(
         UserError: a store or `out` cannot be taken.
     """
     out = out.expanduser().resolve()
-    _require_place(out)
+    _require_place(out, [path.expanduser().resolve() for path in paths])
     known = {**catalog.studies, **{study.name: study for study in map(catalog.find, own)}}
     vega, specs = scripts()  # refused before work starts where a package is missing
     stores = opened(paths, say)
-    _require_apart(out, stores)
     with TemporaryDirectory(prefix="gan-ablation-site-") as scratch, staged_folder(out, replace=True) as staging:
         site = _Site(staging, merged(stores, Path(scratch).resolve()), known)
         site.write_assets(vega, specs)
@@ -92,9 +90,15 @@ def build(
     return f"{told}: {count(len(files), 'file')}, {size / 2**20:,.1f} MiB"
 
 
-def _require_place(out: Path) -> None:
-    """Refuse a folder that holds anything but a site."""
+def _require_place(out: Path, stores: Sequence[Path]) -> None:
+    """Refuse a folder that holds anything but a site, lies in a store, or holds one of these."""
     other = "name an empty or new folder with --out"
+    for folder in (out, *out.parents):
+        if is_store(folder):
+            raise UserError(f"{out} lies in the store {folder}; name a folder outside with --out")
+    for store in stores:
+        if store.is_relative_to(out):
+            raise UserError(f"{out} holds the store {store}; name another folder with --out")
     if not out.parent.is_dir():
         raise UserError(f"cannot write {out}: {out.parent} is not a folder; {other}")
     if out.exists() and not out.is_dir():
@@ -113,16 +117,6 @@ def _is_site(folder: Path) -> bool:
         return json.loads((folder / "site.json").read_bytes())["kind"] == KIND
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _require_apart(out: Path, stores: Sequence[Store]) -> None:
-    """Refuse a folder in a store, or one that holds one of these."""
-    for folder in (out, *out.parents):
-        if is_store(folder):
-            raise UserError(f"{out} lies in the store {folder}; name a folder outside with --out")
-    for store in stores:
-        if store.root.is_relative_to(out):
-            raise UserError(f"{out} holds the store {store.root}; name another folder with --out")
 
 
 class _Site:

@@ -81,7 +81,7 @@ def trial_page(store: Store, trial_id: str, merged: Merged, protocols: Mapping[s
         spec=[line for name, line in spec_lines.items() if values[name] != DEFAULTS.get(name)],
         defaults=[line for name, line in spec_lines.items() if values[name] == DEFAULTS.get(name)],
         scores=[
-            Scored(key, protocols[key].describe(), [_score(name, value) for name, value in found.items()])
+            Scored(key, protocols[key].describe(), [_score(name, found[name]) for name in sorted(found, key=_order)])
             for key, (_, found) in store.read_scores(trial_id).items()
         ],
         curves=_curves(store, trial_id, spec.loss),
@@ -107,6 +107,11 @@ def _meanings() -> dict[str, tuple[str, str]]:
 
 def _written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value) or "–"
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Scores in the order of the results table, then what else was kept."""
+    return results.SCORES.index(name) if name in results.SCORES else len(results.SCORES), name
 
 
 def _score(name: str, value: float) -> Line:

@@ -65,7 +65,12 @@ class Table {
     this.pager = place.appendChild(element("nav", { className: "pager", "aria-label": "Pages of the list" }));
     this.makeControls();
     this.show();
-    window.addEventListener("hashchange", () => { this.readAddress(); this.makeControls(); this.show(); });
+    window.addEventListener("hashchange", () => {
+      if (location.hash && !location.hash.includes("=")) return;  // a link to a place on the page
+      this.readAddress();
+      this.makeControls();
+      this.show();
+    });
   }
 
   readAddress() {

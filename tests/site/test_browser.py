@@ -111,6 +111,8 @@ def test_the_address_brings_a_list_back(page: Browser, pages: dict[str, Path]) -
     assert found == sorted(found, reverse=True) and len(found) == 12
     page.open(pages["trials"], address)
     assert column(page, 5) == found
+    page.run("(() => { location.hash = '#main'; return 0 })()")
+    assert column(page, 5) == found, "a link to a place on the page is no choice"
     page.open(pages["trials"], "#protocol=nonsense&sort=nonsense&page=nonsense")
     assert len(column(page, 0)) > 50, "what an address does not know is left out"
 

@@ -20,6 +20,7 @@ from harness.storage.store import Store
 from studies import STUDIES
 from studies.catalog import CATALOG
 from tests.analysis.conftest import DIVERGED, EMPTY, SINGLE
+from tests.execution.test_search import run, tuned
 from tests.site.conftest import HOME, OTHER, PROFILE, PROTOCOL, UNKNOWN, lab
 
 
@@ -206,6 +207,21 @@ def test_studies_that_cannot_be_judged_are_said(tmp_path: Path, quick: None) -> 
     assert len(rows_of(tmp_path / "site", "arms", PROTOCOL.protocol_id)) > 3, "its arms are ranked all the same"
     for row in rows_of(tmp_path / "site", "arms", PROTOCOL.protocol_id):
         assert row["study"] == [0, 1], "the same trials are one row, of both studies"
+
+
+def test_searches_are_part_of_their_study(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search asks nothing, and its candidates are no arms: they are among the trials, with the page that shows them."""
+    study, store = tuned(), Store(tmp_path / "runs", create=True)
+    run(study, store, monkeypatch)
+    build([store.root], tmp_path / "site", Catalog({study.name: study}, {}))
+    site, page = tmp_path / "site", "studies/small-tuned-smoke.html"
+    assert data(site, "claims")["studies"] == [["small-tuned (smoke)", page], ["small-tuned-search (smoke)", page]]
+    assert '<h2 id="tuning">' in (site / page).read_text()
+    (arms,) = [one["rows"] for one in data(site, "arms")["table"]["sets"]]
+    assert sorted(row[0] for row in arms) == ["dc", "fc"]
+    names = {row[2] for one in data(site, "trials")["table"]["sets"] for row in one["rows"]}
+    assert {"dc", "fc / 3"} <= names
+    assert "small-tuned-search" not in (site / "index.html").read_text()
 
 
 def test_a_file_of_ones_own_is_judged_when_named(tmp_path: Path, quick: None) -> None:

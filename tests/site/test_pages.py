@@ -210,7 +210,7 @@ def test_studies_that_cannot_be_judged_are_said(tmp_path: Path, quick: None) -> 
 
 
 def test_searches_are_part_of_their_study(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search asks nothing, and its candidates are no arms: they are among the trials, with the page that shows them."""
+    """A search asks nothing, and its candidates are no arms: they are listed among the trials alone."""
     study, store = tuned(), Store(tmp_path / "runs", create=True)
     run(study, store, monkeypatch)
     build([store.root], tmp_path / "site", Catalog({study.name: study}, {}))

@@ -14,7 +14,7 @@ $(error SEEDS=$(SEEDS) is for plan-%, study-% and studies; a report shows all se
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list plan-% study-% studies report-% site test test-slow test-gpu test-faults summary lint format smoke benchmark publish clean
+.PHONY: help setup list plan-% study-% studies report-% site test test-slow test-gpu test-faults summary docs lint format smoke benchmark publish clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ studies: ## run all laptop studies, then do summary
 
 report-%: setup ## write a study's report again; it has all seeds that ran
 	@$(RUN) report $* $(OPTIONS)
+
+docs: setup ## build the documentation into build/docs
+	@$(VENV)/bin/python docs/reference.py && $(VENV)/bin/python docs/build.py && echo "wrote build/docs/index.html"
 
 summary: setup ## answer all claims on one page, from the store alone
 	@$(RUN) summary $(OPTIONS)

@@ -24,6 +24,8 @@ class Metric:
     scale: Literal["ratio", "difference"]  # how two arms are compared: treated / baseline, or treated - baseline
     smallest_effect: float  # of interest, unless a question says otherwise: less than that counts as none
     bounds: tuple[float, ...] = ()  # where it can go no further; all arms near one, it cannot tell them apart
+    meaning: str  # what it is
+    source: str = ""
 
     @property
     def arrow(self) -> str:
@@ -103,32 +105,125 @@ def proof_in_words(reference: Mapping[str, float]) -> str:
 
 
 _BY_NAME: dict[str, Metric] = {
-    "fid": Metric(label="FID", better="lower", scale="ratio", smallest_effect=1.25),
-    # Of the weights at the end of the budget themselves, where every other score is of their moving average.
-    "fid_raw": Metric(label="FID of raw weights", better="lower", scale="ratio", smallest_effect=1.25),
-    "is_mean": Metric(label="IS", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
-    "kid": Metric(label="KID", better="lower", scale="difference", smallest_effect=0.01),
-    "precision": Metric(label="precision", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
-    "recall": Metric(label="recall", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
-    # Naeem et al. 2020; density has no upper end.
-    "density": Metric(label="density", better="higher", scale="difference", smallest_effect=0.05, bounds=(0,)),
-    "coverage": Metric(label="coverage", better="higher", scale="difference", smallest_effect=0.05, bounds=(0, 1)),
-    # Meehan et al. 2020, as a probability: 1/2 where samples are as near to training images as unseen real ones are.
-    "memorization": Metric(
-        label="memorization", better="neither", scale="difference", smallest_effect=0.05, bounds=(0, 1)
+    "fid": Metric(
+        label="FID",
+        better="lower",
+        scale="ratio",
+        smallest_effect=1.25,
+        meaning="distance of two normal distributions with the means and covariances of both sides' features",
+        source="Heusel et al. 2017",
     ),
-    # Metz et al. 2017 and Srivastava et al. 2017, by the classifier of the data's own classes.
-    "modes": Metric(label="number of modes", better="higher", scale="difference", smallest_effect=0.5, bounds=(1,)),
-    "mode_kl": Metric(label="mode KL", better="lower", scale="difference", smallest_effect=0.05, bounds=(0,)),
+    "fid_raw": Metric(
+        label="FID of raw weights",
+        better="lower",
+        scale="ratio",
+        smallest_effect=1.25,
+        meaning="FID of the weights at the end of the budget themselves; all other scores are of their moving average",
+    ),
+    "is_mean": Metric(
+        label="IS",
+        better="higher",
+        scale="difference",
+        smallest_effect=0.5,
+        bounds=(1,),
+        meaning="how sure and how varied the classes of the samples are; at most the number of classes",
+        source="Salimans et al. 2016",
+    ),
+    "kid": Metric(
+        label="KID",
+        better="lower",
+        scale="difference",
+        smallest_effect=0.01,
+        meaning="squared maximum mean discrepancy with the kernel (γ·x·y + 1)³; about 0 for what is alike",
+        source="Bińkowski et al. 2018",
+    ),
+    "precision": Metric(
+        label="precision",
+        better="higher",
+        scale="difference",
+        smallest_effect=0.05,
+        bounds=(0, 1),
+        meaning="share of samples within the real images' neighbourhoods (k = 3)",
+        source="Kynkäänniemi et al. 2019",
+    ),
+    "recall": Metric(
+        label="recall",
+        better="higher",
+        scale="difference",
+        smallest_effect=0.05,
+        bounds=(0, 1),
+        meaning="share of real images within the samples' neighbourhoods (k = 3)",
+        source="Kynkäänniemi et al. 2019",
+    ),
+    "density": Metric(
+        label="density",
+        better="higher",
+        scale="difference",
+        smallest_effect=0.05,
+        bounds=(0,),
+        meaning="in how many real images' neighbourhoods (k = 5) a sample lies; 1 for what is alike",
+        source="Naeem et al. 2020",
+    ),
+    "coverage": Metric(
+        label="coverage",
+        better="higher",
+        scale="difference",
+        smallest_effect=0.05,
+        bounds=(0, 1),
+        meaning="share of real images with a sample in their neighbourhood (k = 5)",
+        source="Naeem et al. 2020",
+    ),
+    "memorization": Metric(
+        label="memorization",
+        better="neither",
+        scale="difference",
+        smallest_effect=0.05,
+        bounds=(0, 1),
+        meaning="chance that a sample is nearer to a training image than an unseen real image is; 0.5 is alike",
+        source="Meehan et al. 2020",
+    ),
+    "modes": Metric(
+        label="number of modes",
+        better="higher",
+        scale="difference",
+        smallest_effect=0.5,
+        bounds=(1,),
+        meaning="classes that the classifier sees among the samples; of stacked digits one of 1,000",
+        source="Metz et al. 2017",
+    ),
+    "mode_kl": Metric(
+        label="mode KL",
+        better="lower",
+        scale="difference",
+        smallest_effect=0.05,
+        bounds=(0,),
+        meaning="divergence of the samples' classes from those of real images, in nats",
+        source="Srivastava et al. 2017",
+    ),
     # What the device was busy for: CPU time on a CPU, else wall-clock time. Busy neighbours lengthen both, CPU time
     # less (by a fifth where wall-clock time doubled): compare arms that ran side by side.
-    "compute_seconds": Metric(label="compute time per trial", better="lower", scale="ratio", smallest_effect=1.25),
+    "compute_seconds": Metric(
+        label="compute time per trial",
+        better="lower",
+        scale="ratio",
+        smallest_effect=1.25,
+        meaning="CPU time of a trial on a CPU, else wall-clock time",
+    ),
     # From the curves. "early" is the first quarter of the budget, "late" the last: means over its report points.
-    "g_loss_early": Metric(label="G loss in the first quarter", better="neither", scale="difference", smallest_effect=0.1),
-    "g_loss_late": Metric(label="G loss in the last quarter", better="neither", scale="difference", smallest_effect=0.1),
+    **{
+        f"g_loss_{part}": Metric(
+            label=f"G loss in the {quarter} quarter",
+            meaning=f"mean of G's loss over the {quarter} quarter of the budget",
+            better="neither",
+            scale="difference",
+            smallest_effect=0.1,
+        )
+        for part, quarter in (("early", "first"), ("late", "last"))
+    },
     **{
         f"d_accuracy_{part}": Metric(
             label=f"D's accuracy in the {quarter} quarter",
+            meaning=f"share of images that D puts on the right side, mean over the {quarter} quarter of the budget",
             better="neither",
             scale="difference",
             smallest_effect=0.02,
@@ -138,7 +233,11 @@ _BY_NAME: dict[str, Metric] = {
     },
     **{
         f"kimg_to_fid_{level}": Metric(
-            label=f"kimg until online FID ≤ {level}", better="lower", scale="ratio", smallest_effect=1.25
+            label=f"kimg until online FID ≤ {level}",
+            better="lower",
+            scale="ratio",
+            smallest_effect=1.25,
+            meaning=f"real images until the FID of the curves was {level} or less; infinite where it never was",
         )
         for level in THRESHOLDS
     },  # +inf where it was not reached within the budget
@@ -148,6 +247,7 @@ _BY_NAME: dict[str, Metric] = {
         better="lower",
         scale="ratio",
         smallest_effect=1.25,
+        meaning="real images until the FID of the curves stayed near its last value; infinite where it never did",
     ),
 }
 

@@ -30,7 +30,7 @@ ExtractorName = Annotated[
     typer.Option(
         "--protocol",
         "--extractor",
-        help="classifier, imagenet-lite0, inception-v3, dinov2, dinov2-vit-l or clip. Default: the data's own.",
+        help="classifier, imagenet-lite0, inception-v3, dinov2, dinov2-vit-l, clip, or your own. Default: the data's.",
         show_default=False,
     ),
 ]

@@ -1,11 +1,11 @@
-"""Which part of a user's own code a trial is made from, and the hash of that part that is in the trial's identity.
+"""Which part of a user's own code a trial is made from, and the hash of it in the identity of trials, or of scores.
 
-An architecture, loss or augmentation is made from the line that registers it and from all that this line needs:
+An architecture, loss, augmentation or extractor is made from the line that registers it and from all that this needs:
 functions, classes, constants and imports of the user's own, one after the other, across their modules. With it goes
 what their modules do when they are imported beside defining things, since that may change anything: it is part of the
-trials on shipped networks, too, that such a file's study makes. Not part of it
-are comments, docstrings, spelling (spaces, quotes, line breaks), the study and what only that needs, and whatever else
-lies in the files. Data sets of the user's own are named by their pixels, not by their code.
+trials on shipped networks, too, that such a file's study makes. Not part of it are comments, docstrings, spelling
+(spaces, quotes, line breaks), the study and what only that needs, and whatever else lies in the files. Data sets of the
+user's own are named by their pixels, not by their code.
 
 By example, in a file that declares two networks and a study of both:
 
@@ -13,7 +13,6 @@ By example, in a file that declares two networks and a study of both:
     def build(**choices): ... WIDTH ...           part of "mine"
     def other(**choices): ...                     part of "other" alone
     ARCHITECTURES["mine"] = Architecture(build)   part of "mine"
-    ARCHITECTURES["other"] = Architecture(other)  part of "other"
     torch.set_default_dtype(torch.float64)        part of both
     RATES = (1e-3, 2e-3)                          part of neither: the study alone uses it
     STUDY = Study(title=..., ...)                 part of neither
@@ -34,9 +33,8 @@ from harness.plugins import UserCode, imported_from, is_installed, package_of
 from harness.spec import content_hash, registered
 
 REGISTRIES = {"architecture": "ARCHITECTURES", "loss": "LOSSES", "augmentation": "AUGMENTATIONS"}
+REGISTRIES |= {"extractor": "EXTRACTORS"}  # which a profile names, and no spec
 """Spec field -> the registry that its values are names of."""
-
-OTHER_REGISTRY = "DATASETS"
 
 REACHES_OUT = {
     *("exec", "eval", "__import__", "open", "globals", "locals", "vars", "getenv", "environ", "environb", "argv"),
@@ -294,7 +292,8 @@ def _run_at_once(statement: ast.stmt) -> Iterator[ast.AST]:
             if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not _says_nothing(inner):
                 yield inner
     elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None and not _is_study(statement):
-        yield from (node for node in ast.walk(statement.value) if isinstance(node, ast.Call))
+        calls = (node for node in ast.walk(statement.value) if isinstance(node, ast.Call))
+        yield from (call for call in calls if ast.unparse(call.func) != "OwnNetwork")  # a record
 
 
 def _changes(node: ast.AST) -> bool:
@@ -325,7 +324,7 @@ def _registered(statement: ast.stmt, own: set[str]) -> tuple[str, str] | None:
         return None
     path = ast.unparse(target.value)
     registry = path.rpartition(".")[2]
-    if path.partition(".")[0] in own or registry not in (*REGISTRIES.values(), OTHER_REGISTRY):
+    if path.partition(".")[0] in own or registry not in (*REGISTRIES.values(), "DATASETS"):
         return None
     return registry, str(target.slice.value)
 
@@ -338,8 +337,8 @@ def _refuse_unfollowable(statement: ast.stmt, module: _Module, modules: Collecti
 
 
 UNFOLLOWED = (
-    "cannot be followed into the identity of trials; allowed in a network, loss or augmentation: what stands in Python "
-    "code itself (files are for the loader of a data set, whose pixels are followed)"
+    "cannot be followed into the identity of trials; allowed in a network, loss, augmentation or extractor: what is "
+    "in Python code itself (files are for the loader of a data set, and for the `file` of an extractor's entry)"
 )
 
 

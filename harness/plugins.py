@@ -1,10 +1,11 @@
 """A user's own Python file and the modules of theirs that it imports: how they are read, and how they reach workers.
 
-The file may put entries into ARCHITECTURES, LOSSES, AUGMENTATIONS or DATASETS, and declares STUDY. What it imports is
-found as Python finds it for a script: beside the file first, then wherever Python looks. Whatever lies outside the
-standard library, the installed packages and this project is the user's own: its source is read once, and this very
-source runs here and on every worker, whatever becomes of the files meanwhile. `harness/plugin_identity.py` says which
-part of it a trial is made from. The first three registries keep what is shipped: an entry under such a name is refused.
+The file may put entries into ARCHITECTURES, LOSSES, AUGMENTATIONS, EXTRACTORS or DATASETS, and declares STUDY. What it
+imports is found as Python finds it for a script: beside the file first, then wherever Python looks. Whatever lies
+outside the standard library, the installed packages and this project is the user's own: its source is read once, and
+this very source runs here and on every worker, whatever becomes of the files meanwhile. `harness/plugin_identity.py`
+says which part of it a trial is made from. All registries but the last keep what is shipped: an entry under such a name
+is refused.
 """
 
 import ast

@@ -71,7 +71,7 @@ def content_hash(payload: object, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is allowed, the same in words)
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {  # field -> (what is allowed, the same in words)
     name: (allowed, words)
     for names, allowed, words in (
         ("resolution", lambda v: 4 <= v <= 1024, "from 4 to 1024"),
@@ -112,22 +112,22 @@ class TrialSpec:
     channels: int  # 1 grey, 3 RGB
     # networks: the fields of architectures.NetworkSpec; depth and width by example in architectures/fc.py and dc.py
     architecture: str  # one that architectures.ARCHITECTURES ships, or the user's own
-    latent_dim: int
-    generator_depth: int
-    generator_width: int
-    generator_norm: Norm
-    generator_dropout: float  # rate in [0, 1)
-    discriminator_depth: int
-    discriminator_width: int
-    discriminator_dropout: float  # rate in [0, 1)
+    latent_dim: int  # size of the latent vector
+    generator_depth: int  # hidden layers of G
+    generator_width: int  # units or channels of its narrowest hidden layer
+    generator_norm: Norm  # batch norm behind its hidden layers, or none (Ioffe & Szegedy 2015)
+    generator_dropout: float  # rate in G
+    discriminator_depth: int  # hidden layers of D
+    discriminator_width: int  # units or channels of its narrowest hidden layer
+    discriminator_dropout: float  # rate in D
     # optimisation: separate Adam optimizers (Kingma & Ba 2015)
     loss: str  # one of LOSSES, or the user's own
     batch_size: int  # images per step over all ranks
     kimg: float  # budget: thousand real images seen by D; 0 leaves the networks untrained
-    generator_lr: float  # of its own (two time-scale update rule, Heusel et al. 2017)
-    discriminator_lr: float
-    adam_beta1: float
-    adam_beta2: float
+    generator_lr: float  # learning rate of G, apart from D's (two time-scale update rule, Heusel et al. 2017)
+    discriminator_lr: float  # learning rate of D
+    adam_beta1: float  # decay of both optimizers' mean gradient
+    adam_beta2: float  # decay of their mean squared gradient
     ema_kimg: float  # half-life of G's moving average (Yazıcı et al. 2019), in kimg
     number_format: NumberFormat = _trick("float32")  # of networks in training; harness/training/number_format.py
     lr_end: float = _trick(1.0)  # both learning rates end at this share, along a cosine; training/schedules.py
@@ -145,23 +145,23 @@ class TrialSpec:
     discriminator_steps: int = _trick(1)  # updates of D a step, each on a batch of its own (Goodfellow et al. 2014)
     mixed_batches: bool = _trick(False)  # D is taught on real and fake images in one batch
     mixed_generator: bool = _trick(False)  # G's fakes, too, are judged in that batch, not in one of their own
-    real_label_low: float = _trick(1.0)  # D's targets are drawn from [low, high] for each image
-    real_label_high: float = _trick(1.0)
-    fake_label_low: float = _trick(0.0)
-    fake_label_high: float = _trick(0.0)
+    real_label_low: float = _trick(1.0)  # D's targets for real images are drawn from [low, high]
+    real_label_high: float = _trick(1.0)  # likewise; low below 1 is smoothing (Salimans et al. 2016)
+    fake_label_low: float = _trick(0.0)  # the same of fake images
+    fake_label_high: float = _trick(0.0)  # likewise
     label_flip_rate: float = _trick(0.0)  # share of D's targets that are the other side's, in [0, 0.5)
-    discriminator_norm: DiscriminatorNorm = _trick("own")  # "own" is the family's: batch norm in dc, none in fc
-    r1_gamma: float = _trick(0.0, revision=2)  # weight of the penalty on D's gradient at real images
+    discriminator_norm: DiscriminatorNorm = _trick("own")  # own: batch in dc, else none; spectral: Miyato et al. 2018
+    r1_gamma: float = _trick(0.0, revision=2)  # penalty on D's gradient at real images (Mescheder et al. 2018)
     r2_gamma: float = _trick(0.0)  # likewise at fake images
-    gradient_penalty: float = _trick(0.0, revision=2)  # likewise on the norm of D's gradient, between real and fake
+    gradient_penalty: float = _trick(0.0, revision=2)  # of a penalty on its norm between both (Gulrajani et al. 2017)
     penalty_interval: int = _trick(1)  # steps from one with penalties to the next; they are as many times as large
     penalty_end: float = _trick(1.0)  # penalties end at this share of their weight, along a cosine
     gradient_clip: float = _trick(0.0)  # largest norm of each player's gradient (Pascanu et al. 2013); 0 for none
-    augmentation: str = _trick("none")  # of all that D sees: names of AUGMENTATIONS joined by "+"
+    augmentation: str = _trick("none")  # of all that D sees: AUGMENTATIONS joined by "+" (Zhao et al. 2020)
     code: str = _trick("", revision=2)  # hash of what the user's own architecture, loss or augmentation is made from
     sync_batch_norm: bool = _trick(False)  # batch norm's moments are over all ranks, not over each rank's own images
     # the replicate
-    seed: int
+    seed: int  # from which all its randomness comes
     world_size: int = 1  # ranks; each sees batch_size / world_size images, which batch norm notices
 
     def __post_init__(self) -> None:
@@ -175,7 +175,7 @@ class TrialSpec:
                 object.__setattr__(self, name, 0.0)  # and so are 0.0 and -0.0
             elif not choices and type(value) is not kind:
                 raise UserError(f"{name}={value!r:.60} must be of type {kind.__name__}")
-        for name in _RANGES:
+        for name in RANGES:
             self._require_in_range(name)
         for low, high in (("real_label_low", "real_label_high"), ("fake_label_low", "fake_label_high")):
             least = getattr(self, low)
@@ -195,7 +195,7 @@ class TrialSpec:
             raise UserError(f"{name}={getattr(self, name)!r} is out of range; allowed: {allowed}")
 
     def _require_in_range(self, name: str) -> None:
-        allowed, words = _RANGES[name]
+        allowed, words = RANGES[name]
         self._require(name, allowed(getattr(self, name)), words)
 
     def _own_batch_norm(self) -> bool | None:
@@ -369,19 +369,19 @@ class ScoreProtocol:
     extractor_hash: str  # SHA-256 of its weights, 16 digits
     reference: str  # which data the reference images are, for example "mnist-5k/reference"
     reference_hash: str  # SHA-256 of the reference pixels, 16 digits
-    num_reference: int
-    num_generated: int
-    resolution: int
-    channels: int
+    num_reference: int  # images of it
+    num_generated: int  # images of the generator
+    resolution: int  # pixels, of both
+    channels: int  # 1 or 3, of both
     weights: Literal["ema", "raw"] = "ema"  # which generator weights; always those at the end of the budget
     batch_norm: Literal["recalibrated"] = "recalibrated"  # statistics re-estimated for those weights
-    quantisation: Literal["uint8-round"] = "uint8-round"
-    precision: Literal["float32"] = "float32"
+    quantisation: Literal["uint8-round"] = "uint8-round"  # of generated images
+    precision: Literal["float32"] = "float32"  # of the generator and the network
     latent_seed: int = 0  # the same evaluation latents for every trial of the same latent_dim
-    kid_subset_size: int = 1000
-    kid_subsets: int = 10
+    kid_subset_size: int = 1000  # images of each side at once
+    kid_subsets: int = 10  # of which KID is the mean
     kid_gamma: float  # of the kernel (gamma·x·y + 1)³; 1 / (dimension · mean square), so that scale cancels
-    inception_splits: int = 10
+    inception_splits: int = 10  # of which IS is the mean
     nearest_neighbours: int = 3  # of precision and recall
     versions: tuple[tuple[str, str], ...] = field(default=())  # of the libraries, in protocols of before; now none
     # of the pretrained extractors; off for the classifier, which has one layer and takes images as they are

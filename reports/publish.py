@@ -33,17 +33,17 @@ TAKEN = ("overview.csv", "results.csv", "verdicts.csv")
 INTRODUCTION = """\
 # Results of real runs
 
-Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` made all of
-them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy.
+Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` made all
+of them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy.
 
 - [summary](summary/summary.md): every claim of the founding document on one page
 """
 COMPARED = """
-**Agreement with the earlier run** says how many verdicts are the same as on the pages that stood here before: of the same
-networks, data and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, but scored by a classifier that each store
-trained for itself, by online curves of more points, and with an error rate for each question instead of each study. A
-verdict *opened* if it was decided then and is unresolved now, *closed* the other way round, and *turned* if both are
-decided and contradict each other. The tables of that run are in [earlier](earlier).
+**Agreement with the earlier run** says how many verdicts are the same as on the pages that stood here before: of the
+same networks, data and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, but scored by a classifier that
+each store trained for itself, with online curves of more points, and with an error rate for each question instead of
+each study. A verdict *opened* if it was decided then and is not now, *closed* the other way round, and *turned* if both
+are decided and contradict each other. The tables of that run are in [earlier](earlier).
 """
 
 
@@ -125,9 +125,12 @@ def main() -> None:
     kept = ["--store", str(options.store)]
     for study, profile in [] if options.only_ran else PAGES:
         subprocess.run([*command, "run", study, "--profile", profile, *kept], check=True)
-    store = Store(options.store)
-    ready = {(plan["study"], plan["profile"]) for plan in store.read_plans()}
-    pages = [page for page in PAGES if page in ready]
+    store, whole = Store(options.store), set()
+    finished = set(store.finished())
+    for plan in store.read_plans():
+        if {cell["trial_id"] for cell in plan["cells"]} <= finished:
+            whole.add((plan["study"], plan["profile"]))
+    pages = [page for page in PAGES if page in whole]
     for study, profile in pages:
         subprocess.run([*command, "report", study, "--profile", profile, *kept], check=True)
         publish(Layout(options.store).report_folder(study, profile), folder_of(study, profile))

@@ -1,8 +1,8 @@
 """The published studies, replayed: a store of made-up trials that have the published scores, costs and curve metrics.
 
 `published_store(folder, "noise")` makes it, in about a second a study. Scores, costs, specs, dates and statuses are
-those of reports/published/earlier/<study>/results.csv; protocol, versions, machine and the real images' scores are made up, and
-there are neither weights nor samples. The curves are the shortest that give the published curve metrics.
+those of reports/published/earlier/<study>/results.csv; protocol, versions, machine and the real images' scores are made
+up, and there are neither weights nor samples. The curves are the shortest that give the published curve metrics.
 """
 
 import csv

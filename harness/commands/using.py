@@ -39,7 +39,9 @@ LOOK = {
 MOST_SAMPLES = 10_000
 """In one picture."""
 
-TrialId = Annotated[str, typer.Argument(help="Its id, or enough of the beginning.", show_default=False)]
+TrialId = Annotated[
+    str, typer.Argument(help="Its id, or enough of the beginning, or STUDY/ARM/SEED.", show_default=False)
+]
 Weights = Annotated[str | None, typer.Option("--weights", help="ema or raw; those that were scored if left out.")]
 Code = Annotated[
     Path | None, typer.Option("--code", help="Your own file with its network, where that is elsewhere by now.")

@@ -68,7 +68,7 @@ def scoring_contexts(
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
             what = "scores" if name == "classifier" else "follows the curves on"
             say(f"training the classifier that {what} {at} (once)")
-        extractor = prepare_extractor(name, data, store.cache, extractor_weights, kept)
+        extractor = prepare_extractor(name, data, store.cache, extractor_weights, kept, study.own_code)
         if sentence := proof_in_words(extractor.proof()):
             say(f"{spec.dataset}: {sentence[0].lower()}{sentence[1:]}")
         protocol, golden = _protocol(extractor, data, num_generated, moments, store, say)

@@ -39,9 +39,10 @@ COST_FIELDS = (
     *("architecture", "resolution", "channels", "latent_dim", "generator_depth", "generator_width", "generator_norm"),
     *("generator_dropout", "discriminator_depth", "discriminator_width", "discriminator_norm", "discriminator_dropout"),
     *("batch_size", "kimg", "generator_steps", "discriminator_steps", "mixed_batches", "augmentation", "world_size"),
+    *("fresh_latents", "number_format", "penalty_interval"),
 )
-PENALTIES = ("r1_gamma", "gradient_penalty", "instance_noise")
-"""Trials that agree in the first, and in which of the second are on, take equally long."""
+PENALTIES = ("r1_gamma", "r2_gamma", "gradient_penalty")
+"""Trials that agree in the first, and in which of the second and whether instance noise are on, take equally long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +82,17 @@ def arithmetic(spec: TrialSpec, gan: GanPair) -> float:
     with torch.no_grad():
         g = architectures.flops_per_image(gan.generator, (spec.latent_dim,))
         d = architectures.flops_per_image(gan.discriminator, (spec.channels, spec.resolution, spec.resolution))
-    # A backward pass costs two forward passes. D sees real and fake images; G's gradient goes through D.
+    # A backward pass costs two forward passes. D sees real and fake images; G's gradient goes through D. A penalty is a
+    # pass through D, one back to its images, and twice as much back through both; fresh latents are a pass through G.
+    penalties = sum(getattr(spec, name) > 0 for name in PENALTIES) / spec.penalty_interval
     a_step = 3 * (2 * spec.discriminator_steps * d + spec.generator_steps * (g + d))
+    a_step += 6 * spec.discriminator_steps * penalties * d + spec.fresh_latents * g
     return OUTSIDE + (per_kimg / 1000 + a_step / rate) * spec.num_steps * spec.batch_size
 
 
 def _like(spec: TrialSpec) -> tuple[object, ...]:
-    return (*(getattr(spec, name) for name in COST_FIELDS), *(getattr(spec, name) > 0 for name in PENALTIES))
+    switches = (*PENALTIES, "instance_noise")
+    return (*(getattr(spec, name) for name in COST_FIELDS), *(getattr(spec, name) > 0 for name in switches))
 
 
 def _scale(weight: float, paces: list[tuple[float, float]]) -> float:

@@ -49,7 +49,7 @@ class TrialContext:
     @property
     def watching(self) -> Extractor | None:
         """Whose features give the FID in the curves; None where none is cheap enough."""
-        return self.extractor if self.extractor.pretrained is None else self.online
+        return self.extractor if self.extractor.is_classifier else self.online
 
     def made_for(self, spec: TrialSpec, device: str) -> dict[str, str]:
         """What an attempt must share with a checkpoint to resume from it; an extractor made a column of its curves."""
@@ -176,7 +176,7 @@ def _scores(trained: Mapping[str, nn.Module], spec: TrialSpec, context: TrialCon
         data=context.data,
         cache=context.cache,
         device=device,
-        batch_size=AT_ONCE if context.extractor.pretrained is None else 50,  # beside larger networks
+        batch_size=AT_ONCE if context.extractor.is_classifier else 50,  # beside larger networks
     )
 
 

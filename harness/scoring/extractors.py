@@ -2,14 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+from torch import nn
 
+from architectures.contract import Registry
 from harness.data import PreparedData
 from harness.errors import UserError
 from harness.files import checksum, write_file
@@ -104,7 +106,27 @@ PRETRAINED: dict[str, Pretrained] = {
     ),
 }
 
-EXTRACTORS = ("classifier", *PRETRAINED)
+CLASSIFIER = "classifier"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNetwork:
+    """A feature network of the user's own, as an entry of EXTRACTORS; `harness/scoring/own.py` says what becomes of it.
+
+    `build` gives a module: uint8 images (N, C, H, W), as they are stored -> features (N, width), or with `classes`, a
+    pair of these and logits (N, classes), for the inception score. It is put into eval mode. Weights that `build` draws
+    are the same each time; those of a file are loaded into it.
+    """
+
+    build: Callable[[], nn.Module]
+    width: int  # features of an image
+    classes: int = 0  # logits of an image; 0 where the network classifies nothing
+    rms: float = 1.0  # root mean square of its features, which KID divides out; 1 as published KIDs take it
+    file: str = ""  # its weights: safetensors, or tensors by name as torch saves them; a path from the study's file on
+
+
+EXTRACTORS: Registry[Pretrained | OwnNetwork | None] = Registry({CLASSIFIER: None, **PRETRAINED}, "extractor")
+"""One entry adds an extractor. That of the classifier is None: it is made for the data; see `yardstick.py`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,22 +134,27 @@ class Extractor:
     """A feature network on disk. Small and picklable."""
 
     name: str  # one of EXTRACTORS
-    weights_path: Path  # safetensors of the classifier; what torch-fidelity takes of the others
-    weights_hash: str  # 16 hex digits of the file's bytes
+    weights_path: Path  # safetensors of the classifier and the user's own; what torch-fidelity takes of the others
+    weights_hash: str  # 16 hex digits of the file's bytes; of the user's own, of the code that it is made from, too
     channels: int  # of the images that it is given
+    width: int = FEATURE_DIM  # features that it gives, where it is no published network
     # of the classifier alone
     num_classes: int = 0
-    width: int = FEATURE_DIM  # features that it gives
     accuracy: float = 0.0  # share of the reference part that it classifies rightly; it has not seen that part
     chance: float = 0.0  # what always guessing the largest class gets right of it
     num_unseen: int = 1  # images of that part
-    feature_rms: float = 1.0  # root mean square of its features on its own training images
+    feature_rms: float = 1.0  # root mean square of its features on its own training images; of the user's, as declared
     golden: Mapping[str, float] = field(default_factory=dict)  # what it measures; see harness.scoring.yardstick
 
     @property
     def pretrained(self) -> Pretrained | None:
-        """What there is to know of a published network; None for the classifier."""
+        """What there is to know of a published network; None for the classifier, and the user's own."""
         return PRETRAINED.get(self.name)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it is a classifier of the data's own classes: small, and proven on them."""
+        return self.name == CLASSIFIER
 
     @property
     def dim(self) -> int:
@@ -137,11 +164,11 @@ class Extractor:
     @property
     def knows_its_classes(self) -> bool:
         """Whether what it gets right is enough to believe in its features; see `harness.metrics.least_accuracy`."""
-        return self.pretrained is not None or self.accuracy >= least_accuracy(self.chance, self.num_unseen)
+        return not self.is_classifier or self.accuracy >= least_accuracy(self.chance, self.num_unseen)
 
     def proof(self) -> dict[str, float]:
-        """What a reference record keeps of this, for reports; empty for a published network."""
-        if self.pretrained:
+        """What a reference record keeps of this, for reports; empty unless it is the classifier."""
+        if not self.is_classifier:
             return {}
         return {
             "extractor_accuracy": self.accuracy,
@@ -165,7 +192,7 @@ def default_extractor(data: PreparedData) -> str:
 
     All others by features of ImageNet, which know colours and need no labels.
     """
-    return "classifier" if data.channels == 1 and data.num_classes is not None else "imagenet-lite0"
+    return CLASSIFIER if data.channels == 1 and data.num_classes is not None else "imagenet-lite0"
 
 
 def require_labels(name: str, data: PreparedData) -> None:
@@ -174,11 +201,11 @@ def require_labels(name: str, data: PreparedData) -> None:
     Raises:
         UserError: the data have none.
     """
-    if name == "classifier" and data.num_classes is None:
+    if name == CLASSIFIER and data.num_classes is None:
         raise UserError(
             f"{data.dataset} has no labels for the extractor {name!r} to learn from"
             f"{f' ({data.arrangement})' if data.arrangement else ''}; put its images into one sub-folder a class, at "
-            f"least two, or take another extractor: {', '.join(PRETRAINED)}"
+            f"least two, or take another extractor: {', '.join(name for name in EXTRACTORS if name != CLASSIFIER)}"
         )
 
 

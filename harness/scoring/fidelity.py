@@ -102,7 +102,7 @@ def prepare_reference(
 
     The same keys as `score_generator`, and `num_images`, how many real images there were to score.
     """
-    device, batch_size = ("cuda" if torch.cuda.is_available() else "cpu"), (50 if extractor.pretrained else 250)
+    device, batch_size = ("cuda" if torch.cuda.is_available() else "cpu"), (250 if extractor.is_classifier else 50)
     real = data.images("train")[: protocol.num_generated]
     network = feature_network(extractor, device)
     found = _extract(network, _batches(real, batch_size, device))
@@ -255,7 +255,7 @@ def _reference(
 
     features = cached(place("features"), lambda: extracted("reference")[0])
     classes = None
-    if extractor.pretrained is None:
+    if extractor.is_classifier:
         seen = lambda: torch.bincount(extracted("reference")[1].argmax(1), minlength=extractor.num_classes)  # noqa: E731
         classes = cached(place("classes"), seen)
     return _Reference(

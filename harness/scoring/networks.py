@@ -1,4 +1,4 @@
-"""The networks behind the extractors, on a device: torch-fidelity's, timm's and the classifier.
+"""The networks behind the extractors, on a device: torch-fidelity's, timm's, the user's own and the classifier.
 
 Only importer of timm, which is loaded where it builds one.
 """
@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from harness.errors import UserError
 from harness.scoring.extractors import Extractor, Pretrained, first_line
+from harness.scoring.own import filled, own_network
 
 FeatureNetwork = Callable[[Tensor], tuple[Tensor, ...]]
 """uint8 images (N, C, H, W) -> features (N, D), and logits (N, classes) where it classifies.
@@ -25,14 +27,18 @@ Both as float64, because torch-fidelity takes means in the features' own precisi
 
 
 def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:
-    """The extractor's network on this device: ours, or a published one for images of any size and channels.
+    """The extractor's network on this device: ours, or another one, published ones for images of any size and channels.
 
     Raises:
         UserError: the file of weights is of another network.
     """
     pretrained = extractor.pretrained
-    if pretrained is None:
+    if extractor.is_classifier:
         return extractor.load().to(device)
+    if pretrained is None:
+        kind = register_own(extractor.name)
+        own = kind(extractor.name, kind.get_provided_features_list(), str(extractor.weights_path))
+        return own.eval().requires_grad_(False).to(device)
     try:
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
@@ -56,6 +62,72 @@ def _by_fidelity(pretrained: Pretrained, weights: Path) -> nn.Module:
     kind, path = FEATURE_EXTRACTORS_REGISTRY[pretrained.served_as], None if pretrained.hub else str(weights)
     layers = [pretrained.layer, *([pretrained.logits] if pretrained.logits else [])]
     return kind(pretrained.served_as, layers, feature_extractor_weights_path=path, verbose=False)
+
+
+FEATURES, LOGITS = "features", "logits"
+"""What torch-fidelity asks of a network of the user's own."""
+
+
+def register_own(name: str) -> "type[_Own]":
+    """Register the user's own network of that name with torch-fidelity, whose functions then take it by this name.
+
+    Raises:
+        UserError: torch-fidelity has another network of that name.
+    """
+    if not issubclass(FEATURE_EXTRACTORS_REGISTRY.get(name, _Own), _Own):
+        raise UserError(f"the extractor {name!r} is called as one of torch-fidelity's; give yours another name")
+    provided = (FEATURES, *([LOGITS] if own_network(name).classes else []))
+    layers = {"get_provided_features_list": staticmethod(lambda: provided)}
+    kind = FEATURE_EXTRACTORS_REGISTRY[name] = type("Own", (_Own,), layers)
+    return kind
+
+
+class _Own(FeatureExtractorBase):
+    """A network of the user's own: uint8 (N, C, H, W) -> features (N, width), logits (N, classes), in doubles."""
+
+    def __init__(
+        self, name: str, features_list: Iterable[str], feature_extractor_weights_path: str, **options: Any
+    ) -> None:
+        """Build the network, and load the weights that `own.prepare_own` has written.
+
+        The arguments are torch-fidelity's, which knows more options than are of use here.
+        """
+        super().__init__(name, list(features_list))
+        self.entry, self.network = own_network(name), filled(name, Path(feature_extractor_weights_path))
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+        """The features that were asked for.
+
+        Raises:
+            UserError: they are not as the entry declares them, or not finite.
+        """
+        found = self.network(input)
+        given = found if isinstance(found, tuple) else (found,)
+        parts: dict[str, Tensor] = dict(zip((FEATURES, LOGITS), given, strict=False))
+        for layer, width in ((FEATURES, self.entry.width), (LOGITS, self.entry.classes)):
+            if layer in self.features_list:
+                self._refuse(layer, parts.get(layer), (len(input), width))
+        return tuple(parts[layer].double() for layer in self.features_list)
+
+    def _refuse(self, layer: str, part: Tensor | None, wanted: tuple[int, int]) -> None:
+        if part is None or tuple(part.shape) != wanted:
+            shape = "none" if part is None else f"of shape {'×'.join(map(str, part.shape))}"
+            wrong = f"are {shape} for {wanted[0]} images, and {wanted[0]}×{wanted[1]} are declared"
+        elif not part.isfinite().all():
+            wrong = "are not finite"
+        else:
+            return
+        raise UserError(f"the {layer} of the extractor {self.name!r} {wrong}; mend its network or its entry")
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """What torch-fidelity makes a metric of where nobody says it."""
+        return LOGITS if metric == "isc" else FEATURES
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """Nobody knows."""
+        return False
 
 
 LITE0_STAGES = {"blocks.2": 40, "blocks.3": 80, "blocks.4": 112, "blocks.5": 192, "blocks.6": 320, "head": 1280}

@@ -24,6 +24,7 @@ from harness.data import PreparedData
 from harness.errors import UserError, unknown_name
 from harness.files import checksum, file_checksum, write_file
 from harness.metrics import least_accuracy
+from harness.plugins import UserCode
 from harness.scoring.classifier import (
     ClassifierCard,
     Network,
@@ -36,6 +37,7 @@ from harness.scoring.classifier import (
     train_classifier,
 )
 from harness.scoring.extractors import (
+    CLASSIFIER,
     EXTRACTORS,
     PRETRAINED,
     WEIGHTS_OPTION,
@@ -44,7 +46,8 @@ from harness.scoring.extractors import (
     require_labels,
 )
 from harness.scoring.fidelity import score_images
-from harness.scoring.networks import FeatureNetwork, feature_network
+from harness.scoring.networks import FeatureNetwork, feature_network, register_own
+from harness.scoring.own import prepare_own
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
 from harness.storage.layout import cache_folder
@@ -66,12 +69,17 @@ some 1e-7."""
 
 def needs_training(name: str, data: PreparedData, kept: Path) -> bool:
     """Whether `prepare_extractor` would first train a classifier, which takes minutes at large sizes."""
-    trains = name == "classifier" and data.num_classes is not None and not _has_digits_in_channels(data)
+    trains = name == CLASSIFIER and data.num_classes is not None and not _has_digits_in_channels(data)
     return trains and _found(learned_from(*_tensors(data, "extractor")), kept) is None
 
 
 def prepare_extractor(
-    name: str, data: PreparedData, cache: Path, weights: Path | None = None, kept: Path | None = None
+    name: str,
+    data: PreparedData,
+    cache: Path,
+    weights: Path | None = None,
+    kept: Path | None = None,
+    code: UserCode | None = None,
 ) -> Extractor:
     """The extractor for this data, with its weights in the cache.
 
@@ -80,8 +88,9 @@ def prepare_extractor(
         data: What is to be scored.
         cache: Of a store.
         weights: A file: of a pretrained network (else the one that GAN_EXTRACTOR_WEIGHTS names, else torch.hub's copy,
-            else a download), or a classifier that was trained on this data elsewhere.
+            else a download), of one of the user's own, or a classifier that was trained on this data elsewhere.
         kept: The folder in which classifiers are kept; one in the cache if None.
+        code: The user's file, which may have entries in EXTRACTORS.
 
     Raises:
         UserError: an unknown name, data without labels to train on, a classifier that learned too little of them to
@@ -91,6 +100,9 @@ def prepare_extractor(
         return prepare_pretrained(name, data.channels, cache, weights)
     if name not in EXTRACTORS:
         raise unknown_name("extractor", name, EXTRACTORS)
+    if name != CLASSIFIER:
+        register_own(name)
+        return prepare_own(name, code, data.channels, cache, weights)
     require_labels(name, data)
     extractor = prepare_classifier(data, cache, weights, kept)
     if not extractor.knows_its_classes:
@@ -100,7 +112,7 @@ def prepare_extractor(
             f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
             f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
             f"picture (`{terminal.program()} inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
-            f"extractor: {', '.join(PRETRAINED)}"
+            f"extractor: {', '.join(other for other in EXTRACTORS if other != CLASSIFIER)}"
         )
     return extractor
 
@@ -127,7 +139,7 @@ def prepare_classifier(
             write_file(copy, content)
     card, unseen = read_card(copy), data.labels("reference")
     return Extractor(
-        name="classifier",
+        name=CLASSIFIER,
         weights_path=copy,
         weights_hash=digest,
         channels=card.channels,
@@ -148,9 +160,9 @@ def prepare_online_extractor(
 
     None where the data has no labels, or they are not what can be learned from its images.
 
-    A pretrained network would take longer at each of the curve's points than the training between them.
+    Another network would take longer at each of the curve's points than the training between them.
     """
-    if extractor.pretrained is None:
+    if extractor.is_classifier:
         return extractor
     classifier = prepare_classifier(data, cache, kept=kept) if data.num_classes is not None else None
     return classifier if classifier is not None and classifier.knows_its_classes else None
@@ -245,7 +257,7 @@ def golden_scores(extractor: Extractor, protocol: ScoreProtocol, data: PreparedD
         UserError: an extractor of no use.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    number = GOLDEN_IMAGES_PRETRAINED if extractor.pretrained else GOLDEN_IMAGES
+    number = GOLDEN_IMAGES if extractor.is_classifier else GOLDEN_IMAGES_PRETRAINED
     name = {
         "extractor": extractor.hashed_name,
         "reference": protocol.reference_hash,
@@ -282,9 +294,11 @@ def refuse_unusable(extractor: Extractor, features: Tensor) -> None:
         wrong = f"are the same for {len(features)} images"
     else:
         return
+    own = not (extractor.is_classifier or extractor.pretrained)
+    where = f"its weights are in {extractor.weights_path}: name others with {WEIGHTS_OPTION}"
     raise UserError(
-        f"the features of the extractor {extractor.name!r} {wrong}, so its scores would mean nothing; its weights are "
-        f"in {extractor.weights_path}: name others with {WEIGHTS_OPTION}, or take another extractor"
+        f"the features of the extractor {extractor.name!r} {wrong}, so its scores would mean nothing; "
+        f"{'mend its network' if own else where}, or take another extractor"
     )
 
 

@@ -1,5 +1,6 @@
 """One stored trial as an object: its spec, scores and curves, and its generator, ready to be sampled from."""
 
+import difflib
 import re
 import shlex
 from dataclasses import dataclass
@@ -145,13 +146,20 @@ class Trial:
 
 
 def open_trial(store: Store | str | Path, trial_id: str) -> Trial:
-    """A trial of a store by its id, or by as much of the id's beginning as no other trial shares.
+    """A trial of a store by its id, by as much of that as no other trial shares, or by its place in a study.
+
+    Args:
+        store: A store or its folder.
+        trial_id: "3f2a", or "STUDY/ARM/SEED": "noise/dc latent_std=0.1/3"; where the study ran at several profiles,
+            "STUDY/PROFILE/ARM/SEED".
 
     Raises:
         UserError: no store, no such trial, or several.
     """
     store = store if isinstance(store, Store) else Store(store)
     there = store.trial_ids()
+    if "/" in trial_id and there:
+        return Trial(store, _at_place(store, trial_id))
     if re.fullmatch("[0-9a-f]{16}", trial_id) and (name := store.stored_name(trial_id)) in there:
         return Trial(store, name)
     found = [name for name in there if trial_id and name.startswith(trial_id)]
@@ -164,9 +172,30 @@ def open_trial(store: Store | str | Path, trial_id: str) -> Trial:
     if not there:
         raise UserError(f"no trial {trial_id!r} in {store.root}: it holds none; run a study first")
     raise UserError(
-        f"no trial of {store.root} begins with {trial_id!r}; there: {_some(there)}; `export` lists them with their "
-        f"studies"
+        f"no trial of {store.root} begins with {trial_id!r}; there: {_some(there)}; STUDY/ARM/SEED names one, too"
     )
+
+
+def _at_place(store: Store, place: str) -> str:
+    """The trial of "STUDY/ARM/SEED" or "STUDY/PROFILE/ARM/SEED"."""
+    found: dict[str, set[str]] = {}
+    for plan in store.read_plans():
+        arms = [(cell["arm"], cell["seed"], cell["trial_id"]) for cell in plan["cells"]]
+        arms += [(f"{name}, untrained", 0, trial) for name, trial in plan.get("ceilings", {}).items()]
+        for arm, seed, trial in arms:
+            for before in (plan["study"], f"{plan['study']}/{plan['profile']}"):
+                found.setdefault(f"{before}/{arm}/{seed}", set()).add(trial)
+    ids = found.get(place, set())
+    if len(ids) > 1:
+        raise UserError(f"{len(ids)} trials of {store.root} are {place!r}; give STUDY/PROFILE/ARM/SEED")
+    if not ids:
+        near = ", ".join(map(repr, difflib.get_close_matches(place, found, n=3)))
+        hint = f"; near to it: {near}" if near else "; allowed: STUDY/ARM/SEED of a study that ran in this store"
+        raise UserError(f"no trial of {store.root} is {place!r}{hint}")
+    name = store.stored_name(ids.pop())
+    if name not in store.trial_ids():
+        raise UserError(f"the trial {place!r} of {store.root} has not run yet")
+    return name
 
 
 def places(store: Store) -> dict[str, list[Place]]:

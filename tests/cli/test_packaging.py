@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from harness.commands import shared
 from tests.cli.test_cli import ROOT
 
+VERSION = "from importlib.metadata import version; print(version('gan-ablation'))"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -49,7 +52,9 @@ def test_the_wheel_runs_a_study_to_its_report(command: Path, tmp_path: Path) -> 
     done = gan_ablation(command, "run", "small.py", "--profile", "smoke", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "runs" / "reports" / "small-smoke" / "small.html").read_text()
-    assert f"version {PROJECT['version']}" in page, "the provenance of an installed package"
+    version = gan_ablation(command.with_name("python"), "-c", VERSION, cwd=tmp_path).stdout.strip()
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?(\.dev\d+)?(\+\S+)?", version) and version != "0.0.0"
+    assert f"version {version}" in page, "the provenance of an installed package"
     code = "import harness, studies; print(harness.__file__); print(len(harness.load('runs', study='small')))"
     told = gan_ablation(command.with_name("python"), "-c", code, cwd=tmp_path).stdout
     assert str(command.parents[1]) in told and told.splitlines()[1] == "6"
@@ -90,9 +95,24 @@ def test_another_package_of_that_name_is_told(command: Path, tmp_path: Path, nam
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
 
 
-def test_the_version_stands_in_one_place() -> None:
-    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    assert cited is None or cited[1] == PROJECT["version"]
+def test_the_version_is_the_last_tag(command: Path, tmp_path: Path) -> None:
+    """In a shallow clone, in what git packs of it, and unpacked without either, where it is 0.0.0."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{command.parents[2] / 'source'}", clone], check=True)
+    subprocess.run(["git", "tag", "v9.9.1"], cwd=clone, check=True)
+    packed = subprocess.run(["git", "archive", "--prefix=packed/", "HEAD"], cwd=clone, capture_output=True, check=True)
+    subprocess.run(["tar", "x"], input=packed.stdout, cwd=tmp_path, check=True)
+    shutil.copytree(clone, tmp_path / "bare", ignore=shutil.ignore_patterns(".git*", "reports"))
+    for folder, version in (("clone", "9.9.1"), ("packed", "9.9.1"), ("bare", "0.0.0")):
+        build = [sys.executable, "-m", "uv", "build", "-q", "--sdist", "-o", tmp_path / "dist" / folder]
+        subprocess.run([*build, tmp_path / folder], check=True)
+        (made,) = (tmp_path / "dist" / folder).glob("*.tar.gz")
+        assert made.name == f"gan_ablation-{version}.tar.gz"
+        with tarfile.open(made) as opened:
+            names = {name.partition("/")[2] for name in opened.getnames()}
+            assert {"harness/scoring/shipped/mnist-5k.safetensors", "studies/referee-r3gan.yaml"} <= names
+            assert not any(name.startswith("reports/") for name in names), "14 MB of pictures"
+    assert "version" not in PROJECT and "version: " not in (ROOT / "CITATION.cff").read_text().partition("\n")[2]
 
 
 def test_every_extra_is_pinned_for_the_tests() -> None:

@@ -40,8 +40,6 @@ ELSEWHERE = {
     "run ./mystudy.py": "",  # these two in the example's own test below
     "run NAME --until-answered --budget 2h": "",
     "score noise --protocol imagenet-lite0": "",  # of trials with weights: tests/scoring, tests/execution
-    "run referee-r3gan": "",  # hours of real trials, as the next
-    "run architecture-tuned": "",
     "run reference --profile paper": "",  # wants a GPU and a download; its smoke profile is in tests/execution
 }
 """Commands of the README that are not run here -> what of .ci/run runs them."""

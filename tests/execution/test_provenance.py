@@ -1,6 +1,7 @@
 """What a result says of the code that made it."""
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,4 +27,4 @@ def test_a_repository_around_an_environment_is_not_ours(tmp_path: Path, monkeypa
     ):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     monkeypatch.setattr(module, "__file__", str(installed))
-    assert provenance()["commit"] == "version 0.1.0"
+    assert provenance()["commit"] == f"version {version('gan-ablation')}"

@@ -1,6 +1,5 @@
 """The tables for pandas: columns, dtypes and units are those that are documented, whatever is in the store."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +10,6 @@ from harness.analysis import results
 from harness.analysis.tidy import typed
 from harness.storage.store import Store
 from tests.analysis.conftest import fill
-
-ROOT = Path(__file__).parents[2]
 
 
 def documented(table: str) -> dict[str, str]:
@@ -57,15 +54,6 @@ def test_every_column_has_a_meaning() -> None:
 def test_scores_by_others_stand_behind(store: Store) -> None:
     plain = results.load(store, study="noise").assign(**{"fid@inception-v3": 1})
     assert held(typed(plain))["fid@inception-v3"] == "float64" and typed(plain).columns[-1] == "fid@inception-v3"
-
-
-def test_the_page_lists_every_column() -> None:
-    """docs/using.md has the table that `columns` gives."""
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*) \|", (ROOT / "docs" / "using.md").read_text(), re.MULTILINE)
-    table = harness.columns()
-    assert [(name, dtype, unit.strip()) for name, dtype, unit in rows] == list(
-        table[["column", "dtype", "unit"]].itertuples(index=False, name=None)
-    )
 
 
 @pytest.fixture(scope="module")

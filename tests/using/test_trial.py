@@ -1,5 +1,6 @@
 """A stored trial as an object: what it says, and that its generator is the one that was scored."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,11 +110,27 @@ def test_ids_by_an_unambiguous_beginning(trained: Store, trial_ids) -> None:
     for given, message in (
         ("xyz", "no trial of .* begins with 'xyz'; there: "),
         ("", "no trial of .* begins with ''"),
-        ("../..", "no trial of .* begins with '../..'"),
+        ("../..", r"no trial of .* is '\.\./\.\.'; allowed: STUDY/ARM/SEED"),
     ):
         with pytest.raises(UserError, match=message) as refused:
             harness.open_trial(trained, given)
         assert "\n" not in str(refused.value)
+
+
+def test_trials_are_found_by_their_place(trained: Store, trial_ids, tmp_path: Path) -> None:
+    study = harness.open_trial(trained, trial_ids["fc", 1]).places[0]
+    for place in (f"{study.study}/fc/1", f"{study.study}/{study.profile}/fc/1"):
+        assert harness.open_trial(trained, place).id == trial_ids["fc", 1]
+    with pytest.raises(UserError, match=f"is '{study.study}/fc/99'; near to it: '{study.study}/fc/"):
+        harness.open_trial(trained, f"{study.study}/fc/99")
+    other = Store(shutil.copytree(trained.root, tmp_path / "s"))
+    plan = other.read_plan(study.study, study.profile)
+    assert plan is not None
+    moved = [{**cell, "seed": 1 - cell["seed"] if cell["seed"] < 2 else cell["seed"]} for cell in plan["cells"]]
+    other.write_plan(study.study, "paper", {**plan, "profile": "paper", "cells": moved})
+    with pytest.raises(UserError, match="2 trials of .*; give STUDY/PROFILE/ARM/SEED"):
+        harness.open_trial(other, f"{study.study}/fc/1")
+    assert harness.open_trial(other, f"{study.study}/paper/fc/0").id == trial_ids["fc", 1]
 
 
 def test_an_ambiguous_beginning_names_the_trials(tmp_path: Path, digits) -> None:

@@ -224,7 +224,7 @@ def test_searches_are_part_of_their_study(tmp_path: Path, quick: None, monkeypat
     assert "small-tuned-search" not in (site / "index.html").read_text()
 
 
-def test_a_file_of_ones_own_is_judged_when_named(tmp_path: Path, quick: None) -> None:
+def test_own_files_are_judged_when_named(tmp_path: Path, quick: None) -> None:
     lines = ["from dataclasses import replace", "from studies import STUDIES"]
     lines += ["STUDY = replace(STUDIES['architecture'], name='mine')"]
     (tmp_path / "mine.py").write_text("\n".join(lines))

@@ -3,6 +3,7 @@ PROFILE ?=
 STORE ?= runs
 SEEDS ?=
 MINUTES ?= 10
+SITE ?= site
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m studies
@@ -13,12 +14,12 @@ $(error SEEDS=$(SEEDS) is for plan-%, study-% and studies; a report shows all se
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list plan-% study-% studies report-% test test-slow test-gpu test-faults summary docs lint format smoke benchmark publish clean
+.PHONY: help setup list plan-% study-% studies report-% site test test-slow test-gpu test-faults summary docs lint format smoke benchmark publish clean
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z%-]+:.*?## ' $(MAKEFILE_LIST) | sort | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo "  with PROFILE=smoke|laptop (now $(or $(PROFILE),laptop)), STORE=folder (now $(STORE)),"
-	@echo "  PYTHON=interpreter; SEEDS=n for plan-%, study-% and studies"
+	@echo "  SITE=folder, PYTHON=interpreter; SEEDS=n for plan-%, study-% and studies"
 
 setup: $(VENV)/.installed ## make the virtual environment with pinned dependencies
 
@@ -50,6 +51,9 @@ docs: setup ## build the documentation into build/docs
 
 summary: setup ## answer all claims on one page, from the store alone
 	@$(RUN) summary $(OPTIONS)
+
+site: setup ## one static site of all stores in STORE, in the folder SITE
+	@$(RUN) site $(foreach store,$(STORE),$(call quoted,$(store))) --out $(call quoted,$(SITE))
 
 smoke: ## the noise study in a minute or two, through all code paths
 	@$(MAKE) --no-print-directory study-noise PROFILE=smoke STORE=runs-smoke

@@ -21,6 +21,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "sample": using.sample,
         "export-model": using.export_model,
         "export": using.export,
+        "site": using.site,
         "compare": keeping.compare,
     },
     "Look after data, machine and store": {

@@ -12,7 +12,7 @@ same length within one tick of the file system's clock) shows only where the fil
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -55,7 +55,13 @@ def records(store: Store, trial_ids: Sequence[str], make: Callable[[Store, str],
 
 def _read(store: Store) -> dict[str, tuple[str, Record]]:
     """trial_id -> (stamp, record)."""
-    first, *lines = read_index(store).splitlines() or [b"null"]
+    return _parsed(read_index(store))
+
+
+@lru_cache(maxsize=1)
+def _parsed(content: bytes) -> dict[str, tuple[str, Record]]:
+    """The same from the index's content; of a whole store's studies, one after the other, it is parsed once."""
+    first, *lines = content.splitlines() or [b"null"]
     if json.loads(first) != _code():
         return {}
     return {trial_id: (then, record) for trial_id, then, record in map(json.loads, lines)}

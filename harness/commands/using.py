@@ -12,10 +12,10 @@ from rich.text import Text
 
 from harness import terminal
 from harness.analysis.wording import count
-from harness.commands.shared import DEFAULT_STORE, at_least_one, short
+from harness.commands.shared import DEFAULT_STORE, at_least_one, catalog_of, short, wrote
 from harness.errors import UserError, unknown_name
 from harness.files import write_file
-from harness.options import StoreArgument, StorePath
+from harness.options import Open, StoreArgument, StorePath
 from harness.questions import located
 from harness.storage.store import Store
 
@@ -147,6 +147,31 @@ def export(
     folder = out or opened.layout.reports
     rows = write_whole_table(opened, folder)
     typer.echo(f"wrote {count(rows, 'row')} to {short(folder / 'results.parquet')} and .csv")
+
+
+def site(
+    context: typer.Context,
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE...", help="The stores.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write; an earlier site there is replaced.")] = Path(
+        "site"
+    ),
+    code: Annotated[
+        list[Path] | None, typer.Option("--code", help="Your own study's file; give it once for each.")
+    ] = None,
+    open_page: Open = False,
+) -> None:
+    """Make one static site of one or more stores: verdicts, studies, trials, and arms ranked by protocol.
+
+    It needs no server and no network: open its index.html, or send the folder to a colleague. Nothing is written into
+    the stores, and one with a file that was damaged or edited is refused.
+    """
+    from harness.execution.resources import processors
+    from harness.site.build import build
+
+    own = [str(path) for path in code or []]
+    told = build(stores, out, catalog_of(context), own, processes=processors(), say=terminal.say)
+    terminal.tell(f"wrote {told}")
+    wrote([out / "index.html"], full=False, open_page=open_page)
 
 
 def sample(

@@ -30,6 +30,11 @@ class Picture:
         return _drawn, (self.name, self.alt, self.png)
 
     @property
+    def is_photo(self) -> bool:
+        """Whether it shows images, whose greys must stay as they are where a page is dark."""
+        return self.name.endswith(("-samples", "-neighbours"))
+
+    @property
     def base64(self) -> str:
         """The same, as a page and a notebook hold it."""
         return base64.b64encode(self.png).decode()

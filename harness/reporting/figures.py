@@ -233,7 +233,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, (label, arm) in zip(grid.flat, arms.items(), strict=False):
-            name = _tick(wrapped(label, 26), arm == question.baseline, " ")
+            name = wrapped(_tick(label, arm == question.baseline, " "), 26)
             if arm not in trials:
                 axes.set_box_aspect(1)
                 axes.set_title(f"{name}\nno samples", fontsize=10, loc="center")

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -34,7 +34,7 @@ def sources_checksum(study: Study, profile: str, store: Store, protocol: str | N
     found = hashlib.sha256(results_checksum(store, study.name, profile).encode())
     for name in [study.untuned, search_name(study.name)] if study.tuning else []:
         found.update(results_checksum(store, name, profile).encode())
-    for path in (*sorted(code), *Path(__file__).parent.glob("*.j2"), NOTEBOOKS / "study.ipynb"):
+    for path in (*sorted(code), *Path(__file__).parent.glob("page.*"), NOTEBOOKS / "study.ipynb"):
         found.update(path.read_bytes())
     found.update(f"{protocol} {study.own_code.digest if study.own_code else ''}".encode())
     return found.hexdigest()
@@ -96,10 +96,24 @@ def write_tables(written: Mapping[str, Written], folder: Path) -> None:
 
 def to_html(page: Page) -> str:
     """The page as one HTML file that stands alone."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return templates().get_template("page.html.j2").render(page=page, WORDS=tables.WORDS)
+
+
+def templates(*folders: Path, source: Callable[[Picture], str] | None = None) -> jinja2.Environment:
+    """The templates of pages.
+
+    Args:
+        folders: Of further ones, which may extend page.html.j2.
+        source: What a page names as a picture's address; None puts the picture itself into the page.
+    """
+    loader = jinja2.FileSystemLoader([*folders, Path(__file__).parent])
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"markdown": lambda text: Markup(_MARKDOWN.render(text)), "cell": _cell}
-    return environment.get_template("page.html.j2").render(page=page, WORDS=tables.WORDS)
+    environment.filters |= {
+        "markdown": lambda text: Markup(_MARKDOWN.render(text)),
+        "cell": _cell,
+        "source": source or (lambda picture: f"data:image/png;base64,{picture.base64}"),
+    }
+    return environment
 
 
 def _cell(text: str) -> Markup:

@@ -28,7 +28,7 @@ from harness.spec import FOLDER, TrialSpec
 from harness.storage.samples import GRID, to_png
 from harness.using.generator import TrainedGenerator, trained_network
 from harness.using.models import exported
-from harness.using.trial import Place, Trial
+from harness.using.trial import Place, Trial, command
 
 CARD, WEIGHTS, CONFIG, SCORES = "README.md", "model.safetensors", "config.json", "scores.json"
 KIND = "gan-ablation generator"
@@ -206,9 +206,7 @@ def _to_reproduce(trial: Trial) -> list[str]:
         place = trial.places[0]
         plan = results.require_plan(trial.store, place.study, place.profile)
         seeds = len({cell["seed"] for cell in plan["cells"]})
-        study = Path(place.file).name if place.file else place.study
-        profile = place.profile.partition(FOLDER)[0] + FOLDER + "PATH" if FOLDER in place.profile else place.profile
-        lines += ["```sh", f"gan-ablation run {study} --profile {profile} --seeds {seeds}", "```", ""]
+        lines += ["```sh", command(place, seeds), "```", ""]
         exact = "" if trial.provenance.get("gpu") else ", and on the same processor bit for bit"
         lines += [f"makes trial `{trial.id}` among the study's others{exact}."]
     else:

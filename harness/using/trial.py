@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UserError, unknown_name
-from harness.spec import ScoreProtocol, TrialSpec
+from harness.spec import FOLDER, ScoreProtocol, TrialSpec
 from harness.storage.samples import from_png
 from harness.storage.store import Store
 
@@ -79,7 +79,7 @@ class Trial:
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """Every place that it fills in a study that ran in this store; none where its arm was changed or taken out."""
-        return tuple(_places(self.store, self.id))
+        return tuple(places(self.store).get(self.id, ()))
 
     @cached_property
     def scores_by_protocol(self) -> dict[str, tuple[ScoreProtocol, dict[str, float]]]:
@@ -198,16 +198,25 @@ def _at_place(store: Store, place: str) -> str:
     return name
 
 
-def _places(store: Store, trial_id: str) -> Iterator[Place]:
+def places(store: Store) -> dict[str, list[Place]]:
+    """trial_id -> every place that it fills in a study that ran in this store."""
+    found: dict[str, list[Place]] = {}
     for plan in store.read_plans():
-        at = (plan["study"], plan["profile"])
+        at, file = (plan["study"], plan["profile"]), plan.get("file", "")
         for cell in plan["cells"]:
-            if cell["trial_id"] == trial_id:
-                own = cell.get("protocol_id", plan["protocol_id"])
-                yield Place(*at, cell["arm"], cell["seed"], own, plan.get("file", ""))
-        for baseline, name in plan.get("ceilings", {}).items():
-            if name == trial_id:
-                yield Place(*at, f"{baseline}, untrained", 0, plan["protocol_id"], plan.get("file", ""))
+            own = cell.get("protocol_id", plan["protocol_id"])
+            found.setdefault(cell["trial_id"], []).append(Place(*at, cell["arm"], cell["seed"], own, file))
+        for baseline, trial_id in plan.get("ceilings", {}).items():
+            place = Place(*at, f"{baseline}, untrained", 0, plan["protocol_id"], file)
+            found.setdefault(trial_id, []).append(place)
+    return found
+
+
+def command(place: Place, seeds: int) -> str:
+    """What runs a place's study again, with so many seeds, for a shell anywhere: without any path of this machine."""
+    study = Path(place.file).name if place.file else place.study
+    profile = place.profile.partition(FOLDER)[0] + FOLDER + "PATH" if FOLDER in place.profile else place.profile
+    return shlex.join(["gan-ablation", "run", study, "--profile", profile, "--seeds", str(seeds)])
 
 
 def _ended(trial: Trial) -> str:

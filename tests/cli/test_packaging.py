@@ -58,6 +58,9 @@ def test_the_wheel_runs_a_study_to_its_report(command: Path, tmp_path: Path) -> 
     code = "import harness, studies; print(harness.__file__); print(len(harness.load('runs', study='small')))"
     told = gan_ablation(command.with_name("python"), "-c", code, cwd=tmp_path).stdout
     assert str(command.parents[1]) in told and told.splitlines()[1] == "6"
+    done = gan_ablation(command, "site", "runs", "--code", "small.py", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.endswith("site/index.html\n"), done.stderr
+    assert "gan-ablation run small.py" in (tmp_path / "site" / "studies" / "small-smoke.html").read_text()
 
 
 def test_the_command_calls_itself_by_its_name(command: Path, tmp_path: Path) -> None:

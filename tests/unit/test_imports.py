@@ -16,11 +16,13 @@ HOMES = {  # heavy libraries, and the only files that may import them
     "timm": {"harness/scoring/networks.py"},
     "torchmetrics": {"harness/scoring/online.py"},
     "mlxtend": {"harness/sources.py"},
+    "altair": {"harness/site/figures.py"},
 }
 FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.program": 13,
     "harness.cli": 12,
     "harness.commands": 11,
+    "harness.site": 10.5,
     "harness.options": 10,
     "harness.using": 10,
     "harness.execution": 10,
@@ -51,7 +53,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.terminal": 0,
 }
 LIGHT = (  # never load torch: tables, figures and pages are made again on any machine
-    *("studies", "harness.analysis", "harness.reporting", "harness.storage"),
+    *("studies", "harness.analysis", "harness.reporting", "harness.site", "harness.storage"),
     *("harness.catalog", "harness.study", "harness.design", "harness.questions", "harness.spec"),
     *("harness.using.trial", "harness.using.status", "harness.using.trackers", "harness.commands", "harness.cli"),
 )

@@ -23,7 +23,13 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     for line in block.splitlines()
 ]
-WANTED = {"--to onnx": "onnxscript", "--to mlflow": "mlflow", "--to wandb": "wandb", "--to trackio": "trackio"}
+WANTED = {
+    "site runs": "altair",
+    "--to onnx": "onnxscript",
+    "--to mlflow": "mlflow",
+    "--to wandb": "wandb",
+    "--to trackio": "trackio",
+}
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the exporters
 
 

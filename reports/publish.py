@@ -115,6 +115,14 @@ def listing(store: Store, pages: Iterable[tuple[str, str]]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def left_over(pages: Iterable[tuple[str, str]]) -> str:
+    """Pages of a former run that are not made again yet, named as such."""
+    new = {folder_of(*page) for page in pages}
+    old = [page for page in PAGES if (folder := folder_of(*page)).exists() and folder not in new]
+    links = ", ".join(f"[{folder_of(*page).name}]({folder_of(*page).name}/{page[0]}.md)" for page in old)
+    return f"\nNot made again yet, and not comparable with these: {links}.\n" if old else ""
+
+
 def main() -> None:
     """Run, report, copy, list."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -136,7 +144,8 @@ def main() -> None:
         publish(Layout(options.store).report_folder(study, profile), folder_of(study, profile))
     subprocess.run([*command, "summary", *kept], check=True)
     publish(Layout(options.store).report_folder("summary", "laptop"), HOME / "summary")
-    (HOME / "README.md").write_text(f"{INTRODUCTION}\n{listing(store, pages)}{COMPARED}", encoding="utf-8")
+    text = f"{INTRODUCTION}\n{listing(store, pages)}{left_over(pages)}{COMPARED}"
+    (HOME / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 import contextlib
 import difflib
 import os
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -45,3 +48,14 @@ def unknown_name(kind: str, name: object, valid: Iterable[object], besides: str 
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return UserError(f"unknown {kind} {str(name)!r}{hint}; valid: {', '.join([*names, *[besides] * bool(besides)])}")
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error of a user's own code was raised, "line 12 of mine.py": the innermost place that is theirs."""
+    here = [str(Path(__file__).parents[1] / name) for name in ("architectures", "harness")]
+    libraries = tuple(
+        os.path.join(path, "") for path in (*here, *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+    )
+    frames = traceback.extract_tb(error.__traceback__)
+    at = next((frame for frame in reversed(frames) if not frame.filename.startswith(libraries)), frames[-1])
+    return f"line {at.lineno} of {at.filename}"

@@ -16,13 +16,12 @@ import importlib.util
 import os
 import sys
 import sysconfig
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from harness.errors import UserError
+from harness.errors import UserError, place_of
 
 PROJECT = ("architectures", "harness", "studies")
 """The packages of this project, wherever they lie."""
@@ -219,8 +218,7 @@ def _execute(file: str, source: str) -> ModuleType:
         del sys.modules[module.__name__]
         if isinstance(error, UserError | KeyboardInterrupt):
             raise
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        where = "" if isinstance(error, SyntaxError) else f" (line {at.lineno} of {at.filename})"
+        where = "" if isinstance(error, SyntaxError) else f" ({place_of(error)})"
         raise UserError(f"{file} failed: {type(error).__name__}: {error}{where}") from error
     return module
 

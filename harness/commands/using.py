@@ -1,5 +1,6 @@
 """Commands that use results: watch a run, export tables, sample from a trial, hand its generator to other programs."""
 
+import os
 import shlex
 import sys
 import time
@@ -168,6 +169,7 @@ def site(
     from harness.execution.resources import processors
     from harness.site.build import build
 
+    _require_writable(out, "")
     own = [str(path) for path in code or []]
     told = build(stores, out, catalog_of(context), own, processes=processors(), say=terminal.say)
     terminal.tell(f"wrote {told}")
@@ -247,5 +249,7 @@ def _which(weights: str | None) -> Literal["ema", "raw"] | None:
 def _require_writable(out: Path, ending: str) -> None:
     if not out.absolute().parent.is_dir():
         raise UserError(f"cannot write {out}: {out.parent} is not a folder; name another place with --out")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise UserError(f"cannot write {out}: nothing can be written into {out.absolute().parent}; name another place")
     if ending and (out.suffix.lower() != ending or out.is_dir()):
         raise UserError(f"cannot write {out}: it must be a file that ends in {ending}; name another with --out")

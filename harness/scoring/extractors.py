@@ -1,5 +1,6 @@
 """The networks whose features are compared: a classifier of the data's own classes, and the published ones."""
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -123,6 +124,15 @@ class OwnNetwork:
     classes: int = 0  # logits of an image; 0 where the network classifies nothing
     rms: float = 1.0  # root mean square of its features, which KID divides out; 1 as published KIDs take it
     file: str = ""  # its weights: safetensors, or tensors by name as torch saves them; a path from the study's file on
+
+    def __post_init__(self) -> None:
+        for name, allowed, fits in (
+            ("width", "at least 1", self.width >= 1),
+            ("classes", "0 or more", self.classes >= 0),
+            ("rms", "above 0", 0 < self.rms < math.inf),
+        ):
+            if not fits:
+                raise UserError(f"{name}={getattr(self, name)} of an OwnNetwork is out of range; allowed: {allowed}")
 
 
 EXTRACTORS: Registry[Pretrained | OwnNetwork | None] = Registry({CLASSIFIER: None, **PRETRAINED}, "extractor")

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from harness.errors import UserError
+from harness.errors import UserError, place_of
 from harness.scoring.extractors import Extractor, Pretrained, first_line
 from harness.scoring.own import filled, own_network
 
@@ -99,9 +99,15 @@ class _Own(FeatureExtractorBase):
         """The features that were asked for.
 
         Raises:
-            UserError: they are not as the entry declares them, or not finite.
+            UserError: they are not as the entry declares them, or not finite, or the network raises an error.
         """
-        found = self.network(input)
+        try:
+            found = self.network(input)
+        except Exception as error:  # whatever the user's code raises
+            raise UserError(
+                f"the extractor {self.name!r} failed: {type(error).__name__}: {first_line(error)} "
+                f"({place_of(error)}); mend its network"
+            ) from error
         given = found if isinstance(found, tuple) else (found,)
         parts: dict[str, Tensor] = dict(zip((FEATURES, LOGITS), given, strict=False))
         for layer, width in ((FEATURES, self.entry.width), (LOGITS, self.entry.classes)):

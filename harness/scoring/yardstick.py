@@ -62,6 +62,8 @@ GOLDEN_IMAGES, GOLDEN_IMAGES_PRETRAINED = 500, 64  # of the second kind a laptop
 FEWEST_GOLDEN = 10
 SHOWN = 16  # images, to a network that may be of no use
 GOLDEN_NOISE = 32  # standard deviation, of 255
+ALIKE = 1e-3
+"""Difference of features of the same images in other batches, of the largest feature, from which on they are others."""
 TOLERANCE = 1e-6
 """Relative difference of golden scores up to which two machines measure alike. In float32, instruction sets differ by
 some 1e-7."""
@@ -269,22 +271,25 @@ def golden_scores(extractor: Extractor, protocol: ScoreProtocol, data: PreparedD
         return json.loads(path.read_text())
     except (OSError, ValueError):
         network = feature_network(extractor, device)
-        refuse_unusable(extractor, network(torch.from_numpy(np.array(data.images("reference")[:SHOWN])).to(device))[0])
+        shown = torch.from_numpy(np.array(data.images("reference")[:SHOWN])).to(device)
+        refuse_unusable(extractor, network(shown)[0], torch.cat([network(part)[0] for part in shown.split(SHOWN // 2)]))
         found = _golden_scores(network, data, number, protocol, device)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps(found).encode())
         return found
 
 
-def refuse_unusable(extractor: Extractor, features: Tensor) -> None:
+def refuse_unusable(extractor: Extractor, features: Tensor, again: Tensor | None = None) -> None:
     """Refuse a network whose features say nothing, before anything is scored by it.
 
     Args:
         extractor: Whose features they are.
         features: (N, D) of some real images.
+        again: Of the same images, shown in other batches.
 
     Raises:
-        UserError: they are of another width than the extractor's, not finite, or the same for all of the images.
+        UserError: they are of another width than the extractor's, not finite, the same for all of the images, or others
+            when they are computed again.
     """
     if features.ndim != 2 or features.shape[1] != extractor.dim:
         wrong = f"are of shape {'×'.join(map(str, features.shape[1:]))} an image, and {extractor.dim} are wanted"
@@ -292,6 +297,8 @@ def refuse_unusable(extractor: Extractor, features: Tensor) -> None:
         wrong = "are not finite"
     elif len(features) > 1 and not (features != features[0]).any():
         wrong = f"are the same for {len(features)} images"
+    elif again is not None and (features - again).abs().max() > ALIKE * features.abs().max():
+        wrong = "change from one call to the next, by chance or with the images that are shown together"
     else:
         return
     own = not (extractor.is_classifier or extractor.pretrained)

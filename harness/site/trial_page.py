@@ -116,6 +116,8 @@ def _order(name: str) -> tuple[int, str]:
 
 def _score(name: str, value: float) -> Line:
     metric = METRICS.get(name)
+    if name == "kid":  # as tables have it
+        return Line(f"{METRICS[name].label}×10³ {METRICS[name].arrow}", number(1000 * value), "", repr(value))
     label = f"{metric.label} {metric.arrow}".strip() if metric else name
     return Line(label, number(value), "", repr(value))
 

@@ -273,7 +273,7 @@ def _open(layout: Layout, *, create: bool) -> None:
     except (FileNotFoundError, NotADirectoryError):
         harm = "gone"
     except OSError as error:
-        raise UserError(f"cannot read {marker}: {error}; name another with --store") from None
+        raise UserError(f"cannot read {marker}: {error}; name another store") from None
     except ValueError as error:
         harm = f"damaged ({error})"
     if harm and layout.holds_trials():  # all that it says of the trials, each of them says itself
@@ -285,14 +285,14 @@ def _open(layout: Layout, *, create: bool) -> None:
     elif harm == "gone" and create:
         _make(layout)
     elif harm == "gone":
-        raise UserError(f"no store at {root}; name another with --store, or run a study to make one")
+        raise UserError(f"no store at {root}; name another store, or run a study to make one")
     elif harm:
-        raise UserError(f"cannot read {marker}: it is {harm}; name another with --store")
+        raise UserError(f"cannot read {marker}: it is {harm}; name another store")
     elif (found.get("result_version"), found.get("format")) != (RESULT_VERSION, FORMAT):
         raise UserError(
             f"the store {root} was written by another version of the code (result version "
             f"{found.get('result_version')}, format {found.get('format')}; this code writes {RESULT_VERSION} and "
-            f"{FORMAT}); name another with --store"
+            f"{FORMAT}); name another store"
         )
     elif create:
         try:
@@ -300,12 +300,12 @@ def _open(layout: Layout, *, create: bool) -> None:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UserError(f"the store {root} is not writable: {error.strerror}; name another with --store") from None
+            raise UserError(f"the store {root} is not writable: {error.strerror}; name another store") from None
 
 
 def _make(layout: Layout) -> None:
     root, marker = layout.root, layout.marker
-    refusal = UserError(f"{root} exists and is not a store; name an empty or new folder with --store")
+    refusal = UserError(f"{root} exists and is not a store; name an empty or new folder")
     try:
         root.mkdir(parents=True, exist_ok=True)
         if all(p.name.startswith(f".{marker.name}-") for p in root.iterdir()):
@@ -315,7 +315,7 @@ def _make(layout: Layout) -> None:
     except FileExistsError:  # a file
         raise refusal from None
     except OSError as error:
-        raise UserError(f"cannot make a store at {root}: {error.strerror}; name another with --store") from None
+        raise UserError(f"cannot make a store at {root}: {error.strerror}; name another store") from None
 
 
 def _write_marker(layout: Layout) -> None:

@@ -188,13 +188,16 @@ def _at_place(store: Store, place: str) -> str:
     ids = found.get(place, set())
     if len(ids) > 1:
         raise UserError(f"{len(ids)} trials of {store.root} are {place!r}; give STUDY/PROFILE/ARM/SEED")
+    there = set(store.trial_ids())
     if not ids:
-        near = ", ".join(map(repr, difflib.get_close_matches(place, found, n=3)))
-        hint = f"; near to it: {near}" if near else "; allowed: STUDY/ARM/SEED of a study that ran in this store"
-        raise UserError(f"no trial of {store.root} is {place!r}{hint}")
+        ran = [other for other, trials in found.items() if any(store.stored_name(trial) in there for trial in trials)]
+        near = ", ".join(map(repr, difflib.get_close_matches(place, ran, n=3)))
+        studies = ", ".join(dict.fromkeys(plan["study"] for plan in store.read_plans()))
+        hint = f"near to it: {near}" if near else f"allowed: STUDY/ARM/SEED of {studies or 'a study that ran'}"
+        raise UserError(f"no trial of {store.root} is {place!r}; {hint}")
     name = store.stored_name(ids.pop())
-    if name not in store.trial_ids():
-        raise UserError(f"the trial {place!r} of {store.root} has not run yet")
+    if name not in there:
+        raise UserError(f"the trial {place!r} of {store.root} has not run yet; a run of the study goes on with it")
     return name
 
 

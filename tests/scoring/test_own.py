@@ -20,6 +20,7 @@ from tests.scoring.test_scoring import Images
 
 FILE = '''
 """A docstring."""
+import torch
 from torch import nn
 from harness.scoring.extractors import EXTRACTORS, OwnNetwork
 
@@ -107,6 +108,18 @@ BUILD = "build=Cells"
         (FORWARD, "        return cells, cells[:, :5]", "of shape 16×49 for 16 images, and 16×20 are declared"),
         (FORWARD, "        return self.mix(cells)", "the logits of the extractor 'cells' are none for 16 images"),
         ("classes=5", "classes=4", "the logits of .* are of shape 16×5 for 16 images, and 16×4 are"),
+        (
+            "self.mix(cells),",
+            "self.mix(cells + torch.rand(len(cells), 49)),",
+            "change from one call to the next, by chance",
+        ),
+        ("self.mix(cells),", "self.mix(cells - cells.mean(0)),", "or with the images that are shown together, so"),
+        (
+            "self.mix(cells),",
+            "self.mix(images),",
+            r"'cells' failed: RuntimeError: .* \(line 14 of .*\); mend its network",
+        ),
+        ("rms=0.3", "rms=0.0", "rms=0.0 of an OwnNetwork is out of range; allowed: above 0"),
         (BUILD, "build=other", "'cells' is built as int; wanted: a torch.nn.Module"),
         (BUILD, "build=lambda: 1 / 0", "cannot be built: ZeroDivisionError: division by zero"),
         (BUILD, "build=lambda: open('w.pth') and Cells()", "what `open` brings cannot be followed"),

@@ -31,7 +31,8 @@ def profile_of(study: Study, typed: str | None) -> str:
     names = [profile.name for profile in study.profiles]
     if DEFAULT_PROFILE in names or not names:
         return study.profile(DEFAULT_PROFILE).name
-    terminal.say(f"{study.name} has no profile {DEFAULT_PROFILE}; taking {names[0]}, of: {', '.join(names)}")
+    if len(names) > 1:
+        terminal.say(f"{study.name} has no profile {DEFAULT_PROFILE}; taking {names[0]}, of: {', '.join(names)}")
     return names[0]
 
 

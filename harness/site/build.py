@@ -217,12 +217,13 @@ class _Site:
             data = _json({"studies": labels, "table": made})
             self.write(f"assets/{name}.js", f"SITE.list({json.dumps(name)}, {data});\n")
         shared = sum(len(names) > 1 for names in self.merged.held_by.values())
+        studies = [told for told in self.studies if not told.is_search]
         self.page(
             "index.html",
             "index.html.j2",
-            several=_studies(sum(not told.is_search for told in self.studies)),
-            studies=[told for told in self.studies if not told.is_search],
-            tallies=[_tally(told) for told in self.studies if not told.is_search],
+            several="a study" if len(studies) == 1 else _studies(len(studies)),
+            studies=studies,
+            tallies=[_tally(told) for told in studies],
             counts=Counter(record["status"] for record in self.records.values()),
             trials=len(self.records),
             merged=self.merged,

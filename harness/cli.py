@@ -1,5 +1,6 @@
 """The program and its commands, by what a person does. A further command is a function and an entry here."""
 
+import inspect
 from collections.abc import Callable
 
 import typer
@@ -39,6 +40,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Declare a question about GANs as a table; get back an answer that would survive a reviewer.",
 )
+
+
+def _shown(function: Callable[..., None]) -> str:
+    """A docstring for a terminal of any width: its paragraphs without their line ends, which typer would keep."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(function) or "").split("\n\n"))
+
+
 for heading, commands in COMMANDS.items():
     for name, function in commands.items():
-        app.command(name, rich_help_panel=heading)(function)
+        app.command(name, help=_shown(function), rich_help_panel=heading)(function)

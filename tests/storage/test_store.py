@@ -117,7 +117,7 @@ def test_readable_with_nothing_but_pandas(store: Store) -> None:
 
 
 def test_refusals_name_store_and_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no store at .*--store"):
+    with pytest.raises(UserError, match="no store at .*; name another store, or run a study"):
         Store(tmp_path / "absent")
     foreign = tmp_path / "foreign"
     foreign.mkdir()

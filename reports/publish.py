@@ -42,8 +42,9 @@ COMPARED = """
 **Agreement with the earlier run** says how many verdicts are the same as on the pages that stood here before: of the
 same networks, data and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, of a kind that trains DC apart
 (FC's trials are identical), scored by a classifier that each store trained for itself, with online curves of more
-points, and with an error rate for each question instead of each study. A verdict *opened* if it was decided then and is not now, *closed* the other way round, and *turned* if both
-are decided and contradict each other. The tables of that run are in the folder `earlier`.
+points, and with an error rate for each question instead of each study. A verdict *opened* if it was decided then and
+is not now, *closed* the other way round, and *turned* if both are decided and contradict each other.
+The tables of that run are in the folder `earlier`.
 """
 
 

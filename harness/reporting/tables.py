@@ -11,7 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from harness.analysis.budget import NOT_TESTABLE
-from harness.analysis.effects import arm_mean, arm_values, level_arms, level_effects
+from harness.analysis.effects import WIDEST, arm_mean, arm_values, level_arms, level_effects
 from harness.analysis.evidence import Evidence
 from harness.analysis.published import compare_with_published
 from harness.analysis.statistics import (
@@ -69,6 +69,10 @@ NOT_FINITE = (
 AT_A_BOUND = (
     "[–]: a mean at a bound of its metric has no interval. A recall of 0 at every seed, for example, says that recall "
     "is too small to be measured, and not how small."
+)
+TOO_WIDE = (
+    f"[–]: seeds so far apart that the interval's end would lie over {WIDEST:.0f} times as far out as the mean give "
+    "no interval. Most samples of some seeds may be alike, or some seeds have failed: look at each."
 )
 
 
@@ -276,8 +280,9 @@ def why_no_interval(answers: Sequence[Answer] = (), table: pd.DataFrame | None =
             if math.isfinite(row[name]) and name != "diverged" and not row.get(f"{name}_not_reached", 0) > 0:
                 against = name.endswith(("_ratio", "_difference"))
                 few = row["pairs" if against else "n"] < FEWEST_FOR_AN_INTERVAL
-                found.add(FEW_SEEDS if few else NOT_FINITE if against else AT_A_BOUND)
-    return [reason for reason in (FEW_SEEDS, NOT_FINITE, AT_A_BOUND) if reason in found]
+                inside = not against and METRICS[name].limits[0] < row[name] < METRICS[name].limits[1]
+                found.add(FEW_SEEDS if few else NOT_FINITE if against else TOO_WIDE if inside else AT_A_BOUND)
+    return [reason for reason in (FEW_SEEDS, NOT_FINITE, AT_A_BOUND, TOO_WIDE) if reason in found]
 
 
 def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:

@@ -83,6 +83,15 @@ def test_interim_analyses_widen_the_interval() -> None:
     assert sequential.low < fixed.low < fixed.high < sequential.high and fixed.mean == sequential.mean
 
 
+def test_seeds_orders_apart_give_no_interval() -> None:
+    """IS of six seeds of the published study of noise, of which most collapsed: the interval ended at 10³⁰."""
+    rows = table(a=[1.00000000002, 1.0076, 1.0000126, 1.28, 1.0000001, 1.444], b=[1.5, 1.6, 1.4, 1.5, 1.7, 1.3])
+    rows = rows.assign(is_mean=rows.fid)
+    wide, narrow = (arm_mean(arm_values(rows, arm, "is_mean"), "is_mean") for arm in "ab")
+    assert wide.mean == pytest.approx(1.1219, abs=1e-3) and math.isnan(wide.low) and math.isnan(wide.high)
+    assert 1.3 < narrow.low < 1.5 < narrow.high < 1.7
+
+
 def test_an_arms_mean_is_not_flattered() -> None:
     rows = table(a=[10.0, 20.0, 30.0, 40.0]).assign(kimg_to_fid_300=[1.0, 2.0, INF, INF])
     assert arm_mean(arm_values(rows, "a", "fid"), "fid").mean == 25

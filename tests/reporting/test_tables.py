@@ -25,6 +25,7 @@ from harness.reporting.tables import (
     AT_A_BOUND,
     FEW_SEEDS,
     NOT_FINITE,
+    TOO_WIDE,
     cost_table,
     failure_table,
     formatted,
@@ -235,7 +236,7 @@ def test_an_arms_fid_comes_first(evidence: Evidence) -> None:
 
 
 def test_no_interval_holds_what_cannot_be(evidence: Evidence, rows: pd.DataFrame) -> None:
-    wild = rows.assign(fid=np.where(rows.seed == 0, 5000.0, 1.0), precision=np.where(rows.seed == 0, 1.0, 0.01))
+    wild = rows.assign(fid=np.where(rows.seed == 0, 9.0, 1.0), precision=np.where(rows.seed == 0, 1.0, 0.01))
     shown = replace(evidence, rows=wild.where(rows.status == "ok", rows))
     for question in evidence.design.questions:
         for row in question_table(shown, question).itertuples():
@@ -365,6 +366,7 @@ def test_each_table_has_its_own_reasons(evidence: Evidence, rows: pd.DataFrame) 
     assert why(rows) == []
     assert why(rows[rows.seed < 2]) == [FEW_SEEDS]
     assert why(rows.assign(recall=0.0)) == [AT_A_BOUND]
+    assert why(rows.assign(fid_raw=np.where(rows.seed == 0, 5000.0, 1.0)), metric="fid_raw") == [TOO_WIDE]
     never = rows.assign(kimg_to_fid_300=np.where((rows.seed == 1) & (rows.arm == "dc"), math.inf, 10.0))
     assert why(never[never.seed < 4], metric="kimg_to_fid_300") == [NOT_FINITE]
     assert AT_A_BOUND not in why_no_interval(table=overview_table(evidence))

@@ -1,4 +1,4 @@
-"""Trials that a study's last run used and its design of today would not: made from other code, data or settings."""
+"""What a study's last run used and it would not use today: trials, and scores, made from other code or settings."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import UserError
+from harness.plugins import UserCode
+from harness.spec import ScoreProtocol
 from harness.storage.store import Store
 from harness.study import Design, Run
 
@@ -28,6 +30,41 @@ def left_behind(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> d
         for trial_id, arm in replaced.items()
         if trial_id not in current and store.status(trial_id) in ("ok", "diverged")
     }
+
+
+def scored_otherwise(store: Store, plan: Mapping[str, Any], code: UserCode | None) -> dict[str, int]:
+    """Networks of the user's own that have other code or weights than the scores of a plan: name -> how many scores.
+
+    Only what the plan's own protocols are: scores that stand beside them keep the hash in their name.
+
+    Args:
+        store: Where the scores are.
+        plan: Of the study's last run, or as `evidence` takes it.
+        code: The user's file as it is today; None for a study that the repository ships.
+    """
+    if code is None or not plan.get("cells"):
+        return {}
+    from harness.scoring.own import current_hash  # loads torch, as a file with a network of its own has done
+
+    beside, known, found = plan.get("beside", ()), dict[str, bool](), Counter[str]()
+    protocols = dict[str, ScoreProtocol]()
+    for cell in {cell["trial_id"]: cell for cell in plan["cells"]}.values():
+        also = [key for name, key in cell.get("also", {}).items() if name not in beside]
+        keys = {cell.get("protocol_id", plan["protocol_id"]), *also}
+        if store.status(cell["trial_id"]) != "ok":
+            continue
+        there = store.read_scores(cell["trial_id"])
+        protocols |= {key: protocol for key, (protocol, _) in there.items()}
+        for key in keys & there.keys():
+            name = protocols[key].extractor
+            if key not in known:
+                try:
+                    now = current_hash(name, code)
+                except UserError:  # which a run will say
+                    now = ""
+                known[key] = now not in ("", protocols[key].extractor_hash)
+            found[name] += known[key]
+    return {name: number for name, number in found.items() if number}
 
 
 def runs_on_the_same_data(rows: pd.DataFrame, plan: Mapping[str, Any], design: Design) -> list[Run]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from architectures import GanPair
-from harness.analysis.earlier import left_behind
+from harness.analysis.earlier import left_behind, scored_otherwise
 from harness.analysis.results import untrained_arm
 from harness.analysis.wording import agreeing, count, duration
 from harness.data import prepare
@@ -58,6 +58,7 @@ class Plan:
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
     moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
+    scored_otherwise: dict[str, int]  # own extractor -> scores of the last plan that it would give otherwise today
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
@@ -221,6 +222,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
         other_file=file if file != design.file else "",
         moved_from=moved_from,
+        scored_otherwise={} if store is None else scored_otherwise(store, last, study.own_code),
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -250,7 +252,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             *[f"scored by {', '.join(named)}, as questions name their features"] * bool(named),
         ]
     else:
-        lines.append("nothing to run")
+        lines.append("nothing to train" if plan.scored_otherwise else "nothing to run")
     downloaded = sorted({run.spec.dataset for run in plan.runs if is_downloaded(run.spec.dataset)})
     lines += [*plan.data_lines, *(f"{dataset} is downloaded once, into {downloads}" for dataset in downloaded)]
     width = max(map(len, arms))
@@ -279,6 +281,11 @@ def what_changes(plan: Plan) -> list[str]:
         lines.append(
             f"{count(number, 'finished trial')} {agreeing(number, 'was', 'were')} made from an earlier version of this "
             f"study's code, data or settings: kept, and no longer used"
+        )
+    for name, scores in plan.scored_otherwise.items():
+        lines.append(
+            f"{count(scores, 'score')} by {name} {agreeing(scores, 'is', 'are')} of another version of it, in code or "
+            f"weights: `run` scores the trials anew, and trains none for that"
         )
     return lines
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.earlier import left_behind, runs_on_the_same_data
+from harness.analysis.earlier import left_behind, runs_on_the_same_data, scored_otherwise
 from harness.analysis.effects import level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
@@ -61,6 +61,7 @@ def warnings(evidence: Evidence) -> list[str]:
             f"{count(len(earlier), 'trial')} {were} made from an earlier version of this study's code or settings: "
             f"the next run makes others in their place. What is shown is of the earlier version, in: {arms}.",
         )
+    found[:0] = other_versions(evidence)
     planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
     if missing := len(planned - set(trials.trial_id)):
         have, them = agreeing(missing, "has", "have"), agreeing(missing, "it", "them")
@@ -84,13 +85,27 @@ def warnings(evidence: Evidence) -> list[str]:
             f"Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
     if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
-        last = evidence.store.read_plan(evidence.plan["study"], evidence.plan["profile"]) or evidence.plan
-        scores = "the next run" if last["protocol_id"] == evidence.plan["protocol_id"] else "the command `score`"
+        scores = "the next run" if _is_of_run(evidence) else "the command `score`"
         them = agreeing(unscored, "it", "them all")
         found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; {scores} scores {them}.")
     if finished.empty:
         found.append("No trial has finished: there is nothing to compare.")
     return found
+
+
+def other_versions(evidence: Evidence) -> list[str]:
+    """Of each network of the user's own that has changed since it scored: that it has, and what scores anew."""
+    said = []
+    for name, scores in scored_otherwise(evidence.store, evidence.plan, evidence.design.own_code).items():
+        are, anew = (
+            agreeing(scores, "is", "are"),
+            "the next run" if _is_of_run(evidence) else f"`score --protocol {name}`",
+        )
+        said.append(
+            f"{count(scores, 'score')} by {name} {are} of another version of it: {anew} scores the trials anew. "
+            "Its code or its weights have changed since, and what is shown is by what they were."
+        )
+    return said
 
 
 def extractor_proof(evidence: Evidence, *, only_weak: bool = False) -> list[str]:
@@ -159,6 +174,12 @@ def command(design: Design, store: Store, seeds: int) -> str:
 def make_command(store: Store, *words: str) -> str:
     """A call of `make` for a shell in this repository; the store is named where it is not the one taken by itself."""
     return shlex.join(["make", *words, *([] if store.root == ROOT / "runs" else [f"STORE={store.root}"])])
+
+
+def _is_of_run(evidence: Evidence) -> bool:
+    """Whether the page is by the scores that the study's last run asked for, and not by those that `score` added."""
+    last = evidence.store.read_plan(evidence.plan["study"], evidence.plan["profile"]) or evidence.plan
+    return last["protocol_id"] == evidence.plan["protocol_id"]
 
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:

@@ -46,14 +46,7 @@ def prepare_own(name: str, code: UserCode | None, channels: int, cache: Path, we
     entry = own_network(name)
     if code is None and name not in EXTRACTORS.shipped:
         raise UserError(f"the extractor {name!r} is of your own; allowed: with a study that your own file declares")
-    made_from = identity(code, [("extractor", name)]) if code else ""
-    source = weights or (Path(code.file if code else __file__).parent / entry.file if entry.file else None)
-    with refusing_files(f"the extractor {name!r}"):
-        network = built(name)
-    if source is not None:
-        _load(network, _tensors(source, weights is not None), source)
-    content = safetensors.torch.save({k: v.clone().contiguous() for k, v in network.state_dict().items()})
-    digest = checksum(made_from.encode() + content)[:16]
+    digest, content = _named(name, code, weights)
     path = cache_folder(cache, "extractors") / f"{name}-{digest}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -61,6 +54,29 @@ def prepare_own(name: str, code: UserCode | None, channels: int, cache: Path, we
     return Extractor(
         name=name, weights_path=path, weights_hash=digest, channels=channels, width=entry.width, feature_rms=entry.rms
     )
+
+
+def current_hash(name: str, code: UserCode) -> str:
+    """The hash that scores by this entry of the user's file would have today; "" where there is no such entry.
+
+    Raises:
+        UserError: as `prepare_own` does.
+    """
+    code.load()
+    return _named(name, code, None)[0] if isinstance(EXTRACTORS.get(name), OwnNetwork) else ""
+
+
+def _named(name: str, code: UserCode | None, weights: Path | None) -> tuple[str, bytes]:
+    """The hash of the entry's code and weights, and the weights as a file has them."""
+    entry = own_network(name)
+    made_from = identity(code, [("extractor", name)]) if code else ""
+    source = weights or (Path(code.file if code else __file__).parent / entry.file if entry.file else None)
+    with refusing_files(f"the extractor {name!r}"):
+        network = built(name)
+    if source is not None:
+        _load(network, _tensors(source, weights is not None), source)
+    content = safetensors.torch.save({k: v.clone().contiguous() for k, v in network.state_dict().items()})
+    return checksum(made_from.encode() + content)[:16], content
 
 
 def built(name: str) -> nn.Module:

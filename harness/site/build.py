@@ -29,6 +29,7 @@ from harness.reporting import tables
 from harness.reporting.blocks import Page, Picture, flat
 from harness.reporting.figures import VERDICTS
 from harness.reporting.parallel import in_parallel
+from harness.reporting.provenance import other_versions
 from harness.reporting.report import templates
 from harness.site import lists
 from harness.site.figures import scripts
@@ -178,6 +179,8 @@ class _Site:
                     say(f"{told.label} has no page: {told.why_none}")
                 continue
             say(f"drawing {told.label}")
+            for line in other_versions(told.evidence):
+                say(f"{told.label}: {line}")
             page = page_of(told, told.evidence, self.merged, processes)
             self.of_study = Path(told.page).stem
             self._write_pictures(page, self.folder / "studies" / self.of_study)

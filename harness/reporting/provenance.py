@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis.earlier import left_behind, runs_on_the_same_data, scored_otherwise
-from harness.analysis.effects import level_arms
+from harness.analysis.effects import arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
 from harness.analysis.wording import agreeing, count, duration, number
-from harness.metrics import collapsed_below, is_well_proven, proof_in_words
+from harness.metrics import METRICS, collapsed_below, is_well_proven, proof_in_words
 from harness.reporting.tables import scored
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
@@ -84,6 +84,7 @@ def warnings(evidence: Evidence) -> list[str]:
             f"IS is 1 where all look the same; {_collapse_in_words(evidence, finished)}. "
             f"Found in: {'; '.join(f'{arm} ({n} of {counts[arm]})' for arm, n in collapsed.items())}."
         )
+    found += _no_better_than_untrained(evidence)
     if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
         scores = "the next run" if _is_of_run(evidence) else "the command `score`"
         them = agreeing(unscored, "it", "them all")
@@ -212,6 +213,39 @@ def _collapse_in_words(evidence: Evidence, finished: pd.DataFrame) -> str:
         ours = "" if math.isnan(real) else f" (real images have {number(real)})"
         said.append(f"a trial counts as collapsed below {number(collapsed_below(real))}{ours}")
     return "; ".join(dict.fromkeys(said))
+
+
+def _no_better_than_untrained(evidence: Evidence) -> list[str]:
+    """Of each FID that is shown: the arms whose mean is no lower than that of their baseline before any training."""
+    own, said = evidence.plan["protocol_id"], []
+    shown = {"fid": own, **{f"fid@{name}": key for name, (key, _) in _further(evidence).items()}}
+    arms = {arm: found.baseline for arm, found in evidence.design.every_arm.items() if arm in evidence.arms}
+    for metric, key in shown.items():
+        if metric not in evidence.rows:
+            continue
+        before, worse = _untrained_fids(evidence, key), []
+        rows = evidence.rows[evidence.rows.protocol_id == own]  # arms on other data have untrained generators of theirs
+        for arm, baseline in arms.items():
+            mean = arm_mean(arm_values(rows, arm, metric), metric).mean
+            if math.isfinite(mean) and mean >= before.get(baseline, math.inf):
+                worse.append(f"{arm} ({number(mean)}, untrained {number(before[baseline])})")
+        if worse:
+            of = "" if metric == "fid" else f" by {METRICS[metric].label}"
+            said.append(
+                f"No better than an untrained generator{of}: {len(worse)} of {count(len(arms), 'arm')}. Either training "
+                "has failed (too short, collapsed), or these features see little of what matters. Mean FID, and that of "
+                f"the baseline's generator before training: {'; '.join(worse)}."
+            )
+    return said
+
+
+def _untrained_fids(evidence: Evidence, protocol: str) -> dict[str, float]:
+    """Baseline -> the FID of its generator before training."""
+    store, found = evidence.store, dict[str, float]()
+    for baseline, trial_id in evidence.plan.get("ceilings", {}).items():
+        if store.status(trial_id) == "ok" and protocol in (scores := store.read_scores(trial_id)):
+            found[baseline] = scores[protocol][1]["fid"]
+    return found
 
 
 def _threads(found: str) -> str:

@@ -232,9 +232,9 @@ def _no_better_than_untrained(evidence: Evidence) -> list[str]:
         if worse:
             of = "" if metric == "fid" else f" by {METRICS[metric].label}"
             said.append(
-                f"No better than an untrained generator{of}: {len(worse)} of {count(len(arms), 'arm')}. Either training "
-                "has failed (too short, collapsed), or these features see little of what matters. Mean FID, and that of "
-                f"the baseline's generator before training: {'; '.join(worse)}."
+                f"No better than an untrained generator{of}: {len(worse)} of {count(len(arms), 'arm')}. Either "
+                "training has failed (too short, collapsed), or these features see little of what matters. Mean FID, "
+                f"and that of the baseline's generator before training: {'; '.join(worse)}."
             )
     return said
 

@@ -53,7 +53,8 @@ def scripts() -> tuple[str, str]:
 
 def _arms(alt: Any, name: str) -> dict[str, Any]:
     """Each arm's mean with its interval; a click leads to its study."""
-    scale = alt.Scale(type="log" if METRICS[name].scale == "ratio" else "linear", zero=False, nice=False, padding=12)
+    kind = {"type": "log"} if METRICS[name].scale == "ratio" else {"type": "linear", "zero": False}
+    scale = alt.Scale(**kind, nice=False, padding=12)
     tooltip = [
         alt.Tooltip(field, type="nominal", title=title)
         for field, title in (
@@ -88,7 +89,7 @@ def _curves(alt: Any) -> dict[str, Any]:
             x=x,
             y=alt.Y(
                 "value", type="quantitative", title=title,
-                scale=alt.Scale(type="log" if "fid_online" in named else "linear", zero=False),
+                scale=alt.Scale(**({"type": "log"} if "fid_online" in named else {"zero": False})),
             ),
             color=colour.legend(None) if len(named) == 1 else colour,
         )  # fmt: skip

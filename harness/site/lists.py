@@ -96,7 +96,7 @@ def arms(
         Column(head="study", kind="studies", filter=True),
         Column(head="seeds", kind="whole", least=True),
         Column(head="diverged", kind="interval"),
-        *(Column(head=_short_heading(name), kind="interval", score=name) for name in SCORES),
+        *(Column(head=short_heading(name), kind="interval", score=name) for name in SCORES),
         Column(head="kimg", kind="number"),
         Column(head="s/trial", kind="number"),
     ]
@@ -143,7 +143,7 @@ def _arm_cells(row: Mapping[str, Any]) -> list[Any]:
 
     def score(name: str) -> list[Any]:
         mean, low, high = (finite(UNITS.get(name, 1) * row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-        return [mean, words[heads.get(name, _short_heading(name))], low, high]
+        return [mean, words[heads.get(name, short_heading(name))], low, high]
 
     return [
         row["arm"],
@@ -174,7 +174,7 @@ def trials(
         Column(head="arm", kind="words"),
         Column(head="seed", kind="whole"),
         Column(head="status", kind="words", filter=True),
-        *(Column(head=_short_heading(name), kind="number") for name in SCORES),
+        *(Column(head=short_heading(name), kind="number") for name in SCORES),
         Column(head="kimg", kind="number"),
         Column(head="seconds", kind="number"),
         Column(head="data", kind="words", filter=True),
@@ -226,7 +226,8 @@ def digits(value: float | None, unit: float = 1) -> float | None:
     return None if finite(value) is None else float(f"{unit * (value or 0):.6g}")
 
 
-def _short_heading(name: str) -> str:
+def short_heading(name: str) -> str:
+    """A score's name with its unit, and an arrow towards better."""
     return f"{METRICS[name].label}{'×10³' if name == 'kid' else ''} {METRICS[name].arrow}"
 
 

@@ -282,7 +282,7 @@ SITE.arms = (place, table) => {
     place.querySelector("figcaption span").textContent = shown.length < rows.length ? `The first ${shown.length
       } of the ${rows.length.toLocaleString("en")} arms below` : "The arms below";
     return { ...SITE.figures[columns[i].score], datasets: { arms: values }, autosize: { type: "fit-x", contains: "padding" },
-      padding: { left: 5, right: 24, top: 5, bottom: 5 }, width: Math.max(260, width - 4), height: { step: 22 } };
+      padding: { left: 5, right: 24, top: 5, bottom: 5 }, width: Math.max(260, width - 4), height: 22 * values.length };
   });
   table.addEventListener("shown", event => { now = event.detail; draw(); });
 };
@@ -311,7 +311,17 @@ SITE.curves = place => {
   });
 };
 
+/* What scrolls sideways can be reached by the keyboard, in browsers that do not see to it themselves; no other table. */
+const scrolls = new ResizeObserver(seen => {
+  for (const { target } of seen)
+    if (target.scrollWidth > target.clientWidth)
+      for (const [name, value] of [["tabindex", 0], ["role", "group"], ["aria-label", "Table, scrolls sideways"]])
+        target.setAttribute(name, value);
+    else for (const name of ["tabindex", "role", "aria-label"]) target.removeAttribute(name);
+});
+
 document.addEventListener("DOMContentLoaded", () => {
+  for (const place of document.querySelectorAll("div.scroll")) scrolls.observe(place);
   SITE.root = document.documentElement.dataset.root;
   const lists = [...document.querySelectorAll("[data-table]")];
   for (const place of document.querySelectorAll("[data-figure]"))

@@ -11,7 +11,7 @@ from harness.analysis.tidy import CURVES, WHOSE, columns
 from harness.analysis.wording import number
 from harness.design import DEFAULTS
 from harness.metrics import METRICS
-from harness.site.lists import data_name
+from harness.site.lists import UNITS, data_name, short_heading
 from harness.site.merge import Copy, Merged
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
@@ -19,16 +19,21 @@ from harness.storage.store import Store
 SHOWN = tuple(name for name in CURVES if name not in WHOSE)
 """Columns of its curves."""
 
+AT = "fid_at_"
+BESIDE = {"is_std": "IS, spread over splits", "kid_subset_std": "KID×10³, spread over subsets"}
+"""Scores that are no metrics -> what they are called."""
+
 PROVENANCE = ("date", "commit", "cpu", "gpu", "threads", "python", "torch", "torch_fidelity", "torchmetrics", "ray")
 
 
 class Line(NamedTuple):
-    """One fact: its name, value, unit and meaning."""
+    """One fact: its name, value, unit, meaning, and its value with all digits."""
 
     name: str
     value: str
     unit: str = ""
     meaning: str = ""
+    exact: str = ""
 
 
 class Scored(NamedTuple):
@@ -115,11 +120,16 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _score(name: str, value: float) -> Line:
-    metric = METRICS.get(name)
-    if name == "kid":  # as tables have it
-        return Line(f"{METRICS[name].label}×10³ {METRICS[name].arrow}", number(1000 * value), "", repr(value))
-    label = f"{metric.label} {metric.arrow}".strip() if metric else name
-    return Line(label, number(value), "", repr(value))
+    shown = number(UNITS.get(name.removesuffix("_subset_std"), 1) * value)
+    if name in METRICS:
+        label = short_heading(name).strip()
+        return Line(label, shown, meaning=METRICS[name].meaning, exact=repr(value))
+    if name.startswith(AT):  # of a part of the samples
+        label = f"FID of the first {int(name.removeprefix(AT)):,} samples"
+        meaning = "the same by fewer samples: how much of the FID is their number's"
+    else:
+        label, meaning = BESIDE.get(name, name), _meanings().get(name, ("", ""))[1]
+    return Line(label, shown, meaning=meaning, exact=repr(value))
 
 
 def _curves(store: Store, trial_id: str, loss: str) -> str:

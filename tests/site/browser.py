@@ -17,7 +17,7 @@ PATIENCE = 60.0
 
 
 class Browser:
-    """One page of a browser. Errors that a page's scripts raise are collected, and `require_no_errors` raises them."""
+    """One page of a browser. What its scripts raise, or warn of in the console, is collected for `require_no_errors`."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self.commands, self.answers = commands, answers
@@ -53,6 +53,8 @@ class Browser:
         if said.get("method") == "Runtime.exceptionThrown":
             details = said["params"]["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description", details["text"]))
+        if said.get("method") == "Runtime.consoleAPICalled" and said["params"]["type"] in ("warning", "error"):
+            self.errors.append(" ".join(str(part.get("value", part)) for part in said["params"]["args"]))
         if said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
             self.errors.append(f"{said['params']['entry']['text']} {said['params']['entry'].get('url', '')}")
         if said.get("method") == "Network.requestWillBeSent":

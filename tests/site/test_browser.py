@@ -178,6 +178,28 @@ def test_pages_fit_desktops_and_phones(page: Browser, pages: dict[str, Path], na
     assert not cut
 
 
+@pytest.mark.parametrize("width", [1280, 420])
+def test_controls_stand_in_line(page: Browser, pages: dict[str, Path], width: int) -> None:
+    page.look(width)
+    page.open(pages["leaderboard"])
+    parts = "[...document.querySelectorAll('.controls :is(input, select)')].filter(part => part.checkVisibility())"
+    places = page.run(f"{parts}.map(part => part.getBoundingClientRect()).map(at => [at.top, at.height])")
+    assert len({height for _, height in places}) == 1 and len(places) > 2
+    if width == 1280:
+        assert len({top for top, _ in places}) == 1, places
+
+
+def test_what_scrolls_can_be_focused(page: Browser, pages: dict[str, Path]) -> None:
+    page.look(700)
+    page.open(pages["study"])
+    page.run("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
+    wide = "[...document.querySelectorAll('div.scroll')].filter(part => part.scrollWidth > part.clientWidth)"
+    page.wait(f"{wide}.length && {wide}.every(part => part.tabIndex == 0)")
+    page.look(1280)
+    rest = "[...document.querySelectorAll('div.scroll[tabindex]')].filter(part => part.scrollWidth <= part.clientWidth)"
+    page.wait(f"{rest}.length == 0")
+
+
 def test_keys_alone_are_enough(page: Browser, pages: dict[str, Path]) -> None:
     page.open(pages["leaderboard"])
     page.press("Tab")

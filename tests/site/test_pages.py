@@ -154,6 +154,9 @@ def test_a_trials_page_has_all_of_it(site: Path, noise: Store) -> None:
     for key, (_, scores) in noise.read_scores(own.trial_id).items():
         assert f"Protocol {key}" in page
         assert all(f'title="{value!r}"' in page for value in scores.values()), "to the last digit"
+    names = set(re.findall(r"<li><strong>(.*?)</strong>: .{10,}</li>", page))
+    assert {"FID ↓", "IS, spread over splits", "KID×10³, spread over subsets", "precision ↑"} <= names
+    assert "is_std" not in page and "kid_subset_std" not in page
     assert "gan-ablation run noise --profile laptop --seeds 6" in page
     assert f'dc, seed 1, of <a href="../studies/noise-{PROFILE}.html">' in page
     assert "instance_noise" in page and "Imaginary CPU" in page and "2000-01-01T00:01:00Z" in page

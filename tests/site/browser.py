@@ -17,7 +17,7 @@ PATIENCE = 60.0
 
 
 class Browser:
-    """One page of a browser. What its scripts raise, or warn of in the console, is collected for `require_no_errors`."""
+    """One page of a browser. What its scripts raise or warn of is kept for `require_no_errors`."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self.commands, self.answers = commands, answers

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
+from harness.analysis.wording import duration
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
+from harness.execution.estimates import WORTH_SAYING, feature_seconds
 from harness.execution.provenance import provenance
 from harness.execution.resources import processors
 from harness.execution.trial import TrialContext
@@ -19,6 +21,7 @@ from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.scoring.kept import keep_moments
 from harness.scoring.moments import Moments, read_moments
 from harness.scoring.yardstick import (
+    GOLDEN_IMAGES_PRETRAINED,
     deviation,
     golden_scores,
     needs_training,
@@ -76,7 +79,9 @@ def scoring_contexts(
             keep_moments(protocol, extractor, moments, store.cache)
         reference, wanted = store.read_reference(protocol.protocol_id), {**extractor.proof(), **golden}
         if not reference:
-            say(f"scoring the real images of {spec.dataset} (once per protocol)")
+            images = protocol.num_generated + protocol.num_reference
+            about = _so_long(extractor, images)
+            say(f"scoring the real images of {spec.dataset} by {extractor.name} (once per protocol){about}")
             reference = prepare_reference(protocol, extractor, data, store.cache)
             store.write_reference(protocol, {**reference, **wanted})
         elif not wanted.keys() <= reference.keys():  # written before reports asked for it
@@ -96,6 +101,12 @@ def scoring_contexts(
     return contexts
 
 
+def _so_long(extractor: Extractor, images: int) -> str:
+    """How long the features of so many images take, where that is long."""
+    takes = feature_seconds(extractor.name, images)
+    return f", about {duration(takes)}" if takes >= WORTH_SAYING else ""
+
+
 def _protocol(
     extractor: Extractor,
     data: PreparedData,
@@ -110,6 +121,8 @@ def _protocol(
     protocol of their own.
     """
     protocol = make_protocol(extractor, data, num_generated=num_generated, moments=moments)
+    if about := _so_long(extractor, 3 * GOLDEN_IMAGES_PRETRAINED):
+        say(f"seeing whether {extractor.name} measures here as it should{about}, unless it was seen before")
     golden = golden_scores(extractor, protocol, data, store.cache)
     recorded = recorded_golden(extractor, store.read_reference(protocol.protocol_id))
     if why := deviation(golden, recorded):

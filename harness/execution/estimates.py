@@ -1,9 +1,10 @@
 """How long the trials of a plan will take: as like trials in the store took, else by their networks' arithmetic."""
 
 import contextlib
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,13 @@ nine of ten within 26%."""
 OWN_PACE = (0.4, 52e9)
 """Of networks that are the user's own: between those two."""
 
+FEATURES_PER_SECOND = {"imagenet-lite0": 200.0, "inception-v3": 6.0, "dinov2": 1.5, "dinov2-vit-l": 0.4, "clip": 8.0}
+"""Images that a feature network takes on one core: the first two measured, the others as their arithmetic is to the
+second's. Classifiers take thousands, which OUTSIDE holds; a network of the user's own is taken for one of these."""
+
+WORTH_SAYING = 5.0
+"""Seconds of preparation from which on it is spoken of."""
+
 COMPARABLE = 3.0
 """Trials whose arithmetic is at most so many times another's tell how fast a machine is at that other's."""
 
@@ -53,7 +61,9 @@ class Estimate:
     measured: int
 
 
-def estimate(runs: list[Run], weights: Mapping[str, float], profile: Profile, store: Store | None) -> Estimate:
+def estimate(
+    runs: list[Run], weights: Mapping[str, float], profile: Profile, store: Store | None, scored_by: Sequence[str] = ()
+) -> Estimate:
     """What one trial of each arm takes: the same for the same trial and store, whatever else is planned with it.
 
     An arm with like trials in the store takes their median. Another takes what arithmetic says, scaled as that of
@@ -64,16 +74,26 @@ def estimate(runs: list[Run], weights: Mapping[str, float], profile: Profile, st
         weights: Arm -> what its trials cost by `arithmetic`.
         profile: Whose guess holds on a GPU until there are measurements.
         store: Where finished trials are.
+        scored_by: The networks whose features score a trial, the profile's own first.
     """
+    own, *others = (feature_seconds(name, profile.num_generated) for name in scored_by or ("",))
     specs = {run.arm: run.spec for run in reversed(runs)}
     took = _seconds_of(store)
     known = {arm: took[_like(spec)][0] for arm, spec in specs.items() if _like(spec) in took}
     paces = _paces(took)
     guessed = {
-        arm: profile.core_seconds_per_trial if torch.cuda.device_count() else weights[arm] * _scale(weights[arm], paces)
+        arm: profile.core_seconds_per_trial
+        if torch.cuda.device_count()
+        else own + weights[arm] * _scale(weights[arm], paces)
         for arm in specs
     }
-    return Estimate(seconds={**guessed, **known}, measured=len(known))
+    seconds = {arm: took + sum(others) for arm, took in {**guessed, **known}.items()}  # which a trial's time leaves out
+    return Estimate(seconds=seconds, measured=len(known))
+
+
+def feature_seconds(extractor: str, images: int) -> float:
+    """Seconds on one core for the features of so many images; 0 where they are too quick, or run on a GPU."""
+    return 0.0 if torch.cuda.device_count() else images / FEATURES_PER_SECOND.get(extractor, math.inf)
 
 
 def arithmetic(spec: TrialSpec, gan: GanPair) -> float:

@@ -20,12 +20,12 @@ from harness.data import prepare
 from harness.design import Design, Run, Seeds
 from harness.errors import UserError, unknown_name
 from harness.execution.cluster import HERE, Cluster
-from harness.execution.estimates import Estimate, arithmetic, estimate
+from harness.execution.estimates import WORTH_SAYING, Estimate, arithmetic, estimate, feature_seconds
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
 from harness.plugin_identity import refusing_files
 from harness.questions import extractors_named
-from harness.scoring.extractors import EXTRACTORS, require_labels
+from harness.scoring.extractors import EXTRACTORS, default_extractor, require_labels
 from harness.sources import is_downloaded
 from harness.spec import FOLDER, TrialSpec
 from harness.storage.plans import profile_of_same_pictures, remove_plan
@@ -59,6 +59,7 @@ class Plan:
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
     moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
     scored_otherwise: dict[str, int]  # own extractor -> scores of the last plan that it would give otherwise today
+    beforehand: Mapping[str, float]  # network -> seconds for the real images, which it scores before the first trial
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
@@ -184,6 +185,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         num_images: dict[str, int] = {}  # by fingerprint, where known
         bytes_of_data: dict[str, int] = {}
         data_lines: dict[tuple[str, int, int], list[str]] = {}
+        by_default: dict[str, str] = {}  # fingerprint -> network
 
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
             if store is None and is_downloaded(dataset):
@@ -192,6 +194,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             for name in (profile.extractor, *extractors_named(design.questions)):
                 require_labels(name, data)
             num_images[data.fingerprint] = len(data.images("train"))
+            by_default[data.fingerprint] = default_extractor(data)
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
             data_lines.setdefault((dataset, resolution, channels), short_lines(data))
@@ -212,17 +215,22 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         moved_from = profile_of_same_pictures(store.layout, study.name, profile.name, pictures)
         last = _last_plan(store, study.name, moved_from or profile.name)
     file = last.get("file", design.file)
+    named = extractors_named(design.questions)
+    own = [profile.extractor] if profile.extractor else list(dict.fromkeys(by_default.values()))
+    scored = {*own, *next((cell.get("also", {}) for cell in last.get("cells", [])), {})} if last else set()
+    real = 2 * profile.num_generated
     return Plan(
         design=design,
         runs=runs,
         untrained=untrained,
         done=done,
-        core_seconds=estimate(runs, weights, profile, store),
+        core_seconds=estimate(runs, weights, profile, store, [*own[:1], *(n for n in named if n not in own)]),
         bytes_of=bytes_of,
         left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
         other_file=file if file != design.file else "",
         moved_from=moved_from,
         scored_otherwise={} if store is None else scored_otherwise(store, last, study.own_code),
+        beforehand={name: feature_seconds(name, real) for name in dict.fromkeys([*own, *named]) if name not in scored},
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -244,10 +252,16 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
     if pending:
         kimg = f"{sum(run.spec.kimg for run in pending):,.1f}".removesuffix(".0")
         measured = plan.core_seconds.measured
+        left = plan.seconds_left(workers) + sum(plan.beforehand.values())
         source = f"as like trials of {measured} of {count(len(arms), 'arm')} took here" if measured else GUESS
         lines += [
             f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
-            f"about {duration(plan.seconds_left(workers))} with {count(workers, 'trial')} at once ({source})",
+            f"about {duration(left)} with {count(workers, 'trial')} at once ({source})",
+            *[
+                f"about {duration(took)} of these before the first trial: {name} scores the real images"
+                for name, took in plan.beforehand.items()
+                if took >= WORTH_SAYING
+            ],
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
             *[f"scored by {', '.join(named)}, as questions name their features"] * bool(named),
         ]

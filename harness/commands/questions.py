@@ -114,6 +114,7 @@ def run(
         at_least_one("seeds", seeds)
         at_least_one("workers", workers)
         budget_seconds = seconds_of(budget or DEFAULT_BUDGET)
+        terminal.say(f"planning {study.name} ({profile})")  # before torch is loaded, which takes seconds
         from harness.execution.cluster import Cluster, snapshot_folder
 
         cluster = Cluster(

@@ -16,7 +16,7 @@ from harness.execution.resources import processors
 from harness.execution.trial import TrialContext
 from harness.files import checksum
 from harness.metrics import proof_in_words
-from harness.scoring.extractors import Extractor, default_extractor
+from harness.scoring.extractors import CLASSIFIER, Extractor, default_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.scoring.kept import keep_moments
 from harness.scoring.moments import Moments, read_moments
@@ -71,6 +71,8 @@ def scoring_contexts(
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
             what = "scores" if name == "classifier" else "follows the curves on"
             say(f"training the classifier that {what} {at} (once)")
+        if name != CLASSIFIER:
+            say(f"preparing {name}, by whose features {spec.dataset} is scored")
         extractor = prepare_extractor(name, data, store.cache, extractor_weights, kept, study.own_code)
         if sentence := proof_in_words(extractor.proof()):
             say(f"{spec.dataset}: {sentence[0].lower()}{sentence[1:]}")

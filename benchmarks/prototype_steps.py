@@ -75,3 +75,15 @@ def as_graph(step: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         step()
     return graph.replay
+
+
+def side_by_side(steps: list[Callable[[], None]]) -> Callable[[], None]:
+    """Each step a graph on a stream of its own, so that the card may work on several at once."""
+    graphs, streams = [as_graph(step) for step in steps], [torch.cuda.Stream() for _ in steps]
+
+    def all_of_them() -> None:
+        for graph, stream in zip(graphs, streams, strict=True):
+            with torch.cuda.stream(stream):
+                graph()
+
+    return all_of_them

@@ -346,13 +346,14 @@ def seeds(options: Options) -> None:
         for number in numbers if "reference" not in network else numbers[:1]:
             steps[f"{number} seeds"] = (partial(batched, number), number)
             for suffix, bfloat16 in variants.items():
-                if options.device == "cuda":
+                if options.device == "cuda" and number <= 16:
                     steps[f"{number} graphs side by side{suffix}"] = (
                         lambda spec=spec, images=images, n=number, b=bfloat16: side_by_side(
                             [solo_step(replace(spec, seed=seed), images, bfloat16=b) for seed in range(n)]
                         ),
                         number,
                     )
+                if options.device == "cuda":
                     steps[f"{number} seeds, graph{suffix}"] = (
                         lambda batched=batched, n=number, b=bfloat16: as_graph(batched(n, bfloat16=b)),
                         number,

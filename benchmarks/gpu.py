@@ -6,9 +6,9 @@ Sections, each printed line by line as it is measured:
 
     card       the rate of large matrix products, float32, TF32 and bfloat16: what the machine could do
     alone      the harness's loop, with and without graphs, and the textbook loop of benchmarks/training.py, in turns
-    sharing    1, 4 and 8 processes that train on the card at the same time, as trials do under --gpus-per-trial
-    seeds      prototypes: the textbook step as a CUDA graph, under bfloat16, and S seeds in one process: side by side,
-               each a graph on a stream of its own, or as one batched model
+    sharing    1, 4 and 8 processes that train on the card at the same time, as trials do under --gpus-per-trial; they
+               take turns there, unless NVIDIA's MPS was started before (nvidia-cuda-mps-control -d)
+    seeds      prototypes: the textbook step as a CUDA graph, under bfloat16, and S seeds as one batched model
     precision  prototypes: float32, TF32 and bfloat16 with either memory layout of convolutions
 
 Images are random bytes, as speed does not depend on them. A figure is the median of the rounds, after a warm-up.
@@ -32,7 +32,7 @@ from multiprocessing.connection import Connection
 from unittest import mock
 
 import torch
-from prototype_steps import as_graph, as_one, batched_step, side_by_side, solo_step
+from prototype_steps import as_graph, as_one, batched_step, solo_step
 from torch import Tensor
 from training import bare_loop  # the scripts beside this one
 
@@ -346,13 +346,6 @@ def seeds(options: Options) -> None:
         for number in numbers if "reference" not in network else numbers[:1]:
             steps[f"{number} seeds"] = (partial(batched, number), number)
             for suffix, bfloat16 in variants.items():
-                if options.device == "cuda" and number <= 16:
-                    steps[f"{number} graphs side by side{suffix}"] = (
-                        lambda spec=spec, images=images, n=number, b=bfloat16: side_by_side(
-                            [solo_step(replace(spec, seed=seed), images, bfloat16=b) for seed in range(n)]
-                        ),
-                        number,
-                    )
                 if options.device == "cuda":
                     steps[f"{number} seeds, graph{suffix}"] = (
                         lambda batched=batched, n=number, b=bfloat16: as_graph(batched(n, bfloat16=b)),

@@ -79,15 +79,3 @@ def as_graph(step: Callable[[], None]) -> Callable[[], None]:
         graph.replay()  # on the step's weights, which live as long as it does
 
     return replay
-
-
-def side_by_side(steps: list[Callable[[], None]]) -> Callable[[], None]:
-    """Each step a graph on a stream of its own, so that the card may work on several at once."""
-    graphs, streams = [as_graph(step) for step in steps], [torch.cuda.Stream() for _ in steps]
-
-    def all_of_them() -> None:
-        for graph, stream in zip(graphs, streams, strict=True):
-            with torch.cuda.stream(stream):
-                graph()
-
-    return all_of_them

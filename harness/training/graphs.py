@@ -7,6 +7,7 @@ recorded, on the same memory, so that a step may be one only if nothing in it de
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -35,6 +36,15 @@ def can_be_graphs(spec: TrialSpec, device: str) -> bool:
     return alone and not spec.code and not is_scheduled
 
 
+@cache
+def side_stream() -> torch.cuda.Stream:
+    """Where steps are taken before their graph is recorded; the same for all trials of a process.
+
+    torch's matrix products keep 65 MiB for each stream that they have been on, for as long as the process lives.
+    """
+    return torch.cuda.Stream()
+
+
 class Graphs:
     """Takes a trial's steps: the first few as they are, then as the graph of their kind, penalised or not.
 
@@ -52,7 +62,6 @@ class Graphs:
         """
         self.updates, self.spec = updates, spec
         self.streams = [draws.generator for draws in state.streams.values()]
-        self.side = torch.cuda.Stream()
         self.taken = Counter[bool]()
         self.graphs: dict[bool, tuple[torch.cuda.CUDAGraph, list[Tensor]]] = {}
 
@@ -60,10 +69,11 @@ class Graphs:
         """Take one step; `reals` are copied."""
         kind = is_penalised(self.spec, step)
         if self.taken[kind] < WARM_UP:
-            self.side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.side):  # as torch.cuda.CUDAGraph wants it
+            side, current = side_stream(), torch.cuda.current_stream()
+            side.wait_stream(current)
+            with torch.cuda.stream(side):  # as torch.cuda.CUDAGraph wants it
                 self.updates(step, reals)
-            torch.cuda.current_stream().wait_stream(self.side)
+            current.wait_stream(side)
             self.taken[kind] += 1
             return
         if kind not in self.graphs:

@@ -91,6 +91,11 @@ def trials_in_memory() -> int:
     return max(1, (memory_left() - MEMORY_BESIDE) // MEMORY_A_TRIAL)
 
 
+def gpu_is_shared_in_turns() -> bool:
+    """Whether processes on one GPU take turns: NVIDIA's MPS, under which their kernels run at once, is not started."""
+    return not (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control").exists()
+
+
 def _control_groups(controller: str, root: Path) -> list[Path]:
     """The folders of the control groups that limit this process, from its own up, of version 2 and version 1."""
     mount, folders = root / "sys" / "fs" / "cgroup", []

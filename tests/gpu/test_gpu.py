@@ -87,8 +87,8 @@ def graph_trial(name: str, **changes) -> TrialSpec:
 def test_graphs_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial whose steps are launched as graphs is the trial whose kernels are launched one by one.
 
-    The first training of a process is not compared: one was seen that differed from the second, which was launched in
-    the same way, from the last bit of one loss on.
+    The first training of its kind in a process is not compared: one was seen that differed from the second, which was
+    launched kernel by kernel as it was, from the last bit of one loss on.
     """
     s = graph_trial(name, kimg=0.512)
     train(s, IMAGES, device="cuda")

@@ -24,7 +24,7 @@ EARLIER = HOME / "earlier"
 DOCUMENT = ("architecture", "depth", "stabilization", "noise")
 PAGES = (
     *((study, "laptop") for study in (*DOCUMENT, "modern", "combined", "aa", "rules", "number-format")),
-    *((study, "alternating") for study in DOCUMENT),
+    *((study, profile) for profile in ("alternating", "long") for study in DOCUMENT),
     *((study, f"laptop@{data}") for data in ("fashion-mnist", "openclipart") for study in ("architecture", "noise")),
 )
 """Study and profile of each page, in the order in which they run and are listed."""
@@ -34,7 +34,8 @@ INTRODUCTION = """\
 # Results of real runs
 
 Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` made all
-of them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy.
+of them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy; on a
+GPU seconds by the clock, with sixteen trials on the card at once.
 
 - [summary](summary/summary.md): every claim of the founding document on one page
 """
@@ -94,11 +95,11 @@ def change(then: str, now: str) -> str:
 
 
 def made(store: Store, study: str, profile: str) -> tuple[int, str, str]:
-    """How many trials a page is of, when they were made, and on which processors."""
+    """How many trials a page is of, when they were made, and on which processors or GPUs."""
     plan = store.read_plan(study, profile) or {"cells": []}
     ran = [store.read_result(trial_id) for trial_id in {cell["trial_id"] for cell in plan["cells"]}]
     dates = sorted({result["provenance"]["date"][:10] for result in ran})
-    machines = sorted({result["provenance"]["cpu"] for result in ran})
+    machines = sorted({result["provenance"].get("gpu") or result["provenance"]["cpu"] for result in ran})
     return len(ran), " to ".join(dict.fromkeys((dates[0], dates[-1]))), ", ".join(machines)
 
 

@@ -65,8 +65,8 @@ def run_study(
         on_gpu = torch.cuda.is_available() and cluster.gpus_per_trial != 0
         for spec in specs.values():
             require_format(spec.number_format, "cuda" if on_gpu else "cpu")
-        if on_gpu and 0 < (cluster.gpus_per_trial or 1) < 1 and gpu_is_shared_in_turns():
-            say("trials that share a GPU take turns on it; after `nvidia-cuda-mps-control -d` they run at once")
+        if on_gpu and (hint := on_sharing_a_gpu(cluster.gpus_per_trial, max(s.resolution for s in specs.values()))):
+            say(hint)
     ranks = max(spec.world_size for spec in specs.values())
     if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")
@@ -110,6 +110,22 @@ def run_study(
     if progress.failed:
         say(f"{count(progress.failed, 'trial')} failed, to be tried again by the next run")
     return score_by_others(plan, others, store, workers, say, cluster) and progress.failed == 0
+
+
+def on_sharing_a_gpu(share: float | None, resolution: int) -> str:
+    """What to do for more trials at once on a GPU; "" where nothing is known to help (docs/performance.md).
+
+    Args:
+        share: Of a GPU that a trial is given; None: it has one for itself.
+        resolution: Of the largest images. What fills a GPU is not known of other networks than the founding document's.
+    """
+    if share is None and resolution <= 64:
+        return (
+            "each trial has a GPU for itself; small networks leave it idle: --gpus-per-trial 0.125 packs eight on one"
+        )
+    if share and share < 1 and gpu_is_shared_in_turns():
+        return "trials that share a GPU take turns on it; after `nvidia-cuda-mps-control -d` they run at once"
+    return ""
 
 
 def require_workers(workers: int | None) -> None:

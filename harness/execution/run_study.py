@@ -15,7 +15,7 @@ from harness.execution.contexts import scoring_contexts
 from harness.execution.others import contexts_of_others, score_by_others
 from harness.execution.plan import announce, go_on, make_plan
 from harness.execution.progress import Progress
-from harness.execution.resources import gpu_is_shared_in_turns
+from harness.execution.resources import on_sharing_a_gpu
 from harness.execution.trial_queue import fids_from_before
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
@@ -110,22 +110,6 @@ def run_study(
     if progress.failed:
         say(f"{count(progress.failed, 'trial')} failed, to be tried again by the next run")
     return score_by_others(plan, others, store, workers, say, cluster) and progress.failed == 0
-
-
-def on_sharing_a_gpu(share: float | None, resolution: int) -> str:
-    """What to do for more trials at once on a GPU; "" where nothing is known to help (docs/performance.md).
-
-    Args:
-        share: Of a GPU that a trial is given; None: it has one for itself.
-        resolution: Of the largest images. What fills a GPU is not known of other networks than the founding document's.
-    """
-    if share is None and resolution <= 64:
-        return (
-            "each trial has a GPU for itself; small networks leave it idle: --gpus-per-trial 0.125 packs eight on one"
-        )
-    if share and share < 1 and gpu_is_shared_in_turns():
-        return "trials that share a GPU take turns on it; after `nvidia-cuda-mps-control -d` they run at once"
-    return ""
 
 
 def require_workers(workers: int | None) -> None:

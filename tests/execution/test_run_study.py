@@ -20,7 +20,8 @@ from harness.execution import plan as planning
 from harness.execution import run_study as running
 from harness.execution.cluster import Cluster
 from harness.execution.plan import SMALL_FILES, Plan, default_workers, describe, go_on, make_plan
-from harness.execution.run_study import is_sequential, on_sharing_a_gpu, run_study
+from harness.execution.resources import on_sharing_a_gpu
+from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
 from harness.reporting import provenance

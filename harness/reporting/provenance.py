@@ -81,7 +81,8 @@ def warnings(evidence: Evidence) -> list[str]:
     if 0 < on_gpus < len(ran):
         found.append(
             f"{count(on_gpus, 'trial')} ran on GPUs and {len(ran) - on_gpus} on processors, where seeds draw other "
-            "latents. Such pairs have the order of the data and the first weights in common. Compute times are not compared."
+            "latents. Such pairs have the order of the data and the first weights in common. Compute times are not "
+            "compared."
         )
     collapsed = _collapsed(evidence, finished).groupby("arm").size()
     if len(collapsed):

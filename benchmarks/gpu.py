@@ -5,14 +5,15 @@
 Sections, each printed line by line as it is measured:
 
     card       the rate of large matrix products, float32, TF32 and bfloat16: what the machine could do
-    alone      the harness's loop and the textbook loop of benchmarks/training.py, in turns, per network
-    sharing    1, 4 and 8 processes that train on the card at the same time, as trials do under --gpus-per-trial
+    alone      the harness's loop, with and without graphs, and the textbook loop of benchmarks/training.py, in turns
+    sharing    1, 4 and 8 processes that train on the card at the same time, as trials do under --gpus-per-trial; they
+               take turns there, unless NVIDIA's MPS was started before (nvidia-cuda-mps-control -d)
     seeds      prototypes: the textbook step as a CUDA graph, under bfloat16, and S seeds as one batched model
     precision  prototypes: float32, TF32 and bfloat16 with either memory layout of convolutions
 
 Images are random bytes, as speed does not depend on them. A figure is the median of the rounds, after a warm-up.
 "strict" is how trials run: no TF32, deterministic kernels; "default" is torch as it is installed. Prototypes are here
-to say what would pay; the harness does none of it. `--device cpu` runs everything at a toy size, to test this script.
+to say what would pay; of them the harness has graphs. `--device cpu` runs all at a toy size, to test this script.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from unittest import mock
 
 import torch
 from prototype_steps import as_graph, as_one, batched_step, solo_step
@@ -38,6 +40,7 @@ from architectures import flops_per_image
 from harness.execution.provenance import cpu_name, provenance
 from harness.spec import TrialSpec
 from harness.study import Changes
+from harness.training import loop
 from harness.training.loop import build_networks, train
 from studies.baselines import DC, FC, REFERENCE_DC, REFERENCE_FC
 
@@ -126,9 +129,21 @@ def seconds_a_call(call: Callable[[], object], seconds: float, device: str) -> f
 
 
 def harness_rate(spec: TrialSpec, images: Tensor) -> float:
-    """Images a second of the harness's loop by its own clock, which leaves out building the networks."""
-    seconds = train(spec, images, device=images.device.type).train_seconds
-    return spec.num_steps * spec.batch_size / seconds
+    """Images a second of the harness's loop over the second half of its budget, when its graphs are recorded."""
+    curves = train(spec, images, device=images.device.type).curves
+    half, end = curves[(len(curves) - 1) // 2], curves[-1]
+    return 1000 * (end["kimg"] - half["kimg"]) / (end["seconds"] - half["seconds"])
+
+
+def launched_rate(spec: TrialSpec, images: Tensor) -> float:
+    """Likewise without graphs, kernel by kernel."""
+    with mock.patch.object(loop, "can_be_graphs", return_value=False):
+        return harness_rate(spec, images)
+
+
+def bfloat16_rate(spec: TrialSpec, images: Tensor) -> float:
+    """Likewise with graphs, the networks in bfloat16."""
+    return harness_rate(replace(spec, number_format="bfloat16"), images)
 
 
 def lasting(spec: TrialSpec, images_a_second: float, seconds: float) -> TrialSpec:
@@ -207,30 +222,35 @@ def flops_a_step_image(spec: TrialSpec) -> int:
 
 
 def alone(options: Options) -> None:
-    """The harness and the textbook loop, each under both numerics; then how busy the harness alone keeps the card."""
+    """The harness, also without graphs and in bfloat16, and the textbook loop; how busy it keeps the card alone."""
     for network in options.of(*NETWORKS):
         spec, images = options.spec(network), random_images(options.spec(network), options.device)
         warm = replace(spec, kimg=WARM_UP * spec.batch_size / 1000)
         contenders: dict[str, Callable[[], float]] = {}
-        for how, loop in (("harness", harness_rate), ("textbook", bare_loop)):
-            for under, context in (("strict", strict), ("default", default)):
+        for name, rate_of, context in (
+            ("harness", harness_rate, strict),
+            ("kernel by kernel", launched_rate, strict),
+            ("bfloat16", bfloat16_rate, strict),
+            ("textbook", bare_loop, strict),
+            ("textbook default", bare_loop, default),
+        ):
 
-                def measured(loop=loop, context=context, images=images, budget=warm) -> float:
-                    with context():
-                        return loop(budget, images)
+            def measured(rate_of=rate_of, context=context, images=images, budget=warm) -> float:
+                with context():
+                    return rate_of(budget, images)
 
-                measured()
-                rate = measured(budget=replace(warm, kimg=3 * warm.kimg))
-                contenders[f"{how} {under}"] = partial(measured, budget=lasting(spec, rate, options.seconds))
+            measured()
+            rate = measured(budget=replace(warm, kimg=3 * warm.kimg))
+            contenders[name] = partial(measured, budget=lasting(spec, rate, options.seconds))
         found = in_turns(contenders, options)
         if options.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         with strict(), Busy(options.device) as busy:
-            harness_rate(lasting(spec, found["harness strict"], options.busy_seconds), images)
+            harness_rate(lasting(spec, found["harness"], options.busy_seconds), images)
         rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found.items())
-        ratio = found["harness strict"] / found["textbook strict"]
+        ratio = found["harness"] / found["textbook"]
         peak = torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else 0
-        work = flops_a_step_image(spec) * found["harness strict"] / 1e12
+        work = flops_a_step_image(spec) * found["harness"] / 1e12
         say(f"{network:<15} batch {spec.batch_size:>3}, images/s: {rates}; harness/textbook {ratio:.2f}")
         say(f"{'':<15} harness alone: {busy}, {work:.3f} TFLOP/s, peak {peak:,.0f} MiB allocated")
 

@@ -74,4 +74,8 @@ def as_graph(step: Callable[[], None]) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+
+    def replay(step: Callable[[], None] = step) -> None:
+        graph.replay()  # on the step's weights, which live as long as it does
+
+    return replay

@@ -3,7 +3,8 @@
     python -m reports.publish [--store runs]
 
 It may be interrupted, and goes on from there: what the store holds is not run again. Each study's page is taken as
-`report` writes it, beside the share of its verdicts that agree with an earlier run's (reports/published/earlier).
+`report` writes it, beside the share of its verdicts that agree with an earlier run's (reports/published/earlier), or
+with those of the same study on digits at the laptop's budget.
 """
 
 import argparse
@@ -24,7 +25,7 @@ EARLIER = HOME / "earlier"
 DOCUMENT = ("architecture", "depth", "stabilization", "noise")
 PAGES = (
     *((study, "laptop") for study in (*DOCUMENT, "modern", "combined", "aa", "rules", "number-format")),
-    *((study, "alternating") for study in DOCUMENT),
+    *((study, profile) for profile in ("alternating", "long") for study in DOCUMENT),
     *((study, f"laptop@{data}") for data in ("fashion-mnist", "openclipart") for study in ("architecture", "noise")),
 )
 """Study and profile of each page, in the order in which they run and are listed."""
@@ -34,17 +35,20 @@ INTRODUCTION = """\
 # Results of real runs
 
 Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` made all
-of them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy.
+of them, from one store. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy; on a
+GPU seconds by the clock, with sixteen trials on the card at once.
 
 - [summary](summary/summary.md): every claim of the founding document on one page
 """
 COMPARED = """
-**Agreement with the earlier run** says how many verdicts are the same as on the pages that stood here before: of the
-same networks, data and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, of a kind that trains DC apart
-(FC's trials are identical), scored by a classifier that each store trained for itself, with online curves of more
-points, and with an error rate for each question instead of each study. A verdict *opened* if it was decided then and
-is not now, *closed* the other way round, and *turned* if both are decided and contradict each other.
-The tables of that run are in the folder `earlier`.
+**Agreement** says how many verdicts are the same as those of another page. A verdict *opened* if it was decided there
+and is not here, *closed* the other way round, and *turned* if both are decided and contradict each other.
+
+- A page of another profile or other data is compared with the page of its own study on digits, at the laptop's budget.
+- The pages on digits at the laptop's budget are compared with those that stood here before: of the same networks, data
+  and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, of a kind that trains DC apart (FC's trials are
+  identical), scored by a classifier that each store trained for itself, with online curves of more points, and with an
+  error rate for each question instead of each study. The tables of that run are in the folder `earlier`.
 """
 
 
@@ -73,10 +77,11 @@ def verdicts(folder: Path) -> dict[tuple[str, str], str]:
 
 
 def agreement(study: str, profile: str) -> str:
-    """How many verdicts are those of the earlier run, and what became of the others; "–" where none was made."""
-    if profile != "laptop" or not (EARLIER / study).exists():
+    """How many verdicts are those of the page to compare with, and what became of the rest; "–" where there is none."""
+    other = EARLIER / study if profile == "laptop" else folder_of(study, "laptop")
+    if not other.exists():
         return "–"
-    now, then = verdicts(folder_of(study, profile)), verdicts(EARLIER / study)
+    now, then = verdicts(folder_of(study, profile)), verdicts(other)
     both = now.keys() & then.keys()
     became = Counter(change(then[claim], now[claim]) for claim in both)
     others = [f"{became[name]} {name}" for name in ("opened", "closed", "turned") if became[name]]
@@ -94,17 +99,17 @@ def change(then: str, now: str) -> str:
 
 
 def made(store: Store, study: str, profile: str) -> tuple[int, str, str]:
-    """How many trials a page is of, when they were made, and on which processors."""
+    """How many trials a page is of, when they were made, and on which processors or GPUs."""
     plan = store.read_plan(study, profile) or {"cells": []}
     ran = [store.read_result(trial_id) for trial_id in {cell["trial_id"] for cell in plan["cells"]}]
     dates = sorted({result["provenance"]["date"][:10] for result in ran})
-    machines = sorted({result["provenance"]["cpu"] for result in ran})
+    machines = sorted({result["provenance"].get("gpu") or result["provenance"]["cpu"] for result in ran})
     return len(ran), " to ".join(dict.fromkeys((dates[0], dates[-1]))), ", ".join(machines)
 
 
 def listing(store: Store, pages: Iterable[tuple[str, str]]) -> str:
     """The table of all pages."""
-    rows = ["| page | question | trials | made | on | agreement with the earlier run |", "|---|---|---|---|---|---|"]
+    rows = ["| page | question | trials | made | on | agreement |", "|---|---|---|---|---|---|"]
     for study, profile in pages:
         folder = folder_of(study, profile)
         trials, when, where = made(store, study, profile)

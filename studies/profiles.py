@@ -17,11 +17,11 @@ SMOKE = Profile(
 )
 LAPTOP = Profile(
     name="laptop",
-    description="real digits, six seeds, about half an hour on two quiet cores",
+    description="real digits, six seeds, about a quarter of an hour on two quiet cores",
     changes={**DIGITS, "kimg": 25.0},
     seeds=6,
     num_generated=2000,
-    core_seconds_per_trial=28.3,  # CPU seconds of the 390 published trials, on an AMD EPYC
+    core_seconds_per_trial=5.0,  # on an H200
     beside=("alternating", "long"),
 )
 LONG = replace(
@@ -29,7 +29,7 @@ LONG = replace(
     name="long",
     description="as laptop, with four times the budget: which verdicts survive it?",
     changes={**LAPTOP.changes, "kimg": 4 * 25.0},
-    core_seconds_per_trial=4 * 28.3,
+    core_seconds_per_trial=12.0,  # on an H200 under MPS, sixteen at once
     beside=(),
 )
 ALTERNATING = replace(
@@ -48,6 +48,6 @@ PAPER = Profile(
     seeds=10,
     num_generated=8000,
     extractor="inception-v3",
-    core_seconds_per_trial=7200.0,
+    core_seconds_per_trial=650.0,
 )
 """Other studies add what their own baselines and factors become. `paper@folder:PATH` runs it on other images."""

@@ -24,13 +24,13 @@ LOOKED_AT = 400
 OUTSIDE = 3.0
 """Seconds of a trial outside its training: the start, the scores, the files."""
 
-PACE = {"dc": (0.685, 59e9), "fc": (0.177, 46e9)}
+PACE = {"dc": (0.434, 80e9), "fc": (0.014, 39e9)}
 """Architecture -> (seconds per thousand images beside the arithmetic, floating-point operations per second), one core.
 
-Fitted to the CPU seconds of the 390 published laptop trials (reports/published, an AMD EPYC): half of them within 12%,
-nine of ten within 26%."""
+Fitted to the CPU seconds of 565 laptop trials (2026-11-27, an AMD EPYC with other work on it): half of them within 8%,
+nine of ten within 18%."""
 
-OWN_PACE = (0.4, 52e9)
+OWN_PACE = (0.2, 55e9)
 """Of networks that are the user's own: between those two."""
 
 FEATURES_PER_SECOND = {"imagenet-lite0": 200.0, "inception-v3": 6.0, "dinov2": 1.5, "dinov2-vit-l": 0.4, "clip": 8.0}

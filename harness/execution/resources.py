@@ -91,6 +91,27 @@ def trials_in_memory() -> int:
     return max(1, (memory_left() - MEMORY_BESIDE) // MEMORY_A_TRIAL)
 
 
+def gpu_is_shared_in_turns() -> bool:
+    """Whether processes on one GPU take turns: NVIDIA's MPS, under which their kernels run at once, is not started."""
+    return not (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control").exists()
+
+
+def on_sharing_a_gpu(share: float | None, resolution: int) -> str:
+    """What to do for more trials at once on a GPU; "" where nothing is known to help (docs/performance.md).
+
+    Args:
+        share: Of a GPU that a trial is given; None: it has one for itself.
+        resolution: Of the largest images. What fills a GPU is not known of other networks than the founding document's.
+    """
+    if share is None and resolution <= 64:
+        return (
+            "each trial has a GPU for itself; small networks leave it idle: --gpus-per-trial 0.125 packs eight on one"
+        )
+    if share and share < 1 and gpu_is_shared_in_turns():
+        return "trials that share a GPU take turns on it; after `nvidia-cuda-mps-control -d` they run at once"
+    return ""
+
+
 def _control_groups(controller: str, root: Path) -> list[Path]:
     """The folders of the control groups that limit this process, from its own up, of version 2 and version 1."""
     mount, folders = root / "sys" / "fs" / "cgroup", []

@@ -15,6 +15,7 @@ from harness.execution.contexts import scoring_contexts
 from harness.execution.others import contexts_of_others, score_by_others
 from harness.execution.plan import announce, go_on, make_plan
 from harness.execution.progress import Progress
+from harness.execution.resources import on_sharing_a_gpu
 from harness.execution.trial_queue import fids_from_before
 from harness.storage.integrity import plan_was_lost, quarantine_damaged, require_free, sweep
 from harness.storage.store import Store
@@ -64,6 +65,8 @@ def run_study(
         on_gpu = torch.cuda.is_available() and cluster.gpus_per_trial != 0
         for spec in specs.values():
             require_format(spec.number_format, "cuda" if on_gpu else "cpu")
+        if on_gpu and (hint := on_sharing_a_gpu(cluster.gpus_per_trial, max(s.resolution for s in specs.values()))):
+            say(hint)
     ranks = max(spec.world_size for spec in specs.values())
     if not cluster.address and workers is not None and workers < ranks:
         raise UserError(f"workers={workers} is out of range; allowed: at least {ranks}, the ranks of one trial")

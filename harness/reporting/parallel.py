@@ -23,7 +23,7 @@ def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
     """
     found: dict[int, T] = {}
     claims, entry = os.pipe()
-    os.write(entry, bytes(range(len(makers))))  # each process takes the next number, until there is none
+    os.write(entry, b"".join(i.to_bytes(2) for i in range(len(makers))))  # each process takes the next
     os.close(entry)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, claims)
@@ -41,8 +41,8 @@ def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
 
 
 def _claimed(claims: int) -> Iterator[int]:
-    while number := os.read(claims, 1):
-        yield number[0]
+    while number := os.read(claims, 2):
+        yield int.from_bytes(number)
 
 
 @contextlib.contextmanager

@@ -77,6 +77,14 @@ def warnings(evidence: Evidence) -> list[str]:
             f"{count(diverged, 'trial')} diverged: effects and verdicts count that as worse than any score. "
             "An arm's own means leave it out and flatter the arm: read them beside the column 'diverged'."
         )
+    ran = trials[trials.status.isin(["ok", "diverged"])].trial_id
+    on_gpus = sum(bool(store.read_result(trial_id)["provenance"].get("gpu")) for trial_id in ran)
+    if 0 < on_gpus < len(ran):
+        found.append(
+            f"{count(on_gpus, 'trial')} ran on GPUs and {len(ran) - on_gpus} on processors, where seeds draw other "
+            "latents. Such pairs have the order of the data and the first weights in common. Compute times are not "
+            "compared."
+        )
     collapsed = _collapsed(evidence, finished).groupby("arm").size()
     if len(collapsed):
         found.append(

@@ -14,6 +14,7 @@ from harness.errors import UserError
 from harness.spec import TrialSpec
 from harness.training.checkpoint import Snapshot
 from harness.training.distributed import ALONE, Ranks
+from harness.training.graphs import Graphs, can_be_graphs
 from harness.training.losses import LOSSES
 from harness.training.number_format import in_format
 from harness.training.random import stream
@@ -103,7 +104,7 @@ def train(
         latents = state.latents.randn(spec.batch_size // spec.world_size, spec.latent_dim).mul_(spec.latent_std)
         return tricks.shown(generator(latents), progress)
 
-    def discriminator_loss(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def discriminator_loss(real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """D's loss on images as it sees them, and both logits."""
         real_logits, fake_logits = tricks.judged(discriminator, real, fake)
         targets = tricks.targets(len(real), device)
@@ -121,6 +122,40 @@ def train(
             real_logits = discriminator(real)
         return loss.generator(real_logits, fake_logits)
 
+    def updates(step: int, reals: Sequence[Tensor]) -> None:
+        """The updates of one step, on as many batches as D has updates; adds what the curves show to `sums`."""
+        # Further updates of D come first.
+        *further, last = reals
+        for batch in further:
+            real = tricks.shown(batch, progress)
+            with torch.no_grad():
+                fake = fakes()
+            d_loss, _, _ = discriminator_loss(real, fake, step)
+            update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
+
+        # One update of each. Asking for just these gradients keeps D's weights out of G's backward pass. At the
+        # same weights both come from one pass, except where G is judged apart from a mixed batch.
+        real, fake = tricks.shown(last, progress), fakes()
+        d_loss, real_logits, fake_logits = discriminator_loss(real, fake, step)
+        if spec.update_rule == "simultaneous":
+            apart = spec.mixed_batches and not spec.mixed_generator
+            g_loss = loss.generator(real_logits, discriminator(fake) if apart else fake_logits)
+            g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
+            update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
+        else:
+            update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
+            g_loss = generator_loss(real, fakes() if spec.fresh_latents else fake)
+            g_grads = torch.autograd.grad(g_loss, g_params)
+        update(state.g_optimizer, g_grads, spec.gradient_clip, ranks)
+
+        # Further updates of G come last.
+        for _ in range(spec.generator_steps - 1):
+            g_loss = generator_loss(real, fakes())
+            update(state.g_optimizer, torch.autograd.grad(g_loss, g_params), spec.gradient_clip, ranks)
+        with torch.no_grad():
+            sums.add_(torch.stack([d_loss, g_loss, *_answers(real_logits, fake_logits)]))
+
+    take_step = Graphs(updates, spec, state) if can_be_graphs(spec, device) else updates
     first, curves, train_seconds = 1, list[dict[str, float]](), 0.0
     points = report_points(spec)
     sums, since_report = torch.zeros(len(CURVES), device=device), 0
@@ -135,41 +170,13 @@ def train(
         for step in range(first, spec.num_steps + 1):
             progress = (step - 1) / spec.num_steps
             state.set_optimizers(progress)
-
-            # Further updates of D come first.
-            for _ in range(spec.discriminator_steps - 1):
-                real = tricks.shown(next(batches), progress)
-                with torch.no_grad():
-                    fake = fakes()
-                d_loss, _, _ = discriminator_loss(real, fake)
-                update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
-
-            # One update of each. Asking for just these gradients keeps D's weights out of G's backward pass. At the
-            # same weights both come from one pass, except where G is judged apart from a mixed batch.
-            real, fake = tricks.shown(next(batches), progress), fakes()
-            d_loss, real_logits, fake_logits = discriminator_loss(real, fake)
-            if spec.update_rule == "simultaneous":
-                apart = spec.mixed_batches and not spec.mixed_generator
-                g_loss = loss.generator(real_logits, discriminator(fake) if apart else fake_logits)
-                g_grads = torch.autograd.grad(g_loss, g_params, retain_graph=True)
-                update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
-            else:
-                update(state.d_optimizer, torch.autograd.grad(d_loss, d_params), spec.gradient_clip, ranks)
-                g_loss = generator_loss(real, fakes() if spec.fresh_latents else fake)
-                g_grads = torch.autograd.grad(g_loss, g_params)
-            update(state.g_optimizer, g_grads, spec.gradient_clip, ranks)
-
-            # Further updates of G come last.
-            for _ in range(spec.generator_steps - 1):
-                g_loss = generator_loss(real, fakes())
-                update(state.g_optimizer, torch.autograd.grad(g_loss, g_params), spec.gradient_clip, ranks)
+            take_step(step, [next(batches) for _ in range(spec.discriminator_steps)])
 
             # Update the moving average of G.
             seen_kimg = step * spec.discriminator_steps * spec.batch_size / 1000
             decay = 0.5 ** (step_kimg / min(spec.ema_kimg, seen_kimg * spec.ema_ramp))
             with torch.no_grad():
                 get_ema_multi_avg_fn(decay)(ema_params, g_params, 0)
-                sums += torch.stack([d_loss, g_loss, *_answers(real_logits, fake_logits)])
             since_report += 1
             if step not in points:
                 continue

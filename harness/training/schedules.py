@@ -18,6 +18,11 @@ def cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def is_penalised(spec: TrialSpec, step: int) -> bool:
+    """Whether this step, counted from 1, has the spec's penalties: the first of each interval."""
+    return (step - 1) % spec.penalty_interval == 0
+
+
 def penalty_weight(spec: TrialSpec, step: int) -> float:
     """By how much the penalties of this step, counted from 1, are multiplied.
 

@@ -77,9 +77,11 @@ class State:
         # The average is each rank's own affair: rank 0 alone samples from it.
         self.generator = spread(self.generator, ranks, sync_batch_norm=spec.sync_batch_norm)
         self.discriminator = spread(self.discriminator, ranks, sync_batch_norm=spec.sync_batch_norm)
-        betas = (spec.adam_beta1, spec.adam_beta2)
-        self.g_optimizer = Adam(self.generator.parameters(), lr=spec.generator_lr, betas=betas, fused=True)
-        self.d_optimizer = Adam(self.discriminator.parameters(), lr=spec.discriminator_lr, betas=betas, fused=True)
+        betas, on_gpu = (spec.adam_beta1, spec.adam_beta2), torch.device(device).type == "cuda"
+        self.g_optimizer, self.d_optimizer = (
+            Adam(network.parameters(), lr=lr, betas=betas, fused=True, capturable=on_gpu)
+            for network, lr in ((self.generator, spec.generator_lr), (self.discriminator, spec.discriminator_lr))
+        )
         self.batches = Batches(images.to(device), spec.batch_size, stream(spec.seed, "data"), ranks)
         self.latents = Draws(stream(spec.seed, "latents", device), ranks)
         self.tricks = Tricks(spec, device, ranks)

@@ -13,7 +13,7 @@ from architectures.contract import Registry
 from harness.spec import TrialSpec
 from harness.training.distributed import ALONE, Ranks
 from harness.training.random import Draws, stream
-from harness.training.schedules import penalty_weight
+from harness.training.schedules import is_penalised, penalty_weight
 
 
 class Tricks:
@@ -87,7 +87,7 @@ class Tricks:
             step: From 1 on.
         """
         total: Tensor | float = 0.0
-        if (step - 1) % self.spec.penalty_interval:
+        if not is_penalised(self.spec, step):
             return total
         for gamma, images in ((self.spec.r1_gamma, real), (self.spec.r2_gamma, fake)):
             if gamma:

@@ -19,6 +19,7 @@ from harness.execution.resources import (
     SOCKET_PATH,
     cpu_quota,
     folder_for_ray,
+    gpu_is_shared_in_turns,
     memory_kills,
     memory_left,
     processors,
@@ -216,3 +217,10 @@ def test_few_processes_or_files_are_a_warning(monkeypatch: pytest.MonkeyPatch, t
 
 def test_psutil_agrees_on_memory() -> None:
     assert 0 < memory_left() <= psutil.virtual_memory().total
+
+
+def test_a_started_mps_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert gpu_is_shared_in_turns()
+    (tmp_path / "control").touch()
+    assert not gpu_is_shared_in_turns()

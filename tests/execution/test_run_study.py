@@ -20,6 +20,7 @@ from harness.execution import plan as planning
 from harness.execution import run_study as running
 from harness.execution.cluster import Cluster
 from harness.execution.plan import SMALL_FILES, Plan, default_workers, describe, go_on, make_plan
+from harness.execution.resources import on_sharing_a_gpu
 from harness.execution.run_study import is_sequential, run_study
 from harness.execution.sequential import run_until_answered
 from harness.plugins import UserCode
@@ -193,6 +194,15 @@ def test_fewer_workers_than_ranks_are_refused(tmp_path) -> None:
     two = replace(NOISE, baselines={name: {**base, "world_size": 2} for name, base in NOISE.baselines.items()})
     with pytest.raises(UserError, match="workers=1 is out of range; allowed: at least 2, the ranks of one trial"):
         run_study(two, "smoke", 1, Store(tmp_path / "s", create=True), 1, print)
+
+
+def test_sharing_a_gpu_is_hinted(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert "--gpus-per-trial 0.125" in on_sharing_a_gpu(None, 28)
+    assert "mps" in on_sharing_a_gpu(0.25, 96)
+    assert {on_sharing_a_gpu(None, 96), on_sharing_a_gpu(1, 28), on_sharing_a_gpu(0, 28)} == {""}
+    (tmp_path / "control").touch()
+    assert on_sharing_a_gpu(0.25, 28) == ""
 
 
 def test_an_address_without_listener_is_refused() -> None:

@@ -331,7 +331,7 @@ def test_a_guess_is_of_the_trial_alone(tmp_path: Path) -> None:
 
     depth, noise = guesses(STUDIES["depth"], None), guesses(NOISE, None)
     assert (depth["fc"], depth["dc"]) == (noise["fc"], noise["dc"])
-    assert 11 <= noise["fc"] <= 20 and 25 <= noise["dc"] <= 40, "as the published trials took"
+    assert 10 <= noise["fc"] <= 15 and 20 <= noise["dc"] <= 28, "as the published trials took"
 
     store = Store(tmp_path / "store", create=True)
     slow = next(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from harness.execution.trial import TrialContext, run_trial, score_stored
 from harness.scoring.fidelity import make_protocol, score_generator
 from harness.spec import TrialSpec
 from harness.storage.store import Store
-from harness.training import loop
+from harness.training import graphs, loop
 from harness.training.checkpoint import Snapshot
 from harness.training.distributed import join
 from harness.training.loop import build_networks, train
 from tests.execution.test_trial import spec as small_trial
-from tests.training.test_resume import TRIALS, save, saved, trial
+from tests.training.test_resume import PENALTIES, TRIALS, differences, save, saved, trial
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,6 +66,71 @@ def test_a_gpu_scores_as_a_cpu_does(context: TrialContext) -> None:
     ]
     for name in ("fid", "kid", "is_mean"):
         assert scores[1][name] == pytest.approx(scores[0][name], rel=1e-2), name
+
+
+GRAPHS = {  # trials without schedules, whose steps are CUDA graphs
+    "fc": {}, "dc": {},
+    **{name: {"instance_noise_schedule": "constant"} for name in TRIALS if "tricks" in name},
+    "fc, tricks, lazy": {"instance_noise_schedule": "constant", "penalty_interval": 4},
+    "dc, tricks, alternating": {"instance_noise_schedule": "constant", "update_rule": "alternating"},
+    "dc, bfloat16": {"number_format": "bfloat16"},
+    "dc, spectral, bfloat16": {"number_format": "bfloat16", **PENALTIES},
+}  # fmt: skip
+
+
+def graph_trial(name: str, **changes) -> TrialSpec:
+    known = name if name in TRIALS else name.rsplit(", ", 1)[0]
+    return replace(trial(known if known in TRIALS else "dc"), **GRAPHS[name], **changes)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial whose steps are launched as graphs is the trial whose kernels are launched one by one.
+
+    The first training of its kind in a process is not compared: one was seen that differed from the second, which was
+    launched kernel by kernel as it was, from the last bit of one loss on.
+    """
+    s = graph_trial(name, kimg=0.512)
+    train(s, IMAGES, device="cuda")
+    replayed = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replayed.append(1), replay(graph)))
+    torch.cuda.manual_seed(5)
+    torch.backends.cudnn.deterministic = True
+    with_graphs = train(s, IMAGES, device="cuda")
+    launched_whole = s.num_steps - (2 if s.penalty_interval > 1 else 1) * graphs.WARM_UP
+    assert len(replayed) == launched_whole
+    monkeypatch.setattr(loop, "can_be_graphs", lambda *_: False)
+    torch.cuda.manual_seed(6)
+    one_by_one = train(s, IMAGES, device="cuda")
+    assert len(replayed) == launched_whole
+    assert differences(with_graphs, one_by_one) == []
+    for stream, state in one_by_one.streams.items():
+        assert torch.equal(with_graphs.streams[stream], state), stream
+
+
+def test_trials_leave_no_memory_behind() -> None:
+    """Of a process that trains one after the other on a GPU."""
+    held = []
+    for seed in range(4):
+        train(trial("fc", seed=seed, kimg=0.512), IMAGES, device="cuda")
+        held.append(torch.cuda.memory_allocated())
+    assert held[-1] == held[1], held
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_go_on_from_a_snapshot(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    torch.backends.cudnn.deterministic = True
+    s = graph_trial(name, kimg=0.256)
+    snapshots: list[Snapshot] = []
+    undisturbed = train(s, IMAGES, device="cuda", checkpoint=snapshots.append)
+    middle = snapshots[len(snapshots) // 2]
+    assert graphs.WARM_UP < middle.step < s.num_steps - graphs.WARM_UP
+    save(tmp_path / "x.snapshot", middle)
+    torch.cuda.manual_seed(7)  # another process, with another past
+    resumed = train(s, IMAGES, device="cuda", resume=saved(tmp_path / "x.snapshot"))
+    assert differences(resumed, undisturbed) == []
 
 
 @pytest.mark.parametrize("name", TRIALS)

@@ -23,6 +23,11 @@ def test_forks_share_the_work_in_order() -> None:
     assert {process for _, process in in_parallel([partial(slow, 0)] * 2, 1)} == {os.getpid()}
 
 
+def test_there_may_be_many_parts() -> None:
+    """More than a byte counts."""
+    assert in_parallel([partial(int, i) for i in range(700)], 2) == list(range(700))
+
+
 def test_large_parts_do_not_stop_forks() -> None:
     """More than a pipe holds, while this process is busy with parts of its own."""
 

@@ -30,9 +30,13 @@ def test_agreement_says_what_became_of_verdicts(tmp_path: Path, monkeypatch: pyt
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "verdicts.csv").write_text(HEAD + rows)
     assert publish.agreement("noise", "laptop") == "1 of 4 (1 opened, 1 closed, 1 turned)"
-    assert publish.agreement("noise", "alternating") == "–"
-    assert publish.left_over([("noise", "laptop")]) == ""
-    assert "comparable with these: [noise](noise/noise.md)." in publish.left_over([("depth", "laptop")])
+    (tmp_path / "noise-long").mkdir()
+    (tmp_path / "noise-long" / "verdicts.csv").write_text(HEAD + "a,,1,refuted\na,,2,supported\nnew,,,unresolved\n")
+    assert publish.agreement("noise", "long") == "1 of 3 (1 opened, 1 turned)", "with the page on digits"
+    assert publish.left_over([("noise", "laptop"), ("noise", "long")]) == ""
+    assert "comparable with these: [noise](noise/noise.md), [noise-long](noise-long/noise.md)." in publish.left_over(
+        [("depth", "laptop")]
+    )
 
 
 def test_a_published_page_is_replaced_whole(tmp_path: Path) -> None:

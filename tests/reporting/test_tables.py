@@ -449,6 +449,20 @@ def test_mode_collapse_is_said(evidence: Evidence, rows: pd.DataFrame) -> None:
     assert f"IS is 1 where all look the same; a trial counts as collapsed below 1.10 (real images have {real})." in told
 
 
+def test_trials_on_both_devices_are_said(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, ran = Store.read_result, set(evidence.trials[evidence.trials.status == "ok"].trial_id.iloc[:2])
+
+    def on_a_gpu(store: Store, trial_id: str) -> dict:
+        result = read(store, trial_id)
+        return {**result, "provenance": {**result["provenance"], "gpu": "H200" if trial_id in ran else ""}}
+
+    monkeypatch.setattr(Store, "read_result", on_a_gpu)
+    (told,) = (line for line in warnings(evidence) if "on GPUs" in line)
+    assert told.startswith("2 trials ran on GPUs and 94 on processors, where seeds draw other latents.")
+    ran.clear()
+    assert not any("on GPUs" in line for line in warnings(evidence))
+
+
 def test_collapse_is_judged_by_real_images(evidence: Evidence, rows: pd.DataFrame) -> None:
     low = rows.assign(is_mean=np.where(rows.fid.notna(), 1.04, np.nan))
     for real, said in ((9.0, True), (1.5, True), (1.3, False), (1.0, False)):

@@ -84,7 +84,7 @@ def test_the_example_runs_until_its_budget_is_spent(tmp_path: Path) -> None:
     (tmp_path / "mystudy.py").write_text(block)
     words = ("./mystudy.py", "--profile", "smoke", "--store", "s")
     done = studies("run", *words, "--until-answered", "--budget", "45s", cwd=tmp_path, timeout=560)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and done.stderr.startswith("planning mine (smoke)\n"), done.stderr
     assert (
         "18 of 18 trials to run, and 2 untrained generators to score" in done.stderr and "claims settled" in done.stderr
     )

@@ -23,6 +23,8 @@ PROFILE = "laptop"
 PROTOCOL, OTHER = make_protocol(), make_protocol(1000)
 UNKNOWN = Catalog({}, {})
 """Of nothing: a site of it has no study's page, and is made at once."""
+LONG = "x" * 300
+"""A name without a space, as a hash, a path or an error may have."""
 HOME = "/home/somebody/pictures/faces"
 
 
@@ -101,6 +103,9 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Store:
         if cell["arm"] in ("fc", "dc") and store.status(cell["trial_id"]) == "ok":
             store.add_scores(cell["trial_id"], OTHER, {"fid": 1000.0 + cell["seed"], "is_mean": 1.0})
     spec = TrialSpec(**{**VALUES, "dataset": f"folder:{HOME}", "data_fingerprint": "f" * 16})
+    long = replace(PROTOCOL, reference=LONG)
+    lost = TrialSpec(**{**VALUES, "dataset": f"folder:{HOME}/{LONG[:90]}", "data_fingerprint": "e" * 16})
+    store.write(TrialResult(spec=lost, status="failed", error=LONG, protocol=long, scores={}, cost={"seconds": 1.0}))
     store.write(
         TrialResult(
             spec=spec, status="ok", protocol=replace(PROTOCOL, reference="faces"), scores={"fid": 7.0},

@@ -11,7 +11,7 @@ import pytest
 
 from tests.analysis.conftest import DIVERGED
 from tests.site.browser import CHROMIUM, Browser, chromium
-from tests.site.conftest import OTHER, PROFILE, PROTOCOL
+from tests.site.conftest import LONG, OTHER, PROFILE, PROTOCOL
 from tests.site.test_pages import rows_of
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so no page was looked at in it")
@@ -176,6 +176,13 @@ def test_pages_fit_desktops_and_phones(page: Browser, pages: dict[str, Path], na
         && part.getBoundingClientRect().right > {width} + 1).map(part => part.outerHTML.slice(0, 200))"""
     )
     assert not cut
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_words_are_broken(page: Browser, site: Path, width: int) -> None:
+    page.look(width)
+    page.open(next(path for path in (site / "trials").glob("*.html") if LONG in path.read_text()))
+    assert page.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
 
 
 @pytest.mark.parametrize("width", [1280, 420])

@@ -17,7 +17,7 @@ from harness.study import Design
 Scale = Literal["ratio", "difference"]
 
 WIDEST = 10.0
-"""An arm's mean has no interval whose upper end is more than so many times as far from the metric's limit as itself."""
+"""Of a metric where higher is better: no interval whose upper end is more than so many times as far out as the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,15 +216,16 @@ def arm_values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
 def arm_mean(found: pd.Series, metric: str) -> Estimate:
     """The mean of `arm_values` with an interval that holds only values that the metric can have.
 
-    Where some are infinite, of which a mean over the others would flatter the arm: the median with its interval. An
-    interval that reaches beyond WIDEST times the mean's distance from its limit has no ends (NaN): it tells no more
-    than that seeds differ by orders of magnitude, and its upper end may be a value that the metric cannot have.
+    Where some are infinite, of which a mean over the others would flatter the arm: the median with its interval. What
+    caps IS depends on the extractor's classes, which are not at hand: an interval that ends at more than WIDEST times
+    the mean's distance from 1 has no ends (NaN), as it tells no more than that seeds are far apart.
     """
     lowest, highest = METRICS[metric].limits
     if np.isinf(found).any():
         return location(found)
     mean = mean_interval(found, lowest=lowest, highest=highest)
-    if math.isfinite(lowest) and math.isinf(highest) and mean.high - lowest > WIDEST * (mean.mean - lowest):
+    capped = METRICS[metric].better == "higher" and math.isinf(highest)
+    if capped and math.isfinite(lowest) and mean.high - lowest > WIDEST * (mean.mean - lowest):
         return replace(mean, low=math.nan, high=math.nan)
     return mean
 

@@ -366,7 +366,7 @@ def test_each_table_has_its_own_reasons(evidence: Evidence, rows: pd.DataFrame) 
     assert why(rows) == []
     assert why(rows[rows.seed < 2]) == [FEW_SEEDS]
     assert why(rows.assign(recall=0.0)) == [AT_A_BOUND]
-    assert why(rows.assign(fid_raw=np.where(rows.seed == 0, 5000.0, 1.0)), metric="fid_raw") == [TOO_WIDE]
+    assert why(rows.assign(is_mean=np.where(rows.seed == 0, 9.0, 1.001)), metric="is_mean") == [TOO_WIDE]
     never = rows.assign(kimg_to_fid_300=np.where((rows.seed == 1) & (rows.arm == "dc"), math.inf, 10.0))
     assert why(never[never.seed < 4], metric="kimg_to_fid_300") == [NOT_FINITE]
     assert AT_A_BOUND not in why_no_interval(table=overview_table(evidence))

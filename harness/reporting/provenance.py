@@ -231,7 +231,7 @@ def _no_better_than_untrained(evidence: Evidence) -> list[str]:
     shown = {"fid": own, **{f"fid@{name}": key for name, (key, _) in _further(evidence).items()}}
     arms = {arm: found.baseline for arm, found in evidence.design.every_arm.items() if arm in evidence.arms}
     for metric, key in shown.items():
-        if metric not in evidence.rows:
+        if metric not in evidence.rows or evidence.rows.empty:  # a table without trials lacks some columns
             continue
         before, worse = _untrained_fids(evidence, key), []
         rows = evidence.rows[evidence.rows.protocol_id == own]  # arms on other data have untrained generators of theirs

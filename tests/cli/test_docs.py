@@ -21,7 +21,7 @@ from tests.cli.test_cli import ROOT, studies
 ELSEWHERE = {
     "python3 -m venv lab": "tests/cli/test_packaging.py installs the wheel into an environment",
     ". lab/bin/activate": "likewise",
-    "pip install '.[tensorboard]'": "likewise; 7 GB",
+    "pip install '.[site,tensorboard]'": "likewise; 7 GB",
     "tensorboard --logdir runs/reports/tensorboard": "tests/using/test_trackers.py reads what was written",
     "curl -LO": "a download; the address is torch-fidelity's own, which tests/scoring/test_pretrained.py looks up",
     "sha256sum": "of that download",

@@ -109,7 +109,8 @@ def test_a_store_without_locks_is_refused(nolock: str, tmp_path: Path) -> None:
     environment = {"LD_PRELOAD": nolock, "NOLOCK": str(store), "LOCKERR": "1"}
     done = program("studies", "run", "noise", "--profile", "smoke", "--store", store, environment=environment)
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    planning, line = done.stderr.splitlines()
+    assert planning == "planning noise (smoke)"
     assert line.startswith("error: locks: ") and "the store needs a file system with locks" in line
     assert not store.exists(), "a store made for nothing was left"
 

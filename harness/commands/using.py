@@ -100,6 +100,9 @@ def _status(watcher: "Watcher", width: int) -> tuple[bool, list[str]]:
 
 
 def export(
+    place: Annotated[
+        Path | None, typer.Argument(metavar="STORE", help="The store, in place of --store.", show_default=False)
+    ] = None,
     store: StorePath = DEFAULT_STORE,
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder to write; one among the store's reports if left out.")
@@ -121,7 +124,7 @@ def export(
 
     With --to, give every trial to a tracker instead: its curves, scores, spec, and a picture of samples.
     """
-    opened = Store(store)
+    opened = Store(place or store)
     if to != "table":
         from harness.using.status import Watcher
         from harness.using.trackers import TRACKERS

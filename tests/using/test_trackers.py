@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import harness
@@ -76,6 +77,8 @@ def test_what_cannot_be_exported_is_refused(trained: Store, tmp_path: Path, monk
         app(words, standalone_mode=False)
     with pytest.raises(UserError, match="unknown form 'tensorbord' .*; valid: table, tensorboard"):
         app([*words, "--to", "tensorbord"], standalone_mode=False)
+    app(["export", str(trained.root), "--out", str(tmp_path / "named")], standalone_mode=False)
+    assert len(pd.read_csv(tmp_path / "named" / "results.csv")) > 2, "the store may be named as other commands have it"
 
 
 def test_a_run_is_followed_trial_by_trial(trained: Store, trial_ids, tmp_path: Path, monkeypatch, capsys) -> None:

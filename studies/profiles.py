@@ -21,7 +21,7 @@ LAPTOP = Profile(
     changes={**DIGITS, "kimg": 25.0},
     seeds=6,
     num_generated=2000,
-    core_seconds_per_trial=5.0,  # on an H200
+    core_seconds_per_trial=5.0,  # reckoned from what `long` took on an H200, a few trials at once
     beside=("alternating", "long"),
 )
 LONG = replace(
@@ -29,7 +29,7 @@ LONG = replace(
     name="long",
     description="as laptop, with four times the budget: which verdicts survive it?",
     changes={**LAPTOP.changes, "kimg": 4 * 25.0},
-    core_seconds_per_trial=12.0,  # on an H200 under MPS, sixteen at once
+    core_seconds_per_trial=12.0,  # on an H200 under MPS, sixteen at once: 10 of FC, 14 of DC (medians)
     beside=(),
 )
 ALTERNATING = replace(
@@ -48,6 +48,6 @@ PAPER = Profile(
     seeds=10,
     num_generated=8000,
     extractor="inception-v3",
-    core_seconds_per_trial=650.0,
+    core_seconds_per_trial=650.0,  # reckoned from an H200's images/s
 )
 """Other studies add what their own baselines and factors become. `paper@folder:PATH` runs it on other images."""

@@ -226,8 +226,6 @@ def _collapse_in_words(evidence: Evidence, finished: pd.DataFrame) -> str:
 def _no_better_than_untrained(evidence: Evidence) -> list[str]:
     """Of each FID that is shown: the arms whose mean is no lower than that of their baseline before any training."""
     own, said = evidence.plan["protocol_id"], []
-    if evidence.rows.empty:
-        return said
     shown = {"fid": own, **{f"fid@{name}": key for name, (key, _) in _further(evidence).items()}}
     arms = {arm: found.baseline for arm, found in evidence.design.every_arm.items() if arm in evidence.arms}
     for metric, key in shown.items():

@@ -28,6 +28,7 @@ PAGES = (
     *((study, "laptop") for study in (*DOCUMENT, "modern", "combined", "aa", "rules", "number-format")),
     *((study, profile) for profile in ("alternating", "long") for study in DOCUMENT),
     *((study, f"laptop@{data}") for data in ("fashion-mnist", "openclipart") for study in ("architecture", "noise")),
+    ("architecture", "long@openclipart"),
 )
 """Study and profile of each page, in the order in which they run and are listed."""
 

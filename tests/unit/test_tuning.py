@@ -1,9 +1,11 @@
 """What a tuning declares and refuses, and that its draws are fixed for good."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from harness.catalog import Catalog
 from harness.errors import UserError
 from harness.execution.search import search_study
 from harness.study import Choice, Factor, Level, LogUniform, Study, Tuning
@@ -130,3 +132,15 @@ def test_what_was_chosen_names_other_trials() -> None:
     changed = [(run.arm, run.seed) for run in runs if run.spec != plain[run.arm, run.seed]]
     assert changed == [("fc", 0)]
     assert next(run.spec for run in runs if (run.arm, run.seed) == ("fc", 0)).generator_lr == 0.5
+
+
+def test_no_study_is_named_as_a_search(tmp_path: Path) -> None:
+    """Both would keep their plans in one place of a store, each in the other's."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import replace\nfrom studies.aa import AA\nSTUDY = replace(AA, name='aa-tuned-search')"
+    )
+    with pytest.raises(
+        UserError, match="'aa-tuned-search', as the search of a tuned study 'aa-tuned' would be; rename it"
+    ):
+        Catalog({}, {}).find(str(file))

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.errors import UserError, require_utf8, unknown_name
 from harness.plugins import read_user_code
 from harness.study import Study
+from harness.tuning import SEARCH
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,9 @@ class Catalog:
             raise UserError(f"{name} declares no study; give it a STUDY = Study(...), of harness.study")
         if study.name in self.studies:
             raise UserError(f"the study in {name} is called {study.name!r}, as one that is here already; rename it")
+        if study.name.endswith(SEARCH):  # both would keep their plans in one place of a store
+            raise UserError(
+                f"the study in {name} is called {study.name!r}, as the search of a tuned study "
+                f"{study.name.removesuffix(SEARCH)!r} would be; rename it"
+            )
         return replace(study, own_code=code)

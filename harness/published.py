@@ -23,6 +23,7 @@ from harness.metrics import METRICS, is_metric
 
 KEYS, VALUE_KEYS = ("source", "protocol", "values"), ("arm", "metric", "value", "source", "protocol")
 DIVERGED = "diverged"
+LARGEST = 1e300  # of a number: what is not smaller is no measurement, and not-a-number stands for "diverged" inside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,14 @@ def read_published(path: Path | None, arms: Collection[str]) -> tuple[Published,
             raise unknown_name(f"arm in {at}:", value["arm"], arms)
         if not is_metric(str(value["metric"])):
             raise unknown_name(f"metric in {at}:", value["metric"], METRICS)
-        number = math.nan if value["value"] == DIVERGED else value["value"]
-        if isinstance(number, bool) or not isinstance(number, int | float) or math.isinf(number):
+        number, (lowest, highest) = value["value"], METRICS[value["metric"]].limits
+        if number == DIVERGED:
+            number = math.nan
+        elif isinstance(number, bool) or not isinstance(number, int | float) or not -LARGEST < number < LARGEST:
             raise UserError(f"{at}: value={number!r:.60} is not possible; allowed: a number, or {DIVERGED}")
+        elif not lowest <= number <= highest:  # percentages, for example
+            allowed = f"from {lowest:g} to {highest:g}, as {value['metric']} is measured here"
+            raise UserError(f"{at}: value={number!r} is out of range; allowed: {allowed}")
         for key in ("source", "protocol"):
             if not isinstance(value[key], str) or not value[key].strip():
                 raise UserError(f"{at}: {key}={value[key]!r:.60} is not possible; allowed: where it is from, in words")
@@ -84,7 +90,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     import yaml  # where there is something to read: it takes a moment to load
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UserError(f"published values cannot be read from {path}: {reason}") from None

@@ -112,12 +112,18 @@ class Study:
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
         if self.tuning is not None:
-            factors = [q.factor for q in self.questions] + [f for p in self.profiles for f in p.factors.values()]
-            levels = [level.changes for factor in factors for level in factor.levels]
-            self.tuning.require_apart(self.name, [*self.baselines.values(), *levels], levels, self.profiles)
+            if not isinstance(self.tuning, Tuning):
+                raise UserError(
+                    f"study {self.name!r}: tuning={self.tuning!r:.60} is not allowed; allowed: a Tuning(...)"
+                )
+            self.tuning.require_apart(self.name, self.baselines, self.questions, self.profiles)
 
     def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":
         """The same study with every arm tuned alike, under a name of its own; its report compares the verdicts."""
+        if name == self.name:
+            raise UserError(
+                f"study {name!r} cannot be called so when it is tuned, too; leave name= out, or name another"
+            )
         title = f"{self.title}{'' if self.title.endswith(('.', '?', '!')) else '.'} Each arm tuned"
         return replace(self, name=name or f"{self.name}-tuned", title=title, tuning=tuning, untuned=self.name)
 

@@ -2,23 +2,29 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from harness.errors import UserError, unknown_name
-from harness.questions import Changes, Profile, Value
-from harness.spec import TrialSpec
+from harness.questions import Changes, Profile, Question, Value
+from harness.spec import SHIPPED, TrialSpec, own_names
 
 Searcher: TypeAlias = Literal["random", "optuna"]
 
 SEEDS_APART = 10_000
 """So far above every arm's first seed the search's begin at least: more seeds than anybody adds to a verdict."""
 
+SEARCH = "-search"
+"""How the name of a search ends, and that of no study."""
+
 FIXED = ("dataset", "data_fingerprint", "resolution", "channels", "kimg", "seed", "world_size", "code")
 """Fields that say what is asked, not how well an arm is set up for it: a search may not change them."""
+
+MOST_COMBINATIONS = 1000
+"""Of values, that are tried on an arm before work starts."""
 
 DIGITS = 2
 """Significant ones of a value that a search draws: what differs by less trains alike, and a table shows all of it."""
@@ -52,7 +58,8 @@ class Choice:
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.values, tuple) or len(self.values) < 2 or len(set(self.values)) < len(self.values):
+        plain = isinstance(self.values, tuple) and all(isinstance(value, int | float | str) for value in self.values)
+        if not plain or len(self.values) < 2 or len(set(self.values)) < len(self.values):
             raise UserError(f"{self} is not allowed; allowed: a tuple of at least two values, each once")
 
     def at(self, share: float) -> Value:
@@ -93,11 +100,9 @@ class Tuning:
                 raise unknown_name("spec field of a tuning", name, TrialSpec.__dataclass_fields__)
             if name in FIXED:
                 raise UserError(f"tuning: {name!r} says what is asked, and may not be searched over; take it out")
-            if not isinstance(self.fields[name], Range):
-                raise UserError(
-                    f"tuning: {name}={self.fields[name]!r} is no range; allowed: LogUniform(low, high) or "
-                    f"Choice((value, value, ...)), both of harness.tuning"
-                )
+            for value in one.values if isinstance(one, Choice) and name in SHIPPED else ():
+                if own_names({name: str(value)}):  # whose code the identity of a trial would have to name
+                    raise unknown_name(f"{name} of a tuning", value, SHIPPED[name], "which the laboratory ships")
         if not self.fields:
             raise UserError("tuning: fields={} is empty; name at least one spec field and its range")
         if self.searcher not in get_args(Searcher):
@@ -113,25 +118,47 @@ class Tuning:
         shares = np.random.default_rng([self.first_seed, seed, candidate]).random(len(self.fields))
         return {name: one.at(share) for (name, one), share in zip(sorted(self.fields.items()), shares, strict=True)}
 
+    def combinations(self) -> Iterator[Changes]:
+        """What a search may set where it goes furthest: each end of a scale with each other's, and every choice."""
+        ends = [
+            one.values if isinstance(one, Choice) else (float(one.low), float(one.high)) for one in self.fields.values()
+        ]
+        for values in itertools.islice(itertools.product(*ends), MOST_COMBINATIONS):
+            yield dict(zip(self.fields, values, strict=True))
+
     def require_apart(
-        self, study: str, arms: Iterable[Changes], levels: Iterable[Changes], profiles: Iterable[Profile]
+        self,
+        study: str,
+        baselines: Mapping[str, Changes],
+        questions: Collection[Question],
+        profiles: Collection[Profile],
     ) -> None:
         """Refuse a search over what the study itself varies, or at seeds that its verdicts use or may come to use.
 
         Args:
             study: Its name, for the message.
-            arms: What its baselines and levels set, "seed" being where their seeds start.
-            levels: What its levels set.
-            profiles: Of the study.
+            baselines: Of the study, "seed" being where their seeds start.
+            questions: Of the study.
+            profiles: Of the study, with baselines and factors of their own.
         """
-        for name in self.fields:
-            if any(name in changes for changes in levels):
-                raise UserError(f"study {study!r} varies {name!r}, which its tuning searches over; leave it to one")
-            for profile in profiles:
-                if name in profile.changes:
-                    raise UserError(
-                        f"profile {profile.name!r} sets {name!r}, which the tuning of study {study!r} searches over"
-                    )
+        arms = [*baselines.values(), *(changes for profile in profiles for changes in profile.baselines.values())]
+        for question in questions:
+            base = baselines[question.baseline]
+            factors = [question.factor, *(p.factors[question.key] for p in profiles if question.key in p.factors)]
+            for level in (level for factor in factors for level in factor.levels):
+                arms.append(level.changes)
+                values = {**baselines.get(level.baseline or question.baseline, {}), **level.changes}
+                differ = {name for name in base.keys() | values.keys() if base.get(name) != values.get(name)}
+                for name in self.fields:
+                    if name in level.changes or (name in differ and differ <= self.fields.keys()):
+                        raise UserError(
+                            f"study {study!r} varies {name!r}, which its tuning searches over; leave it to one"
+                        )
+        for name, profile in itertools.product(self.fields, profiles):
+            if name in profile.changes:
+                raise UserError(
+                    f"profile {profile.name!r} sets {name!r}, which the tuning of study {study!r} searches over"
+                )
         starts = sorted({int(changes.get("seed", 0)) for changes in arms})
         for start, other in itertools.product(starts, starts):
             if abs(self.first_seed + other - start) < SEEDS_APART:
@@ -148,4 +175,4 @@ def candidate_name(arm: str, number: int) -> str:
 
 def search_name(study: str) -> str:
     """What the search of a study is called where studies are named."""
-    return f"{study}-search"
+    return f"{study}{SEARCH}"

@@ -103,14 +103,22 @@ def start_ray(cluster: Cluster, workers: int | None, folder: Path) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", token())
         system = {"preload_python_modules": [WORKERS_LOAD], "num_workers_soft_limit": workers or processors()}
         with _lean_node(), _findable():
-            ray.init(
-                "local",
-                num_cpus=workers,
-                include_dashboard=False,
-                _system_config=system,
-                **ray_options(folder),
-                **options,
-            )
+            try:
+                ray.init(
+                    "local",
+                    num_cpus=workers,
+                    include_dashboard=False,
+                    _system_config=system,
+                    **ray_options(folder),
+                    **options,
+                )
+            except Exception as error:  # Ray has no type of its own for it
+                if "timed out during startup" not in str(error):
+                    raise
+                raise UserError(
+                    "Ray did not start in time: other work leaves this machine too little time or memory; run the same "
+                    "command again when there is less of it"
+                ) from None
         return
     root = Path(__file__).parents[2]
     try:

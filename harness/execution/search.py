@@ -7,23 +7,27 @@ elsewhere, comes to the same.
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.analysis.tuned import chosen, found
-from harness.design import Design, Seeds
-from harness.errors import UserError
+from harness.analysis.tuned import Candidate, chosen, failed_for_good, found
+from harness.design import DEFAULTS, Design, Seeds
+from harness.errors import UserError, refused_of
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.run_study import Say, run_study
-from harness.questions import Changes, Value
+from harness.questions import Changes, Value, written
+from harness.spec import TrialSpec
 from harness.storage.store import Store
 from harness.study import Study
 from harness.tuning import LogUniform, Range, Tuning, candidate_name, search_name
 
 ROUND = 4
 """Candidates that Optuna draws at once, by what those of earlier rounds scored."""
+
+FAILURES_SHOWN = 5
+"""Candidates that are told by name."""
 
 SCORE = "log FID"
 LEAST_FID, WORST_FID = 1e-9, 1e9
@@ -48,7 +52,8 @@ def run_tuned(
 ) -> bool:
     """Run what the store lacks of a study, and before it what it lacks of its search; without tuning, `run_study`.
 
-    Args: as for `run_study`. True if no trial failed.
+    Args: as for `run_study`. True if no trial failed, but for candidates that failed for good: they are passed over,
+    and tried again by each run.
 
     Raises:
         UserError: a candidate is refused, Optuna is asked for and not installed, trials of the first search failed,
@@ -59,7 +64,8 @@ def run_tuned(
         design = study.at(profile_name)
         for candidates in _rounds(design, study.tuning, seeds, store):
             search, wanted = search_study(study, profile_name, candidates), _seeds_of(candidates)
-            if not run_study(search, profile_name, wanted, *common, extractor_weights=extractor_weights):
+            complete = run_study(search, profile_name, wanted, *common, extractor_weights=extractor_weights)
+            if not complete and not _tell_failures(found(store, design), say):
                 line = f"the search of {study.name} is not complete; its study waits for it"
                 if store.read_plan(study.name, design.profile.name) is None:  # there is nothing to report yet
                     raise UserError(f"{line}, and the same command tries what failed again")
@@ -68,6 +74,18 @@ def run_tuned(
         study = with_chosen(study, profile_name, store)
         _require_whole(study.name, [(len(study.chosen.get(a, ())), n) for a, n in design.seeds_of(seeds).items()])
     return run_study(study, profile_name, seeds, *common, sequential=sequential, extractor_weights=extractor_weights)
+
+
+def _tell_failures(found: Mapping[str, Mapping[int, Sequence[Candidate]]], say: Say) -> bool:
+    """Say which candidates failed for good. False if something else is missing, or no candidate of a search ended."""
+    searches = [candidates for by_seed in found.values() for candidates in by_seed.values()]
+    lines = failed_for_good(found)
+    for line in lines[:FAILURES_SHOWN]:
+        say(f"not chosen, as it failed twice alike: {line}")
+    if (more := len(lines) - FAILURES_SHOWN) > 0:
+        say(f"and {more} more candidates failed twice alike")
+    ended = all(any(not one.failed_for_good for one in candidates) for candidates in searches)
+    return bool(lines) and ended and not any(math.isnan(one.fid) for candidates in searches for one in candidates)
 
 
 def with_chosen(study: Study, profile_name: str, store: Store | None) -> Study:
@@ -115,6 +133,7 @@ def _seeds_of(candidates: Candidates) -> dict[str, int]:
 
 def _rounds(design: Design, tuning: Tuning, seeds: Seeds, store: Store | None) -> Iterator[Candidates]:
     """All candidates so far, round by round; the caller runs each round before it asks for the next."""
+    _require_possible(design, tuning)
     wanted = design.seeds_of(seeds)
     if tuning.searcher == "random":
         yield {
@@ -132,6 +151,17 @@ def _rounds(design: Design, tuning: Tuning, seeds: Seeds, store: Store | None) -
             by_seed = [_by_optuna(tuning, seed, told[seed], min(end, tuning.trials)) for seed in range(n)]
             drawn[arm] = [list(candidate) for candidate in zip(*by_seed, strict=True)]
         yield drawn
+
+
+def _require_possible(design: Design, tuning: Tuning) -> None:
+    """Refuse what a search could come to set, and an arm cannot be: before work starts, whenever it would be drawn."""
+    for name, arm in design.every_arm.items():
+        values = {**DEFAULTS, **arm.values, **design.profile.changes, "data_fingerprint": "0" * 16}
+        values |= {"code": "0" * 16} if design.own_code else {}
+        for changes in tuning.combinations():
+            what = ", ".join(f"{field}={written(value)}" for field, value in changes.items())
+            with refused_of(f"arm {name!r} cannot be searched over with {what}"):
+                TrialSpec.from_dict({**values, **changes})
 
 
 def _require_whole(study: str, numbers: Iterable[tuple[int, int]]) -> None:

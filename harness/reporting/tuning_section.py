@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.evidence import Evidence
-from harness.analysis.tuned import declared
+from harness.analysis.tuned import declared, failed_for_good
 from harness.analysis.verdicts import Answer
-from harness.analysis.wording import count, number
+from harness.analysis.wording import agreeing, count, number
 from harness.questions import Value, written
 from harness.reporting.blocks import Block, Section, Written
 from harness.reporting.tables import effect_of
@@ -45,6 +45,13 @@ def tuning_section(evidence: Evidence, written: Mapping[str, Written]) -> list[S
         f"flatters: it was chosen by it. The searches cost {number(table.compute_seconds.sum())} compute seconds, the "
         f"trials of the verdicts {number(evidence.trials.compute_seconds.sum())}.*",
     ]
+    if lost := failed_for_good(evidence.search):
+        more = f", and {len(lost) - 3} more" if len(lost) > 3 else ""
+        blocks.append(
+            f"**{count(len(lost), 'candidate')} failed twice with the same error**, and "
+            f"{agreeing(len(lost), 'was', 'were')} passed over, so that fewer were compared there: "
+            f"`{'`, `'.join(lost[:3])}`{more}."
+        )
     if "untuned" in written:
         pairs, shown = written["untuned"]
         same = count(int((pairs.verdict == pairs.verdict_untuned).sum()), "verdict")

@@ -1,8 +1,9 @@
 """What a trial leaves behind, and the files that it becomes."""
 
 import io
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,10 @@ from harness.storage.layout import scores_path
 from harness.storage.records import checked_json, plain_json
 
 Status = Literal["ok", "diverged", "failed"]
+
+TIMES_FAILED = "times_failed"
+"""In the provenance of a trial that failed again: how often in a row with the same error, but for numbers in it."""
+WITHOUT_NUMBERS = re.compile(r"[\d.]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,18 @@ class TrialResult:
             }
         )
         return files
+
+
+def counted(result: TrialResult, before: Mapping[str, Any]) -> TrialResult:
+    """A failed trial's result, with how often in a row it has now failed with that error: its provenance says so.
+
+    Args:
+        result: Of the last try.
+        before: result.json of the one before, which failed, too.
+    """
+    alike = WITHOUT_NUMBERS.sub("", result.error) == WITHOUT_NUMBERS.sub("", before["error"])
+    times = before["provenance"].get(TIMES_FAILED, 1) + 1 if alike else 1
+    return replace(result, provenance={**result.provenance, TIMES_FAILED: times})
 
 
 def scores_record(trial_id: str, protocol: ScoreProtocol, scores: Mapping[str, float]) -> dict[str, Any]:

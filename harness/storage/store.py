@@ -30,7 +30,7 @@ from harness.storage.records import (
     read_json,
     write_record,
 )
-from harness.storage.result import Status, TrialResult, scores_record
+from harness.storage.result import Status, TrialResult, counted, scores_record
 
 FORMAT = 1
 
@@ -121,6 +121,8 @@ class Store:
                 self.add_scores(trial_id, result.protocol, result.scores, result.provenance)
             return
         folder = self.layout.trial(trial_id)
+        if status == result.status == "failed":
+            result = counted(result, self.read_result(trial_id))
         if status is None and folder.exists():
             quarantine(self.layout, folder)
         try:

@@ -118,6 +118,13 @@ def test_few_or_lost_seeds_resolve_nothing(tmp_path: Path) -> None:
             "value 1: value='many' is not possible; allowed: a number, or div",
         ),
         (VALUES.replace("value: 100", "value: .inf"), "value 1: value=inf is not possible"),
+        (VALUES.replace("value: 100", "value: .nan"), "value 1: value=nan is not possible"),
+        (VALUES.replace("value: 100", f"value: {10**400}"), "value 1: value=1000"),
+        (VALUES.replace("value: 100", "value: -100"), "value=-100 is out of range; allowed: from 0 to inf, as fid is"),
+        (
+            VALUES.replace("metric: fid, value: 100", "metric: recall, value: 7"),
+            "value 1: value=7 is out of range; allowed: from 0 to 1, as recall is measured here",
+        ),
         (VALUES.replace("value: 100", "vaule: 100"), "unknown key in {path}, value 1: 'vaule' (did you mean 'value'?)"),
         (VALUES.replace(", value: 100", ""), "value 1 lacks 'value'; give it all of: arm, metric, value, source"),
         (VALUES.replace("source: somebody\n", ""), "value 1: source='' is not possible; allowed: where it is from"),
@@ -135,6 +142,8 @@ def test_a_bad_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read from none.yaml: No such file or directory"):
+        replace(study(None), published="none.yaml").at("laptop")  # a path may be given as text, too
     with pytest.raises(UserError, match="cannot be read from .*: No such file or directory"):
         study(tmp_path / "none.yaml").at("laptop")
     assert read_published(None, ()) == () == study(None).at("laptop").published

@@ -3,6 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
+from harness.errors import UserError
+from harness.execution import ray_session
+from harness.execution.cluster import HERE
+
 STARTS_BESIDE_PRODUCTS = """
 import sys, threading, time
 import numpy as np
@@ -33,3 +39,16 @@ def test_products_go_on_while_it_starts() -> None:
     """A product of matrices in two threads of OpenBLAS would not end once another thread forks."""
     code = [sys.executable, "-W", "ignore", "-c", STARTS_BESIDE_PRODUCTS]
     assert subprocess.run(code, capture_output=True, text=True, timeout=120).stdout == "went on\n"
+
+
+def test_a_start_out_of_time_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line: beside other work, the processes of a niced run may get next to none."""
+
+    def busy(*_, **__) -> None:
+        raise Exception(
+            "The current node timed out during startup. This could happen because some of the raylet failed"
+        )
+
+    monkeypatch.setattr(ray_session.ray, "init", busy)
+    with pytest.raises(UserError, match="^Ray did not start in time: .* run the same command again"):
+        ray_session.start_ray(HERE, 1, tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.evidence import load_evidence
-from harness.analysis.tuned import chosen, found
+from harness.analysis.tuned import chosen, failed_for_good, found
 from harness.errors import UserError
 from harness.execution import search as searching
 from harness.execution import sequential
@@ -54,11 +54,14 @@ class MadeUp:
             if len(self.trials) >= self.stop:
                 raise KeyboardInterrupt
             self.trials.append((study.name, run.arm, run.seed))
-            diverged = run.spec.generator_lr > 8e-3
-            outcome = {"status": "diverged"} if diverged else {"status": "ok", "protocol": PROTOCOL}
-            scores = {} if diverged else {"fid": made_up_fid(run.spec)}
-            store.write(TrialResult(spec=run.spec, scores=scores, cost={"cpu_seconds": 2.0, "seconds": 2.0}, **outcome))
-        return True
+            store.write(self.result(run.spec))
+        return all(store.status(trial_id) != "failed" for trial_id in plan.trials)
+
+    def result(self, spec: TrialSpec) -> TrialResult:
+        diverged = spec.generator_lr > 8e-3
+        outcome = {"status": "diverged"} if diverged else {"status": "ok", "protocol": PROTOCOL}
+        scores = {} if diverged else {"fid": made_up_fid(spec)}
+        return TrialResult(spec=spec, scores=scores, cost={"cpu_seconds": 2.0, "seconds": 2.0}, **outcome)
 
 
 @pytest.fixture
@@ -209,6 +212,77 @@ def test_a_first_search_that_failed_is_told(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(searching, "run_study", lambda *_, **__: False)
     with pytest.raises(UserError, match="the search of small-tuned is not complete; .* tries what failed again"):
         run_tuned(tuned(), "smoke", 3, store, 1, lambda line: None)
+
+
+class Failing(MadeUp):
+    """As `MadeUp`, but that trials with so many updates of G or more end with this error, until it is mended."""
+
+    def __init__(self, error: str, steps: int = 5, **provenance: str) -> None:
+        super().__init__()
+        self.error, self.steps, self.provenance = error, steps, provenance
+
+    def result(self, spec: TrialSpec) -> TrialResult:
+        if not self.error or spec.generator_steps < self.steps:
+            return super().result(spec)
+        error = f"{self.error}, {len(self.trials)} trials later"
+        return TrialResult(spec=spec, status="failed", error=error, provenance=self.provenance)
+
+
+STEPS = {"generator_steps": Choice((1, 5))}
+RAISED = "ValueError: no room for 5 steps"
+
+
+def test_what_fails_for_good_is_passed_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, failing, told = replace(tuned(), tuning=Tuning(fields=STEPS)), Failing(RAISED, traceback="."), list[str]()
+    monkeypatch.setattr(searching, "run_study", failing)
+    with pytest.raises(UserError, match="the search of small-tuned is not complete; .* tries what failed again"):
+        run_tuned(study, "smoke", 6, store, 1, told.append)
+    assert not told and run_tuned(study, "smoke", 6, store, 1, told.append)
+    assert told[0].startswith("not chosen, as it failed twice alike: fc / ") and "ValueError: no room for" in told[0]
+    plan = store.read_plan("small-tuned", "smoke")
+    assert plan is not None and {v["generator_steps"] for ones in plan["chosen"].values() for v in ones} == {1}
+    page = study_page(load_evidence(store, study, "smoke"))
+    text = next(section for section in page.sections if section.name == "tuning").blocks
+    assert any("failed twice with the same error" in str(block) for block in text)
+    failing.error = ""  # it was the machine after all: what is there now is chosen from
+    assert run_tuned(study, "smoke", 6, store, 1, told.append)
+    assert not failed_for_good(found(store, study.at("smoke")))
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        Failing("its worker died 3 times"),
+        Failing("OSError: [Errno 28] No space left on device", traceback="."),
+        Failing("ConnectionResetError: by peer", traceback="."),
+        Failing("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", traceback="."),
+        Failing(RAISED, steps=1, traceback="."),  # by every candidate
+    ],
+)
+def test_the_machines_faults_hold_a_search(failing: Failing, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "run_study", failing)
+    for _ in range(3):
+        with pytest.raises(UserError, match="the search of small-tuned is not complete"):
+            run_tuned(replace(tuned(), tuning=Tuning(fields=STEPS)), "smoke", 6, store, 1, lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"label_flip_rate": LogUniform(0.1, 0.9)}, "with label_flip_rate=0.9: label_flip_rate=0.9 is out of range"),
+        ({"generator_steps": LogUniform(1, 5)}, "generator_steps=1.0 must be of type int"),
+        ({"generator_steps": Choice((1, 1000))}, "generator_steps=1000 is out of range; allowed: from 1 to 100"),
+        (
+            {"update_rule": Choice(("simultaneous", "alternating")), "fresh_latents": Choice((False, True))},
+            "with update_rule=simultaneous, fresh_latents=True: fresh_latents=True is for a G that",
+        ),
+    ],
+)
+def test_impossible_draws_are_refused_beforehand(fields, message) -> None:
+    """Whether or not a candidate of the first seeds draws them."""
+    study = replace(tuned(), tuning=Tuning(fields=fields))
+    with pytest.raises(UserError, match=message):
+        searching.first_round(study, "smoke", 1)
 
 
 def test_a_report_outlives_a_change_of_tuning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """What a tuning declares and refuses, and that its draws are fixed for good."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from harness.catalog import Catalog
 from harness.errors import UserError
 from harness.execution.search import search_study
-from harness.study import Choice, Level, LogUniform, Study, Tuning
+from harness.study import Choice, Factor, Level, LogUniform, Study, Tuning
 from studies.aa import AA
 from studies.architecture import ARCHITECTURE
+from studies.baselines import FC
 from studies.rules import RULES
 from studies.tuned import ARCHITECTURE_TUNED, LEARNING_RATES
 
@@ -38,6 +41,15 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
         (lambda: Choice(2), "a tuple of at least two values"),
         (lambda: Choice((1,)), "a tuple of at least two values"),
         (lambda: Choice((1, 1)), "each once"),
+        (lambda: Choice(([1], [2])), "a tuple of at least two values"),
+        (
+            lambda: Tuning(fields={"loss": Choice(("hinge", "mine"))}),
+            "unknown loss of a tuning 'mine' (did you mean 'hinge'?); valid: nonsaturating, least-squares, hinge",
+        ),
+        (lambda: replace(ARCHITECTURE, tuning=RATES), "tuning={'generator_lr': LogUniform(low=0.0001, high=0.01)} is"),
+        (lambda: ARCHITECTURE.tuned(LEARNING_RATES, name="architecture"), "'architecture' cannot be called so when"),
+        (lambda: two_rates().tuned(Tuning(fields=RATES)), "varies 'generator_lr', which its tuning searches over"),
+        (lambda: at_a_profiles_seeds(1_000_000), "seeds from 1000000 overlap its verdicts', from 1000000"),
         (lambda: RULES.tuned(Tuning(fields={"ema_kimg": LogUniform(0.1, 1)})), "study 'rules-tuned' varies 'ema_kimg'"),
         (lambda: at_seeds(1_000_100), "seeds from 1000000 overlap its verdicts', from 1000100"),
         (lambda: at_seeds(995_000), "seeds from 1000000 overlap its verdicts', from 995000"),
@@ -58,6 +70,19 @@ def at_seeds(start: int) -> Study:
     levels = (question.factor.levels[0], Level(label="other", changes={"seed": start}))
     question = replace(question, factor=replace(question.factor, levels=levels))
     return replace(AA, questions=(question,)).tuned(LEARNING_RATES)
+
+
+def two_rates() -> Study:
+    """Its arms are baselines that differ in nothing but the rate."""
+    baselines = {"slow": {**FC, "generator_lr": 1e-4}, "fast": {**FC, "generator_lr": 1e-3}}
+    levels = (Level(label="slow"), Level(label="fast", baseline="fast"))
+    question = replace(AA.questions[0], baseline="slow", factor=Factor(label="rate", levels=levels))
+    return replace(AA, baselines=baselines, questions=(question,))
+
+
+def at_a_profiles_seeds(start: int) -> Study:
+    profile = replace(ARCHITECTURE.profile("laptop"), baselines={"fc": {"seed": start}})
+    return replace(ARCHITECTURE, profiles=(profile,)).tuned(LEARNING_RATES)
 
 
 def set_in_profiles(name: str, value: float) -> Study:
@@ -107,3 +132,15 @@ def test_what_was_chosen_names_other_trials() -> None:
     changed = [(run.arm, run.seed) for run in runs if run.spec != plain[run.arm, run.seed]]
     assert changed == [("fc", 0)]
     assert next(run.spec for run in runs if (run.arm, run.seed) == ("fc", 0)).generator_lr == 0.5
+
+
+def test_no_study_is_named_as_a_search(tmp_path: Path) -> None:
+    """Both would keep their plans in one place of a store, each in the other's."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import replace\nfrom studies.aa import AA\nSTUDY = replace(AA, name='aa-tuned-search')"
+    )
+    with pytest.raises(
+        UserError, match="'aa-tuned-search', as the search of a tuned study 'aa-tuned' would be; rename it"
+    ):
+        Catalog({}, {}).find(str(file))

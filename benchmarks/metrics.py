@@ -70,6 +70,7 @@ KINDS = {
 JUDGED = ("noise", "blur", "contrast", "dropped")  # by FID, in the rule
 SIZES = (64, 96, 128, 224)
 DOCUMENT, MARKS = Path(__file__).parents[1] / "docs" / "metrics.md", ("<!-- measured -->", "<!-- end of measured -->")
+PICKED = "Picked:"
 
 Features = dict[str, tuple[np.ndarray, ...]]
 """Name of a set of images -> features (N, D) and logits (N, classes)."""
@@ -314,10 +315,12 @@ def table(judge: Judge, speed: float) -> Iterator[str]:
         yield f"| {METRICS[metric].label} | {judge.floor(metric, LADDER[-1]).mean():.4g} | {' | '.join(cells)} |\n"
 
 
-def write(text: str) -> None:
-    """Put the text between the marks of the document."""
+def write(text: str, keep_choice: bool) -> None:
+    """Put the text between the marks of the document, after the choice that stands there if that is to stay."""
     before, _, rest = DOCUMENT.read_text().partition(MARKS[0])
-    DOCUMENT.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    there, _, after = rest.partition(MARKS[1])
+    choice = there[: there.index(PICKED)] if keep_choice else "\n"
+    DOCUMENT.write_text(f"{before}{MARKS[0]}{choice}{text}{MARKS[1]}{after}")
 
 
 def processor() -> str:
@@ -358,7 +361,7 @@ def main() -> None:
     else:
         say("### Which stage, which size\n\n")
         picked = choose(sets, labels, cache / "features", options.every_size, say)
-    say(f"\nPicked: **{picked.stage}** at {picked.side} pixels.\n")
+    say(f"\n{PICKED} **{picked.stage}** at {picked.side} pixels.\n")
     for name, each in data.items():
         speeds: dict[str, tuple[Features, float]] = {}
         try:
@@ -375,7 +378,7 @@ def main() -> None:
             for line in table(Judge(found, labels[name], own=kind == "classifier"), speed):
                 say(line)
     if options.write:
-        write(text)
+        write(text, keep_choice=bool(options.picked))
 
 
 if __name__ == "__main__":

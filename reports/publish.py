@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness.analysis.wording import effect
 from harness.storage.layout import Layout
 from harness.storage.store import Store
 from studies.catalog import STUDIES
@@ -27,8 +28,12 @@ PAGES = (
     *((study, "laptop") for study in (*DOCUMENT, "modern", "combined", "aa", "rules", "number-format")),
     *((study, profile) for profile in ("alternating", "long") for study in DOCUMENT),
     *((study, f"laptop@{data}") for data in ("fashion-mnist", "openclipart") for study in ("architecture", "noise")),
+    ("architecture", "long@openclipart"),
 )
 """Study and profile of each page, in the order in which they run and are listed."""
+
+CHANGES = ("turned", "opened", "closed")
+"""What can become of a verdict, beside "same"."""
 
 TAKEN = ("overview.csv", "results.csv", "verdicts.csv")
 INTRODUCTION = """\
@@ -42,14 +47,21 @@ work may have kept the machine busy; on the GPU seconds by the clock, with sixte
 - [summary](summary/summary.md): every claim of the founding document on one page
 """
 COMPARED = """
-**Agreement** says how many verdicts are the same as those of another page. A verdict *opened* if it was decided there
-and is not here, *closed* the other way round, and *turned* if both are decided and contradict each other.
+**Agreement** says how many verdicts are the same as those of another page, or decide nothing on either. A verdict
+*opened* if it was decided there and is not here, *closed* the other way round, and *turned* if both are decided and
+contradict each other.
 
 - A page of another profile or other data is compared with the page of its own study on digits, at the laptop's budget.
 - The pages on digits at the laptop's budget are compared with those that stood here before: of the same networks, data
   and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, of a kind that trains DC apart (FC's trials are
   identical), scored by a classifier that each store trained for itself, with online curves of more points, and with an
   error rate for each question instead of each study. The tables of that run are in the folder `earlier`.
+"""
+
+DIFFERENCES = """
+## Which verdicts another budget, update rule or data set changes
+
+All that are not the same as on digits at the laptop's budget; those that turned come first.
 """
 
 
@@ -71,32 +83,58 @@ def publish(written: Path, folder: Path) -> None:
             shutil.copy(written / name, folder)
 
 
-def verdicts(folder: Path) -> dict[tuple[str, str], str]:
-    """(question, level) -> the verdict in a page's table."""
+def verdicts(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """(question, level) -> the row of a page's table of verdicts."""
     with (folder / "verdicts.csv").open(newline="", encoding="utf-8") as file:
-        return {(row["question"], row["level"]): row["verdict"] for row in csv.DictReader(file)}
+        return {(row["question"], row["level"]): row for row in csv.DictReader(file)}
+
+
+def compared(study: str, profile: str) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+    """What became of each verdict that the page to compare with has too, and its rows there and here."""
+    other = EARLIER / study if profile == "laptop" else folder_of(study, "laptop")
+    if not other.exists():
+        return []
+    now, then = verdicts(folder_of(study, profile)), verdicts(other)
+    both = [(then[claim], now[claim]) for claim in now if claim in then]
+    return [(change(there["verdict"], here["verdict"]), there, here) for there, here in both]
 
 
 def agreement(study: str, profile: str) -> str:
     """How many verdicts are those of the page to compare with, and what became of the rest; "–" where there is none."""
-    other = EARLIER / study if profile == "laptop" else folder_of(study, "laptop")
-    if not other.exists():
-        return "–"
-    now, then = verdicts(folder_of(study, profile)), verdicts(other)
-    both = now.keys() & then.keys()
-    became = Counter(change(then[claim], now[claim]) for claim in both)
-    others = [f"{became[name]} {name}" for name in ("opened", "closed", "turned") if became[name]]
-    return f"{became['same']} of {len(both)}" + (f" ({', '.join(others)})" if others else "")
+    found = compared(study, profile)
+    became = Counter(what for what, _, _ in found)
+    others = [f"{became[name]} {name}" for name in CHANGES if became[name]]
+    return (f"{became['same']} of {len(found)}" if found else "–") + (f" ({', '.join(others)})" if others else "")
+
+
+def differences(pages: Iterable[tuple[str, str]]) -> str:
+    """A table of the verdicts that other budgets, update rules or data change; those that turned first."""
+    rows = [
+        (
+            CHANGES.index(what),
+            f"| [{name}]({name}/{study}.md) | {here['claim']} | {what} | {told(there)} | {told(here)} |",
+        )
+        for study, profile in pages
+        if profile != "laptop"
+        for what, there, here in compared(study, profile)
+        if what != "same" and (name := folder_of(study, profile).name)
+    ]
+    head = ["| page | claim | it | on digits, at the laptop's budget | here |", "|---|---|---|---|---|"]
+    return "\n".join([DIFFERENCES, *head, *(row for _, row in sorted(rows, key=lambda row: row[0]))]) + "\n"
+
+
+def told(row: Mapping[str, str]) -> str:
+    """A verdict with its effect and interval: "refuted, ×0.92 [0.84, 0.98]"."""
+    numbers = [float(row[name] or "nan") for name in ("effect", "low", "high")]
+    return f"{row['verdict']}, {effect(*numbers, row['scale'])}"
 
 
 def change(then: str, now: str) -> str:
-    """What became of a verdict: "same", "opened", "closed" or "turned"."""
-    if then == now:
+    """What became of a verdict: "same", which two that decide nothing are, "opened", "closed" or "turned"."""
+    before, after = (verdict in ("supported", "refuted") for verdict in (then, now))
+    if then == now or not (before or after):
         return "same"
-    decided = {"supported", "refuted"}
-    if then in decided and now in decided:
-        return "turned"
-    return "opened" if then in decided else "closed"
+    return "turned" if before and after else "opened" if before else "closed"
 
 
 def made(store: Store, study: str, profile: str) -> tuple[int, str, str]:
@@ -151,7 +189,7 @@ def main() -> None:
         publish(Layout(options.store).report_folder(study, profile), folder_of(study, profile))
     subprocess.run([*command, "summary", *kept], check=True)
     publish(Layout(options.store).report_folder("summary", "laptop"), HOME / "summary")
-    text = f"{INTRODUCTION}\n{listing(store, pages)}{left_over(pages)}{COMPARED}"
+    text = f"{INTRODUCTION}\n{listing(store, pages)}{left_over(pages)}{COMPARED}{differences(pages)}"
     (HOME / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ from markupsafe import escape
 from harness.analysis.wording import count
 from harness.catalog import Catalog
 from harness.errors import UserError
-from harness.files import staged_folder
+from harness.files import hidden_name, staged_folder
 from harness.reporting import tables
 from harness.reporting.blocks import Page, Picture, flat
 from harness.reporting.figures import VERDICTS
@@ -111,6 +111,12 @@ def _require_place(out: Path, stores: Sequence[Path]) -> None:
         raise UserError(
             f"{out} holds, beside a site, {', '.join(foreign[:4])}, which would be lost; move it away, or {other}"
         )
+    probe = hidden_name(out)
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; {other}") from None
 
 
 def _is_site(folder: Path) -> bool:

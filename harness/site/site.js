@@ -226,7 +226,7 @@ function theme() {
   return {
     background: "transparent", font: "system-ui, sans-serif", view: { stroke: line },
     mark: { color: category[0] },
-    axis: { ...text, gridColor: line, domainColor: soft, tickColor: soft, labelLimit: innerWidth < 500 ? 130 : 260,
+    axis: { ...text, gridColor: line, domainColor: soft, tickColor: soft, labelLimit: Math.min(420, 0.4 * innerWidth),
       labelOverlap: "greedy", labelSeparation: 6 },
     legend: { ...text, symbolOpacity: 1, orient: innerWidth < 500 ? "top" : "right" }, title: { color: ink, fontSize: 13, anchor: "start" },
     range: { category },

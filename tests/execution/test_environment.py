@@ -85,6 +85,12 @@ def test_in_a_worker_rays_own_variables_stay() -> None:
     assert [change.name for change in changes] == ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
 
 
+def test_workers_keep_the_memory_of_layers() -> None:
+    kept = {name: int(sanitised({})[0][name]) for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")}
+    assert min(kept.values()) > 100e6, "what a layer of a feature network writes, in bytes"
+    assert sanitised({"MALLOC_TRIM_THRESHOLD_": "1"})[0]["MALLOC_TRIM_THRESHOLD_"] == "1"
+
+
 def test_workers_are_as_polite_as_their_user_says() -> None:
     assert sanitised({})[0]["RAY_worker_niceness"] == "0", "and not Ray's own 15"
     assert sanitised({"RAY_worker_niceness": "10"}) == ({**sanitised({})[0], "RAY_worker_niceness": "10"}, [])

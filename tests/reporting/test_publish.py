@@ -7,7 +7,7 @@ import pytest
 from reports import publish
 from studies.catalog import STUDIES
 
-HEAD = "question,claim,level,verdict\n"
+HEAD = "question,claim,level,verdict,effect,low,high,scale\n"
 
 
 def test_every_page_names_a_study_and_its_profile() -> None:
@@ -29,10 +29,24 @@ def test_agreement_says_what_became_of_verdicts(tmp_path: Path, monkeypatch: pyt
     }.items():
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "verdicts.csv").write_text(HEAD + rows)
-    assert publish.agreement("noise", "laptop") == "1 of 4 (1 opened, 1 closed, 1 turned)"
+    assert publish.agreement("noise", "laptop") == "1 of 4 (1 turned, 1 opened, 1 closed)"
     (tmp_path / "noise-long").mkdir()
-    (tmp_path / "noise-long" / "verdicts.csv").write_text(HEAD + "a,,1,refuted\na,,2,supported\nnew,,,unresolved\n")
-    assert publish.agreement("noise", "long") == "1 of 3 (1 opened, 1 turned)", "with the page on digits"
+    (tmp_path / "noise-long" / "verdicts.csv").write_text(
+        HEAD + "a,,1,refuted\na,,2,supported\nc,,,unresolved\nnew,,,unresolved\n"
+    )
+    assert publish.agreement("noise", "long") == "2 of 4 (1 turned, 1 opened)", "with the page on digits"
+    (tmp_path / "noise-long" / "verdicts.csv").write_text(
+        HEAD + "c,Fewer is worse,,unresolved,0.9,0.7,1.2,ratio\na,More is worse,1,refuted,1.5,1.2,1.9,ratio\n"
+    )
+    (tmp_path / "noise" / "verdicts.csv").write_text(
+        HEAD + "a,More is worse,1,supported,0.5,0.4,0.6,ratio\nc,Fewer is worse,,supported,,,,ratio\n"
+    )
+    assert publish.differences([("noise", "laptop"), ("noise", "long")]).splitlines()[-2:] == [
+        "| [noise-long](noise-long/noise.md) | More is worse | turned | supported, ×0.50 [0.40, 0.60] "
+        "| refuted, ×1.50 [1.20, 1.90] |",
+        "| [noise-long](noise-long/noise.md) | Fewer is worse | opened | supported, – "
+        "| unresolved, ×0.90 [0.70, 1.20] |",
+    ]
     assert publish.left_over([("noise", "laptop"), ("noise", "long")]) == ""
     assert "comparable with these: [noise](noise/noise.md), [noise-long](noise-long/noise.md)." in publish.left_over(
         [("depth", "laptop")]

@@ -117,6 +117,7 @@ def test_other_folders_are_left_alone(store: Store, tmp_path: Path, quick: None)
         (tmp_path / "thesis", "holds something other than a site"),
         (tmp_path / "file", "is a file"),
         (tmp_path / "nowhere" / "site", "is not a folder"),
+        (Path("/proc/site"), "cannot write /proc/site"),
         (store.root / "site", "lies in the store"),
         (store.root / "reports" / "site", "lies in the store"),
         (store.root, "lies in the store"),

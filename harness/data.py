@@ -111,7 +111,7 @@ def prepare(dataset: str, *, resolution: int, channels: int, cache: Path, check:
 
     Args:
         dataset: A key of DATASETS, or "folder:PATH" for any tree of images. With "@N" behind it, only the first N
-            training images in a fixed order that mixes the classes; reference and extractor are those of the whole.
+            training images by hash: a small N has few or none of some classes. The other parts are the whole's.
         resolution: Side of the prepared images in pixels.
         channels: 1 (grey) or 3 (RGB).
         cache: The store's cache.
@@ -373,7 +373,9 @@ def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -
                 part_of.setdefault(digest, part)
             start = end
     parts = np.array([part_of.get(digest, "reference") for digest in hashes])
-    order = np.argsort(hashes, kind="stable")  # a fixed order that mixes the classes
+    order = np.argsort(
+        hashes, kind="stable"
+    )  # a fixed order; classes mix, but at its ends unevenly: each has a range of its own
     found = {part: order[parts[order] == part] for part in PARTS}
     found["reference"] = found["reference"][:10_000] if is_test is not None else found["reference"]
     return found

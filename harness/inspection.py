@@ -8,6 +8,7 @@ from PIL import Image
 
 from harness.data import PARTS, PreparedData
 from harness.pictures import by_reason, summary
+from harness.sources import split_subset
 
 WIDTH = 79
 """Columns of the terminal that the lines fit."""
@@ -87,6 +88,9 @@ def _doubts(data: PreparedData) -> Iterable[str]:
     if survey.copies:
         two = f", {survey.contradictions:,} of them in another class" if survey.contradictions else ""
         yield f"{survey.copies:,} are copies of others (equal at {at}){two}"
+    if survey.classes and split_subset(data.dataset)[1] is not None:
+        counts = np.bincount(data.labels("train"), minlength=len(survey.classes))
+        yield f"the subset takes {counts.min():,} to {counts.max():,} training pictures of a class, by their hashes"
 
 
 def _split(data: PreparedData) -> str:

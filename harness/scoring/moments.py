@@ -1,6 +1,5 @@
 """Moments of real images' features from a file, as the field passes them around; FID alone can be made of them."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +48,16 @@ def read_moments(path: Path, extractor: str) -> Moments:
         raise UserError(f"{named} cannot be used with {asked}; moments are those of {KIND}: name it with --protocol")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            mu, sigma = (np.array(file[name], dtype=np.float64) for name in ("mu", "sigma"))
+            found = [file[name] for name in ("mu", "sigma")]
     except OSError as error:
         raise UserError(f"{named} cannot be read ({error.strerror or 'not an .npz file'})") from None
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{named} is not an .npz file of numbers; name one with the arrays mu and sigma") from None
     except KeyError:
         raise UserError(f"{named} lacks the arrays mu and sigma; name a file that has both") from None
+    except Exception:  # noqa: BLE001  a file that is damaged or something else trips zipfile, zlib and numpy over anything
+        found = []
+    if not found or any(array.dtype.kind not in "fiu" for array in found):
+        raise UserError(f"{named} is not an .npz file of numbers; name one with the arrays mu and sigma")
+    mu, sigma = (array.astype(np.float64) for array in found)
     if mu.shape != (width,) or sigma.shape != (width, width):
         found, wanted = f"mu of {_shape(mu)} and sigma of {_shape(sigma)}", f"{width} and {width}×{width}"
         raise UserError(f"{named} holds {found}; {KIND} has {width} features, so {wanted} are wanted")
@@ -63,6 +65,10 @@ def read_moments(path: Path, extractor: str) -> Moments:
         raise UserError(f"{named} holds values that are not finite; make the moments again from finite features")
     if abs(sigma - sigma.T).max() > ASYMMETRY * abs(sigma).max() or sigma.diagonal().min() < 0:
         raise UserError(f"{named}: sigma is no covariance: it is not symmetric, or some variance is negative")
+    least, *_, most = np.linalg.eigvalsh(sigma)
+    if least < -ASYMMETRY * most or most <= 0:
+        what = f"its eigenvalues go from {least:.3g} to {most:.3g}, and none may be below 0, nor all be 0"
+        raise UserError(f"{named}: sigma is no covariance: {what}")
     return Moments(mu=mu, sigma=sigma)
 
 

@@ -119,6 +119,13 @@ def test_lines_tell_all_and_fit(tmp_path: Path) -> None:
     assert len(short) <= 8 and "not read: notes.txt (no picture)" in "\n".join(short)
 
 
+def test_a_subset_tells_its_uneven_classes(tmp_path: Path) -> None:
+    few, whole = (prepare(name, resolution=28, channels=1, cache=tmp_path) for name in ("mnist-5k@100", "mnist-5k"))
+    told = "the subset takes 0 to 21 training pictures of a class"
+    assert all(told in " ".join(" ".join(lines(few)).split()) for lines in (full_lines, short_lines))
+    assert "subset" not in " ".join(full_lines(whole))
+
+
 def test_a_contact_sheet_has_a_row_a_class(digits: PreparedData) -> None:
     sheet = np.asarray(contact_sheet(digits))
     assert sheet.shape == (2 + 30 * 10, 2 + 30 * 12, 3)

@@ -1,5 +1,8 @@
 """FID against moments from a file, as the field passes them around."""
 
+import io
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +101,8 @@ def test_moments_that_are_gone_are_told(inception, digits, tmp_path: Path) -> No
 square = np.eye(WIDTH)
 lopsided, negative, endless = square.copy(), -square, np.full(WIDTH, np.inf)
 lopsided[0, 1] = 0.5
+opposed = square.copy()  # of variances alone it could be one
+opposed[0, 1] = opposed[1, 0] = 5
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,11 @@ lopsided[0, 1] = 0.5
         ({"mu": endless}, "inception-v3", "values that are not finite"),
         ({"sigma": lopsided}, "inception-v3", "sigma is no covariance: it is not symmetric"),
         ({"sigma": negative}, "inception-v3", "or some variance is negative"),
+        ({"sigma": opposed}, "inception-v3", "its eigenvalues go from -4 to 6, and none may be below 0"),
+        ({"sigma": 0 * square}, "inception-v3", "its eigenvalues go from 0 to 0, .* nor all be 0"),
+        ({"mu": np.ones(WIDTH) + 1j}, "inception-v3", "is not an .npz file of numbers"),
+        ({"mu": np.array(["1.0"] * WIDTH)}, "inception-v3", "is not an .npz file of numbers"),
+        ({"mu": np.ones(WIDTH, bool)}, "inception-v3", "is not an .npz file of numbers"),
         ({"mu": np.array([{}])}, "inception-v3", "is not an .npz file of numbers"),
         ({"mu": np.array(["x"] * WIDTH)}, "inception-v3", "is not an .npz file of numbers"),
         ({}, "classifier", "cannot be used with the extractor 'classifier'; moments are those of inception-v3"),
@@ -147,3 +157,36 @@ def test_arrays_of_other_names_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(WIDTH))
     with pytest.raises(UserError, match="is not an .npz file"):
         read_moments(tmp_path / "one.npy", "inception-v3")
+
+
+def _compressed(path: Path) -> None:
+    np.savez_compressed(path, mu=np.random.RandomState(0).rand(WIDTH), sigma=np.eye(WIDTH))
+    content = bytearray(path.read_bytes())
+    content[60:120] = bytes(byte ^ 0x5A for byte in content[60:120])
+    path.write_bytes(bytes(content))
+
+
+def _encrypted(path: Path) -> None:
+    content = write(path).read_bytes()
+    for mark, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        parts = content.split(mark)
+        content = mark.join(
+            [parts[0], *(p[: flags - 4] + bytes([p[flags - 4] | 1]) + p[flags - 3 :] for p in parts[1:])]
+        )
+    path.write_bytes(content)
+
+
+def _endless(path: Path) -> None:
+    head = io.BytesIO()
+    shape = {"descr": "<f8", "fortran_order": False, "shape": (10**13,)}
+    np.lib.format.write_array_header_1_0(head, shape)
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("mu.npy", "sigma.npy"):
+            file.writestr(name, head.getvalue())
+
+
+@pytest.mark.parametrize("damage", [_compressed, _encrypted, _endless])
+def test_damaged_archives_are_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    damage(path := tmp_path / "stats.npz")
+    with pytest.raises(UserError, match="is not an .npz file of numbers"):
+        read_moments(path, "inception-v3")

@@ -373,9 +373,7 @@ def _split(hashes: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -
                 part_of.setdefault(digest, part)
             start = end
     parts = np.array([part_of.get(digest, "reference") for digest in hashes])
-    order = np.argsort(
-        hashes, kind="stable"
-    )  # a fixed order; classes mix, but at its ends unevenly: each has a range of its own
+    order = np.argsort(hashes, kind="stable")  # mixes the classes, less evenly at its ends: each has its own range
     found = {part: order[parts[order] == part] for part in PARTS}
     found["reference"] = found["reference"][:10_000] if is_test is not None else found["reference"]
     return found

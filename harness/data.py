@@ -212,7 +212,9 @@ def _write(
     hashes, found_labels, is_test, given = [], [], [], []
     sizes, modes, endings = Counter[tuple[int, int]](), Counter[str](), Counter[str]()
     with (folder / "pixels").open("wb") as file:
-        for sample in source.load(downloads, skipped):
+        of = f" of {source.num_pictures:,}" if source.num_pictures else ""
+        samples = source.load(downloads, skipped)
+        for sample in terminal.saying(samples, lambda n: f"{name}: {n:,}{of} pictures read (they are read once)"):
             sizes[sample.picture.size] += 1
             modes[sample.mode or sample.picture.mode] += 1
             endings[sample.ending] += 1

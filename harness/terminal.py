@@ -5,18 +5,24 @@ import io
 import os
 import sys
 import textwrap
-from typing import IO, TYPE_CHECKING, TextIO
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, TYPE_CHECKING, TextIO, TypeVar
 
 from rich.console import Console, ConsoleDimensions, RenderableType
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+Item = TypeVar("Item")
+
 CONSOLE_COMMAND = "gan-ablation"
 PLAIN_WIDTH = 100
 """Columns where the output goes to a file or a pipe, and COLUMNS does not say otherwise."""
 SCREEN = 24
 """Lines of a terminal at the least; what fits them fits every screen."""
+SILENT = 5.0, 30.0
+"""Seconds after which the person is told how far something has come, first and then again."""
 
 
 def program() -> str:
@@ -36,6 +42,21 @@ def say(line: str) -> None:
     if sys.stderr.isatty():
         line = textwrap.fill(line, width(sys.stderr), break_long_words=False, break_on_hyphens=False)
     print(line, file=sys.stderr, flush=True)
+
+
+def saying(items: Iterable[Item], so_far: Callable[[int], str]) -> Iterator[Item]:
+    """The items as they come. Where they take long, the person is told in one line how far it is, now and then.
+
+    Args:
+        items: What takes its time.
+        so_far: How many have come -> the line.
+    """
+    due = time.monotonic() + SILENT[0]
+    for number, item in enumerate(items):
+        if time.monotonic() >= due:
+            say(so_far(number))
+            due = time.monotonic() + SILENT[1]
+        yield item
 
 
 def tell(line: str, indent: str = "    ") -> None:

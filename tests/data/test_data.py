@@ -17,6 +17,7 @@ import torchvision
 from filelock import FileLock
 from PIL import Image
 
+from harness import terminal
 from harness.data import DATASETS, PARTS, PreparedData, prepare
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON
@@ -122,6 +123,16 @@ def test_unreadable_files_are_counted_and_named(tree: Path, tmp_path: Path) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load(tree, tmp_path / "cache").skipped == data.skipped, "and remembered"
+
+
+def test_long_reading_says_how_far_it_is(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(tree, tmp_path / "quick")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(terminal, "SILENT", (0.0, 3600.0))
+    load(tree, tmp_path / "slow")
+    assert capsys.readouterr().err == f"folder:{tree}: 0 of 40 pictures read (they are read once)\n"
 
 
 def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def write(text: str, keep_choice: bool) -> None:
     """Put the text between the marks of the document, after the choice that stands there if that is to stay."""
     before, _, rest = DOCUMENT.read_text().partition(MARKS[0])
     there, _, after = rest.partition(MARKS[1])
-    choice = there[: there.index(PICKED)] if keep_choice else "\n"
+    choice = there[: there.index("\n", there.index(PICKED)) + 1] if keep_choice else "\n"
     DOCUMENT.write_text(f"{before}{MARKS[0]}{choice}{text}{MARKS[1]}{after}")
 
 
@@ -361,7 +361,7 @@ def main() -> None:
     else:
         say("### Which stage, which size\n\n")
         picked = choose(sets, labels, cache / "features", options.every_size, say)
-    say(f"\n{PICKED} **{picked.stage}** at {picked.side} pixels.\n")
+        say(f"\n{PICKED} **{picked.stage}** at {picked.side} pixels.\n")
     for name, each in data.items():
         speeds: dict[str, tuple[Features, float]] = {}
         try:

@@ -41,8 +41,8 @@ INTRODUCTION = """\
 
 Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` wrote all
 of them, from one store. The trials of `long` on digits ran on a GPU, by `run --profile long --gpus-per-trial 0.0625`
-under an older torch, and were put into that store without their weights. Verdicts on cost compare CPU seconds, because other
-work may have kept the machine busy; on the GPU seconds by the clock, with sixteen trials on the card at once.
+under an older torch, and were put into that store without their weights. Verdicts on cost compare CPU seconds, because
+other work may have kept the machine busy; on the GPU seconds by the clock, with sixteen trials on the card at once.
 
 - [summary](summary/summary.md): every claim of the founding document on one page
 """

@@ -35,6 +35,9 @@ PAGES = (
 CHANGES = ("turned", "opened", "closed")
 """What can become of a verdict, beside "same"."""
 
+RENAMED = {"2 G steps a D step": "2 G steps per D step"}
+"""Levels that were called otherwise in the earlier run."""
+
 TAKEN = ("overview.csv", "results.csv", "verdicts.csv")
 INTRODUCTION = """\
 # Results of real runs
@@ -86,7 +89,7 @@ def publish(written: Path, folder: Path) -> None:
 def verdicts(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
     """(question, level) -> the row of a page's table of verdicts."""
     with (folder / "verdicts.csv").open(newline="", encoding="utf-8") as file:
-        return {(row["question"], row["level"]): row for row in csv.DictReader(file)}
+        return {(row["question"], RENAMED.get(row["level"], row["level"])): row for row in csv.DictReader(file)}
 
 
 def compared(study: str, profile: str) -> list[tuple[str, dict[str, str], dict[str, str]]]:

@@ -110,6 +110,7 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
     curves = figures.curves(evidence, question)
     fid, balance = (draw(evidence, question, curves) for draw in (figures.fid_over_training, figures.balance))
     training = picture(fid, "training", "Online FID against images seen and seconds")
+    training += [ONLINE] * bool(training)
     training += picture(balance, "balance", "Losses, D's answers and accuracy")
     if training:
         blocks.append(Fold("Training: FID against images and seconds, balance of G and D", training))
@@ -278,6 +279,11 @@ P_OF_EQUALITY = (
     "smallest effect of interest. A small p shows that it is smaller. A large p shows nothing.*"
 )
 
+ONLINE = (
+    "*Whatever scores the samples at the end, the online FID is by the classifier of the data's own classes, of fewer "
+    "samples, and of the weights as they are averaged then. It compares the curves of a page with each other. Where "
+    "another network scores, the two need not agree on which arm is ahead.*"
+)
 TREND = (
     "*The answer compares the last level with the first. The figures and the table below compare each level with the "
     "baseline, so that their signs may be the other way round.*"

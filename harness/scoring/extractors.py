@@ -316,8 +316,10 @@ def _refuse_unreadable(path: Path, pretrained: Pretrained) -> None:
                 torch.jit.load(path, map_location="cpu")
             else:
                 torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  a file that is something else trips torch over anything
-        raise UserError(f"{path} does not hold the weights of {pretrained.served_as}: {first_line(error)}") from None
+    except Exception:  # noqa: BLE001  a file that is something else trips torch over anything, in words that help nobody
+        kind = "a TorchScript file" if path.suffix == ".pt" else "a file of tensors alone, as torch.save writes it"
+        what = f"{path} does not hold the weights of {pretrained.served_as}: it is not {kind}"
+        raise UserError(f"{what}; name the published file with {WEIGHTS_OPTION}") from None
 
 
 def first_line(error: Exception) -> str:

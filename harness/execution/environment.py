@@ -48,7 +48,7 @@ DEFAULTS: dict[str, str] = {
     # Each trial of a worker runs in a thread of its own, of which the C library keeps what was freed: 1.8 GB a worker.
     "MALLOC_ARENA_MAX": "1",
     # What a layer of a feature network writes (up to 100 MB) is taken from memory that is kept, not asked of the
-    # system page by page at each batch, which took 40% of the time of scoring by imagenet-lite0.
+    # system page by page at each batch, which took 40% of the time of imagenet-lite0's features.
     "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
 }

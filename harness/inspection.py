@@ -16,6 +16,9 @@ WIDTH = 79
 CLASSES_SHOWN, NAMES_SHOWN = 20, 4
 """In the full text: rows of the table of classes, and names of files that were not read for the same reason."""
 
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
+"""Pillow's modes without colour."""
+
 SHEET_ROWS, SHEET_COLUMNS, GAP = 12, 12, 2
 """Of the contact sheet: rows (a class each, where there are classes), pictures in a row, pixels between them."""
 
@@ -83,6 +86,8 @@ def contact_sheet(data: PreparedData) -> Image.Image:
 def _doubts(data: PreparedData) -> Iterable[str]:
     survey = data.survey
     at = f"{data.resolution}×{data.resolution}"
+    if data.channels == 1 and (colour := sum(n for mode, n in survey.modes.items() if mode not in GREY)):
+        yield f"made grey: {colour:,} stored in colour"
     if survey.enlarged:
         yield f"{survey.enlarged:,} are smaller than {at} and were enlarged"
     if survey.copies:

@@ -19,8 +19,12 @@ from harness.storage.store import Store
 
 def inspect(
     dataset: Annotated[str, typer.Argument(help="folder:PATH, or a data set's name.", show_default=False)],
-    resolution: Annotated[int, typer.Option("--resolution", help="Side of the prepared pictures in pixels.")] = 28,
-    channels: Annotated[int, typer.Option("--channels", help="1 for grey, 3 for colour.")] = 1,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", help="Side of the prepared pictures in pixels; as profiles take them.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", help="1 for grey, 3 for colour; as profiles take them if left out.")
+    ] = None,
     store: StorePath = DEFAULT_STORE,
     out: Annotated[Path, typer.Option("--out", help="The contact sheet to write.")] = Path("contact-sheet.png"),
     accuracy: Annotated[
@@ -30,8 +34,12 @@ def inspect(
     """Look at a data set before using it: what is read, what is not and why, classes, sizes, split, a contact sheet."""
     from harness.data import prepare
     from harness.inspection import contact_sheet, full_lines, wrapped
+    from harness.sources import natural_shape
 
     at_least_one("resolution", resolution)
+    usual = {"resolution": 28, "channels": 1} | natural_shape(dataset)[0]
+    resolution = usual["resolution"] if resolution is None else resolution
+    channels = usual["channels"] if channels is None else channels
     if channels not in (1, 3):
         raise UserError(f"channels={channels} is not allowed; allowed: 1 (grey) or 3 (colour)")
     if not out.parent.is_dir():

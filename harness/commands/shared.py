@@ -43,8 +43,9 @@ def at_least_one(name: str, value: int | None) -> None:
 
 
 def existing(path: Path) -> Store | None:
-    """The store at `path`; None where nothing is there yet."""
-    return Store(path) if path.exists() else None
+    """The store at `path`; None where nothing is there yet, or an empty folder."""
+    there = path.expanduser()
+    return None if not there.exists() or (there.is_dir() and not any(there.iterdir())) else Store(path)
 
 
 def wrote(paths: list[Path], *, full: bool, open_page: bool = False) -> None:

@@ -9,14 +9,14 @@ import torch
 
 from harness.analysis.wording import duration
 from harness.data import PreparedData, prepare
-from harness.errors import UserError
+from harness.errors import UserError, unknown_name
 from harness.execution.estimates import WORTH_SAYING, feature_seconds
 from harness.execution.provenance import provenance
 from harness.execution.resources import processors
 from harness.execution.trial import TrialContext
 from harness.files import checksum
 from harness.metrics import proof_in_words
-from harness.scoring.extractors import CLASSIFIER, Extractor, default_extractor
+from harness.scoring.extractors import CLASSIFIER, EXTRACTORS, Extractor, default_extractor
 from harness.scoring.fidelity import make_protocol, prepare_reference
 from harness.scoring.kept import keep_moments
 from harness.scoring.moments import Moments, read_moments
@@ -49,6 +49,8 @@ def scoring_contexts(
     Raises:
         UserError: an extractor or moments that cannot be had or used, or data that are not those of the specs.
     """
+    if extractor_name and extractor_name not in EXTRACTORS:
+        raise unknown_name("extractor", extractor_name, EXTRACTORS)
     moments = read_moments(reference_moments, extractor_name) if reference_moments else None
     if moments:
         say(f"FID against the moments {moments.hash}: KID, precision and the like want the images themselves")

@@ -236,8 +236,13 @@ def package_weights(name: str) -> Path:
     )
 
 
-def prepare_pretrained(name: str, channels: int, cache: Path, weights: Path | None) -> Extractor:
-    """A copy of the weights in the cache, under their hash: what is scored with cannot change under a study."""
+def prepare_pretrained(
+    name: str, channels: int, cache: Path, weights: Path | None, build: Callable[[Pretrained, Path], object]
+) -> Extractor:
+    """A copy of the weights in the cache, under their hash: what is scored with cannot change under a study.
+
+    `build` is given a file whose hash is not known, and refuses it where it holds another network's weights.
+    """
     pretrained = PRETRAINED[name]
     source, given = _source(name, weights), str(weights or "")
     folder = cache_folder(cache, "extractors")
@@ -256,6 +261,8 @@ def prepare_pretrained(name: str, channels: int, cache: Path, weights: Path | No
         _refuse_unreadable(source, pretrained)
         kept = folder / f"{name}-{digest[:16]}{source.suffix}"
         if not kept.exists():
+            if not pretrained.sha256 and not pretrained.hub:
+                build(pretrained, source)
             write_file(kept, content)
     return Extractor(name=name, weights_path=kept, weights_hash=digest[:16], channels=channels)
 

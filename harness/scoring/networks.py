@@ -39,17 +39,25 @@ def feature_network(extractor: Extractor, device: str) -> FeatureNetwork:
         kind = register_own(extractor.name)
         own = kind(extractor.name, kind.get_provided_features_list(), str(extractor.weights_path))
         return own.eval().requires_grad_(False).to(device)
-    try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
-            network = (_by_timm if pretrained.by_timm else _by_fidelity)(pretrained, extractor.weights_path)
-    except (RuntimeError, KeyError, AttributeError) as error:
-        what = f"{extractor.weights_path} does not hold the weights of {pretrained.served_as}"
-        raise UserError(f"{what}: {first_line(error)}") from None
-    network.eval().requires_grad_(False).to(device)
+    network = built(pretrained, extractor.weights_path).eval().requires_grad_(False).to(device)
     if pretrained.by_timm:
         return network
     return lambda images: tuple(part.double() for part in network(fitted(images, pretrained.side)))
+
+
+def built(pretrained: Pretrained, weights: Path) -> nn.Module:
+    """A published network with the weights of this file.
+
+    Raises:
+        UserError: they are another network's.
+    """
+    try:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
+            return (_by_timm if pretrained.by_timm else _by_fidelity)(pretrained, weights)
+    except (RuntimeError, KeyError, AttributeError) as error:
+        what = f"{weights} does not hold the weights of {pretrained.served_as}"
+        raise UserError(f"{what}: {first_line(error)}") from None
 
 
 def _by_timm(pretrained: Pretrained, weights: Path) -> nn.Module:
@@ -164,7 +172,7 @@ class Lite0(nn.Module):
         super().__init__()
         with torch.device("meta"):  # no weights of its own, and so no draw from the global generator
             self.network = timm.create_model(self.architecture, pretrained=False)
-        given, wanted = torch.load(weights, map_location="cpu", weights_only=True), self.network.state_dict()
+        given, wanted = _tensors(weights), self.network.state_dict()
         shapes = [[tuple(value.shape) for value in tensors.values()] for tensors in (given, wanted)]
         if shapes[0] != shapes[1]:
             raise RuntimeError("its tensors are not EfficientNet-Lite0's")
@@ -211,10 +219,16 @@ class DinoV2(nn.Module):
         super().__init__()
         with torch.device("meta"):
             self.network = timm.create_model(architecture, pretrained=False, img_size=side, num_classes=0)
-        given = torch.load(weights, map_location="cpu", weights_only=True)
+        given, wanted = _tensors(weights), self.network.state_dict()
         given.pop("mask_token", None)  # of its training alone
-        if "pos_embed" in given:
-            given["pos_embed"] = _positions(given["pos_embed"], side // 14)
+        if given.keys() != wanted.keys():
+            lacks, more = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+            raise RuntimeError(f"it lacks {lacks[0]!r}" if lacks else f"it holds {more[0]!r}, which that network lacks")
+        given["pos_embed"] = _positions(given["pos_embed"], side // 14)
+        for name, value in given.items():
+            if value.shape != wanted[name].shape:
+                shapes = ["×".join(map(str, part.shape)) for part in (value, wanted[name])]
+                raise RuntimeError(f"its {name!r} is of shape {shapes[0]}, and {shapes[1]} is that network's")
         self.network.load_state_dict(given, assign=True)
         self.side = side
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
@@ -226,8 +240,18 @@ class DinoV2(nn.Module):
         return (self.network((pixels - self.mean) / self.std).double(),)
 
 
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    """What a file of torch holds, by name; raises RuntimeError where that is no tensors by name."""
+    given = torch.load(weights, map_location="cpu", weights_only=True)
+    if not (isinstance(given, dict) and all(isinstance(value, Tensor) for value in given.values())):
+        raise RuntimeError("it does not hold tensors by name")
+    return given
+
+
 def _positions(trained: Tensor, side: int) -> Tensor:
     """Embeddings (1, 1 + n², D) of a class token and a grid -> (1, 1 + side², D)."""
+    if trained.ndim != 3 or trained.shape[1] < 2:
+        raise RuntimeError(f"its 'pos_embed' is of shape {'×'.join(map(str, trained.shape))}, and holds no grid")
     old = math.isqrt(trained.shape[1] - 1)
     grid = trained[:, 1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
     scale = (side + 0.1) / old  # the authors' guard against a grid that is rounded down; it also shifts the samples

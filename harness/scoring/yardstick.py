@@ -46,7 +46,7 @@ from harness.scoring.extractors import (
     require_labels,
 )
 from harness.scoring.fidelity import score_images
-from harness.scoring.networks import FeatureNetwork, feature_network, register_own
+from harness.scoring.networks import FeatureNetwork, built, feature_network, register_own
 from harness.scoring.own import prepare_own
 from harness.sources import split_subset
 from harness.spec import ScoreProtocol
@@ -99,7 +99,7 @@ def prepare_extractor(
             score by, or weights that cannot be had, read or used, or are damaged.
     """
     if name in PRETRAINED:
-        return prepare_pretrained(name, data.channels, cache, weights)
+        return prepare_pretrained(name, data.channels, cache, weights, built)
     if name not in EXTRACTORS:
         raise unknown_name("extractor", name, EXTRACTORS)
     if name != CLASSIFIER:

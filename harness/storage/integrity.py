@@ -251,7 +251,7 @@ def remove_if_unused(store: Store) -> None:
     """Take a store away that was made for nothing: without plan, trials, downloads and extractors."""
     layout = store.layout
     dear = (cache_folder(layout.cache, "downloads"), cache_folder(layout.cache, "extractors"))
-    if any(map(listed, (layout.plans, layout.trials, *dear))):
+    if any(path.suffix != ".lock" for folder in (layout.plans, layout.trials, *dear) for path in listed(folder)):
         return
     try:
         with store.locks.everything():  # another process may be about to use it

@@ -60,6 +60,12 @@ class Evidence:
         """Arm -> seed -> the candidates of its search; empty for a study without tuning."""
         return found(self.store, self.design)
 
+    @cached_property
+    def of_run(self) -> bool:
+        """Whether it is by the scores that the study's last run asked for, and not by those that `score` added."""
+        last = self.store.read_plan(self.plan["study"], self.plan["profile"]) or self.plan
+        return bool(last["protocol_id"] == self.plan["protocol_id"])
+
     @property
     def reference(self) -> Mapping[str, float]:
         """The scores of real images under the study's own protocol."""

@@ -256,7 +256,7 @@ def _report(
     # Taken before the results are read, which may yet grow.
     made_from = report.sources_checksum(study, profile, store, protocol)
     evidence = load_evidence(store, study, profile, protocol)
-    out = store.layout.report_folder(study.name, profile)
+    out = store.layout.report_folder(study.name, profile, "" if evidence.of_run else evidence.plan["protocol_id"])
     paths = report.last(out, study.name, made_from) if unless_unchanged else []
     if not paths:
         terminal.say("writing the report")

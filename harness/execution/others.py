@@ -10,8 +10,21 @@ from harness.execution.progress import Progress
 from harness.execution.trial import TrialContext
 from harness.execution.trial_queue import fids_from_before
 from harness.questions import extractors_named
+from harness.scoring.extractors import PRETRAINED, prepare_pretrained
+from harness.scoring.networks import built
 from harness.storage.store import Store
 from harness.study import Study
+
+
+def require_weights(plan: Plan, store: Store) -> None:
+    """Fetch the weights of published networks that questions name, which may fail, before anything that takes long.
+
+    Raises:
+        UserError: they cannot be had.
+    """
+    for name in extractors_named(plan.design.questions):
+        if name in PRETRAINED:
+            prepare_pretrained(name, next(iter(plan.specs.values())).channels, store.cache, None, built)
 
 
 def contexts_of_others(

@@ -25,7 +25,7 @@ from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
 from harness.plugin_identity import refusing_files
 from harness.questions import extractors_named
-from harness.scoring.extractors import EXTRACTORS, default_extractor, require_labels
+from harness.scoring.extractors import EXTRACTORS, default_extractor, require_labels, to_download
 from harness.sources import is_downloaded
 from harness.spec import FOLDER, TrialSpec
 from harness.storage.plans import profile_of_same_pictures, remove_plan
@@ -264,6 +264,11 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             ],
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
             *[f"scored by {', '.join(named)}, as questions name their features"] * bool(named),
+            *[
+                f"{name} is downloaded once, from {address}"
+                for name in dict.fromkeys([plan.design.profile.extractor, *named])
+                if (address := to_download(name))
+            ],
         ]
     else:
         lines.append("nothing to train" if plan.scored_otherwise else "nothing to run")

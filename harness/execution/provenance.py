@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "ray", "torch_fidelity", "torchmetrics", "numpy", "pandas")
+PACKAGES = ("torch", "torchvision", "ray", "torch_fidelity", "torchmetrics", "timm", "numpy", "scipy", "pandas")
 
 
 def provenance() -> dict[str, str]:

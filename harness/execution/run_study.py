@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.execution import ahead
 from harness.execution.cluster import HERE, Cluster
 from harness.execution.contexts import scoring_contexts
-from harness.execution.others import contexts_of_others, score_by_others
+from harness.execution.others import contexts_of_others, require_weights, score_by_others
 from harness.execution.plan import announce, go_on, make_plan
 from harness.execution.progress import Progress
 from harness.execution.resources import on_sharing_a_gpu
@@ -77,6 +77,7 @@ def run_study(
         say("the plan said whether seeds had been added because of results: from now on verdicts allow for it")
     go_on(plan, store, say)
     require_free(store, plan.bytes_left())
+    require_weights(plan, store)
     if plan.pending():
         ahead.begin(cluster, workers)
     profile = plan.design.profile

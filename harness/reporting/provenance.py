@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 """Of this repository, where `make` takes the store "runs"."""
 FEW_IMAGES = 1000
 """Fewer real images than this to score against, and a report warns of it."""
+SOFTWARE = ("python", "torch", "torchvision", "torch_fidelity", "torchmetrics", "timm", "numpy", "scipy", "ray")
 MOST_LISTED = 4
 """More values than this of one fact, over the trials of a study, are summarised."""
 
@@ -94,7 +95,7 @@ def warnings(evidence: Evidence) -> list[str]:
         )
     found += _no_better_than_untrained(evidence)
     if unscored := int((trials.status == "ok").sum()) - len(scored(trials)):
-        scores = "the next run" if _is_of_run(evidence) else "the command `score`"
+        scores = "the next run" if evidence.of_run else "the command `score`"
         them = agreeing(unscored, "it", "them all")
         found.append(f"{count(unscored, 'trial')} finished but not scored under this protocol; {scores} scores {them}.")
     if finished.empty:
@@ -108,7 +109,7 @@ def other_versions(evidence: Evidence) -> list[str]:
     for name, scores in scored_otherwise(evidence.store, evidence.plan, evidence.design.own_code).items():
         are, anew = (
             agreeing(scores, "is", "are"),
-            "the next run" if _is_of_run(evidence) else f"`score --protocol {name}`",
+            "the next run" if evidence.of_run else f"`score --protocol {name}`",
         )
         said.append(
             f"{count(scores, 'score')} by {name} {are} of another version of it: {anew} scores the trials anew. "
@@ -145,6 +146,7 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
     seeds, num_planned = evidence.num_seeds, len({cell["trial_id"] for cell in plan["cells"]})
     lines = {
         "command": f"`{command(design, store, seeds)}`",
+        **({} if evidence.of_run or protocol is None else {"then": _by_its_scores(evidence, protocol)}),
         "trials": f"{len(rows)} of {num_planned} planned, {len(scored(rows))} scored",
         "protocol": f"{plan['protocol_id']}: {protocol.describe() if protocol else 'no scored trial'}",
         **{
@@ -153,6 +155,10 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         "extractor": " ".join(extractor_proof(evidence)) or "–",
         "real against real": _scores(evidence.reference),
         **{
+            f"real against real by {name}": _scores(store.read_reference(key))
+            for name, (key, _) in _further(evidence).items()
+        },
+        **{
             f"untrained {name}": _scores(store.read_scores(trial_id)[plan["protocol_id"]][1])
             for name, trial_id in plan.get("ceilings", {}).items()
             if store.status(trial_id) == "ok" and plan["protocol_id"] in store.read_scores(trial_id)
@@ -160,9 +166,7 @@ def provenance(evidence: Evidence) -> pd.DataFrame:
         "commit": distinct("commit") + (" (+ marks a changed working tree)" if "+" in distinct("commit") else ""),
         "dates": f"{dates[0]} to {dates[-1]}" if dates else "–",
         "hardware": f"{distinct('cpu')}; GPU: {distinct('gpu')}; {_threads(distinct('threads'))} per trial",
-        "software": ", ".join(
-            f"{k} {distinct(k)}" for k in ("python", "torch", "torch_fidelity", "torchmetrics", "ray")
-        ),
+        "software": ", ".join(f"{name} {found}" for name in SOFTWARE if (found := distinct(name)) != "–"),
         "compute": f"{duration(rows.seconds.sum())}, the sum over trials",
     }
     return pd.DataFrame({"": lines.keys(), " ": lines.values()})
@@ -180,15 +184,20 @@ def command(design: Design, store: Store, seeds: int) -> str:
     return make_command(store, f"study-{design.name}", f"PROFILE={profile}", f"SEEDS={seeds}")
 
 
+def _by_its_scores(evidence: Evidence, protocol: ScoreProtocol) -> str:
+    """What gives a study that ran the scores of another protocol, and makes its page by them."""
+    design, root = evidence.design, evidence.store.root
+    study = [design.file or design.name, "--profile", design.profile.name]
+    study += ["--store", "runs" if root == ROOT / "runs" else str(root)]
+    by = ["--protocol", protocol.extractor, "--num-generated", str(protocol.num_generated)]
+    score = ["score", *study, *by, *([] if protocol.num_reference else ["--reference-moments", "FILE"])]
+    report = ["report", *study, "--protocol", evidence.plan["protocol_id"]]
+    return "; ".join(f"`{shlex.join(['python', '-m', 'studies', *words])}`" for words in (score, report))
+
+
 def make_command(store: Store, *words: str) -> str:
     """A call of `make` for a shell in this repository; the store is named where it is not the one taken by itself."""
     return shlex.join(["make", *words, *([] if store.root == ROOT / "runs" else [f"STORE={store.root}"])])
-
-
-def _is_of_run(evidence: Evidence) -> bool:
-    """Whether the page is by the scores that the study's last run asked for, and not by those that `score` added."""
-    last = evidence.store.read_plan(evidence.plan["study"], evidence.plan["profile"]) or evidence.plan
-    return last["protocol_id"] == evidence.plan["protocol_id"]
 
 
 def _few_seeds(evidence: Evidence, counts: pd.Series) -> list[str]:

@@ -16,6 +16,7 @@ from harness.files import staged_folder
 from harness.reporting import tables
 from harness.reporting.blocks import Page, Picture, Written, flat, outputs
 from harness.reporting.figures import VERDICTS
+from harness.reporting.latex import latex
 from harness.storage.integrity import results_checksum
 from harness.storage.store import Store
 from harness.study import Study
@@ -91,7 +92,7 @@ def write_tables(written: Mapping[str, Written], folder: Path) -> None:
     for name, table in written.items():
         table.numbers.to_csv(folder / f"{name}.csv", index=False)
         if table.shown is not None:
-            (folder / f"{name}.tex").write_text(tables.latex(table.shown), encoding="utf-8")
+            (folder / f"{name}.tex").write_text(latex(table.shown), encoding="utf-8")
 
 
 def to_html(page: Page) -> str:

@@ -69,7 +69,7 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
         **tuning_tables(evidence),
         **({"published": Written(published, tables.formatted_published(published))} if len(published) else {}),
         "overview": Written(overview, tables.formatted(overview)),
-        **({"further": Written(further, tables.formatted_further(further))} if len(further) else {}),
+        **({"further": Written(further, tables.formatted_further(further, evidence))} if len(further) else {}),
         "costs": Written(costs, tables.formatted_costs(costs)),
         "results": Written(evidence.rows, None),
     }

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from harness.analysis.statistics import (
 )
 from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect, number, p_value, with_interval
-from harness.metrics import METRICS
+from harness.metrics import METRICS, split
 from harness.questions import Question
 from harness.study import Design
 
@@ -162,9 +162,12 @@ def overview_table(evidence: Evidence) -> pd.DataFrame:
 
 
 def further_table(evidence: Evidence) -> pd.DataFrame:
-    """Mean and 95% interval of the FURTHER scores, one row a planned arm; of those that some trial has."""
+    """Mean and 95% interval of the FURTHER scores, one row a planned arm; of those that some trial has.
+
+    Scores by further networks, too: FID, modes and mode KL, as "fid@imagenet-lite0".
+    """
     rows = evidence.rows
-    there = [name for name in FURTHER if name in rows and rows[name].notna().any()]
+    there = [name for name in _further_names(evidence) if name in rows and rows[name].notna().any()]
     table = [
         {"arm": arm} | {k: v for m in there for k, v in _columns(m, arm_mean(arm_values(rows, arm, m), m)).items()}
         for arm in evidence.arms * bool(there)
@@ -292,25 +295,25 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
         table: What `question_table` or `overview_table` gave.
         question: Whose table; its own metric comes first, with its effect. None for the overview.
     """
-    metric, lines = question.metric if question else "fid", list(table.itertuples())
+    metric, lines = question.metric if question else "fid", table.to_dict("records")
     shown = pd.DataFrame()
     if question is None:
         shown["arm"] = table.arm
     else:
-        shown["level"] = [f"{r.level} (baseline)" if r.is_baseline else r.level for r in lines]
+        shown["level"] = [f"{row['level']} (baseline)" if row["is_baseline"] else row["level"] for row in lines]
     shown["seeds"] = table.n.astype(str)
-    shown[f"{heading(metric)} [95%]"] = [_mean_and_interval(r, metric) for r in lines]
+    shown[f"{heading(metric)} [95%]"] = [_mean_and_interval(row, metric) for row in lines]
     if question is not None:
         scale = METRICS[metric].scale
         against = {"ratio": "ratio to the baseline", "difference": "difference from the baseline"}[scale]
         against += f", relative to {question.versus}" * bool(question.versus)
         ends = [f"{metric}_{scale}{end}" for end in ("", "_low", "_high")]
         shown[f"{against} [95%]"] = [
-            "" if r.is_baseline else effect(*(getattr(r, e, math.nan) for e in ends), scale) for r in lines
+            "" if row["is_baseline"] else effect(*(row.get(end, math.nan) for end in ends), scale) for row in lines
         ]
     if "published" in table:
         shown["published"] = table.published.fillna("–")
-    shown["diverged [95%]"] = [_failures(r) for r in lines]
+    shown["diverged [95%]"] = [_failures(row) for row in lines]
     if table.failed.any():
         shown["failed"] = table.failed.astype(str)
     for name, head, unit in (
@@ -321,16 +324,37 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
         ("recall", "recall ↑", 1),
     ):
         if unit != 1 or name != metric:  # the question's own stands before
-            shown[head] = [_mean_and_interval(r, name, unit) for r in lines]
+            shown[head] = [_mean_and_interval(row, name, unit) for row in lines]
     shown["s/trial"] = [number(s) for s in table.seconds]
     return shown
 
 
-def formatted_further(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of further scores for people."""
-    lines = list(table.itertuples())
-    there = {heading(name): [_mean_and_interval(r, name) for r in lines] for name in FURTHER if name in table}
-    return pd.DataFrame({"arm": [r.arm for r in lines], **there})
+def formatted_further(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
+    """The table of further scores for people, with those of real images below, where these have them."""
+    there, lines = [name for name in _further_names(evidence) if name in table], table.to_dict("records")
+    real = {name: _of_real_images(evidence, name) for name in there}
+    if all(math.isnan(value) for value in real.values()):
+        real = {}
+    shown = pd.DataFrame({"arm": [row["arm"] for row in lines]})
+    for name in there:
+        shown[heading(name)] = [_mean_and_interval(row, name) for row in lines]
+    if real:
+        shown.loc[len(shown)] = ["*real images*", *map(number, real.values())]
+    return shown
+
+
+def _further_names(evidence: Evidence) -> list[str]:
+    """The columns of the table of further scores, in its order: the protocol's own, and those by further networks."""
+    others = dict.fromkeys(name for cell in evidence.plan["cells"] for name in cell.get("also", {}))
+    return [*FURTHER, *(f"{metric}@{name}" for name in others for metric in ("fid", "modes", "mode_kl"))]
+
+
+def _of_real_images(evidence: Evidence, name: str) -> float:
+    """A score of real images against others of them; NaN where there is none."""
+    metric, network = split(name)
+    cell = next(iter(evidence.plan["cells"]), {})
+    key = cell.get("also", {}).get(network) if network else evidence.plan["protocol_id"]
+    return float((evidence.store.read_reference(key) if key else {}).get(metric, math.nan))
 
 
 def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -364,14 +388,6 @@ def markdown(table: pd.DataFrame) -> str:
     )
 
 
-def latex(table: pd.DataFrame) -> str:
-    """A formatted table as LaTeX's tabular; its document needs the package booktabs and no other."""
-    words = {"arm", "level", "claim", "verdict"}
-    columns = "".join("l" if column in words else "r" for column in table.columns)
-    text = table.replace("\n", " ", regex=True).to_latex(index=False, escape=True, column_format=columns)
-    return "% needs \\usepackage{booktabs}\n" + text.translate(_LATEX)
-
-
 def heading(metric: str) -> str:
     """The metric's label with its arrow: "FID ↓"."""
     return f"{METRICS[metric].label} {METRICS[metric].arrow}".strip()
@@ -394,41 +410,17 @@ def _needed(answer: Answer) -> str:
     return f"> {MOST_SEEDS}" if answer.seeds_needed is None else str(answer.seeds_needed)
 
 
-def _failures(row: Any) -> str:
-    if row.ended == 0:
+def _failures(row: Mapping[str, Any]) -> str:
+    if row["ended"] == 0:
         return "–"
-    return f"{row.diverged} of {row.ended} [{100 * row.diverged_low:.0f}, {100 * row.diverged_high:.0f}%]"
+    low, high = 100 * row["diverged_low"], 100 * row["diverged_high"]
+    return f"{row['diverged']} of {row['ended']} [{low:.0f}, {high:.0f}%]"
 
 
-def _mean_and_interval(row: Any, name: str, scale: float = 1) -> str:
-    mean, low, high = (scale * getattr(row, name + end) for end in ("", "_low", "_high"))
-    missed = getattr(row, f"{name}_not_reached", 0)
+def _mean_and_interval(row: Mapping[str, Any], name: str, scale: float = 1) -> str:
+    mean, low, high = (scale * row[name + end] for end in ("", "_low", "_high"))
+    missed = row.get(f"{name}_not_reached", 0)
     if missed and not math.isnan(missed):
-        never = f"never in {missed:.0f} of {row.n}"
-        return "never" if missed == row.n else never if math.isinf(mean) else f"median {number(mean)}, {never}"
+        never = f"never in {missed:.0f} of {row['n']}"
+        return "never" if missed == row["n"] else never if math.isinf(mean) else f"median {number(mean)}, {never}"
     return with_interval(mean, low, high)
-
-
-_LATEX = str.maketrans(
-    {
-        "<": "$<$",  # else another sign in LaTeX's own encoding
-        ">": "$>$",
-        "…": r"\ldots{}",
-        "↓": r"$\downarrow$",
-        "↑": r"$\uparrow$",
-        "×": r"$\times$",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "–": "--",
-        "≤": r"$\le$",
-        "∞": r"$\infty$",
-        "σ": r"$\sigma$",
-        "γ": r"$\gamma$",
-        "Δ": r"$\Delta$",
-        "³": "$^3$",
-        "²": "$^2$",
-        "·": r"$\cdot$",
-        "→": r"$\to$",
-    }
-)
-"""What plain LaTeX has no character for; applied after pandas has escaped the rest."""

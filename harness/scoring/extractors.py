@@ -267,6 +267,18 @@ def prepare_pretrained(
     return Extractor(name=name, weights_path=kept, weights_hash=digest[:16], channels=channels)
 
 
+def to_download(name: str) -> str:
+    """Where a published network is fetched from before it can score here; "" where nothing has to be.
+
+    Raises:
+        UserError: what it needs cannot be had, or is named wrongly.
+    """
+    if name not in PRETRAINED or (source := _source(name, None)).is_file():
+        return ""
+    pretrained = PRETRAINED[name]
+    return pretrained.url or f"github.com/{pretrained.hub.partition(':')[0]}, by torch.hub, to {source.parent.parent}"
+
+
 def _source(name: str, weights: Path | None) -> Path:
     """The file of weights: the one that is named, or else where it lies or will be downloaded to."""
     pretrained = PRETRAINED[name]
@@ -311,6 +323,7 @@ def _download(name: str, target: Path) -> None:
             wanted = f"{code} and its weights at {target} by hand"
         else:
             wanted = f"{pretrained.url} at {target} by hand, or name a local copy with {WEIGHTS_OPTION}"
+            wanted += f" ({WEIGHTS_VARIABLE} where a question names it)"
         raise UserError(f"cannot download the extractor {name!r} ({reason}); put {wanted}") from None
 
 

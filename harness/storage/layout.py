@@ -11,7 +11,8 @@
     <root>/plans/<study>-<profile>.json      which trial fills which (arm, seed) of a study
     <root>/extractors/                       classifiers that were trained for this store's own data
     <root>/cache/                            prepared data, extractors, features, checkpoints, the index
-    <root>/reports/<study>-<profile>/        what `report` writes; rebuilt from the rest
+    <root>/reports/<study>-<profile>/        what `report` writes; rebuilt from the rest. By other scores than those
+                                             of the last run, with the protocol's id behind
     <root>/quarantine/                       damaged trials and files, as they were found; never read
     <root>/claims                            an empty file; locks on its bytes say which trials a live process runs
 
@@ -84,9 +85,10 @@ class Layout:
         """The plan of a study at a profile."""
         return self.plans / f"{_study_name(study, profile)}.json"
 
-    def report_folder(self, study: str, profile: str) -> Path:
-        """The report of a study at a profile."""
-        return self.reports / _study_name(study, profile)
+    def report_folder(self, study: str, profile: str, protocol_id: str = "") -> Path:
+        """The report of a study at a profile, by the scores of its last run, or else of this protocol."""
+        by = f"-{_checked('protocol id', protocol_id, PROTOCOL_ID)}" if protocol_id else ""
+        return self.reports / (_study_name(study, profile) + by)
 
     def holds_trials(self) -> bool:
         """Whether there is any trial."""

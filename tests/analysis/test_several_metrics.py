@@ -15,6 +15,8 @@ from harness.analysis.answers import answer_study
 from harness.analysis.compare import compare
 from harness.analysis.evidence import load_evidence
 from harness.analysis.verdicts import Answer
+from harness.analysis.wording import number
+from harness.cli import app
 from harness.errors import UserError
 from harness.metrics import METRICS
 from harness.reporting.report import write
@@ -25,6 +27,7 @@ from harness.spec import ScoreProtocol
 from harness.storage.store import Store
 from harness.study import Contrast, Design, Expected, Factor, Profile, Study, Trend
 from studies import STUDIES
+from studies.catalog import CATALOG
 from tests.published import PROFILE, PROTOCOL, published_store
 
 WOBBLE = 0.02 * np.sin(np.arange(8) ** 2)
@@ -209,6 +212,37 @@ def test_disagreement_is_shown_everywhere(tmp_path: Path) -> None:
     table = summary_page({"architecture": study}, claims, PROFILE, store).tables["claims"].numbers
     assert table.verdict[0] == "depends on the metric"
     assert "by FID (inception-v3): refuted, ×11" in table["effects [95%]"][0]
+
+
+def test_scores_that_were_added_stand_beside_each_arm(tmp_path: Path) -> None:
+    store = scored_twice(tmp_path / "store")
+    store.write_reference(SECOND, {"fid": 4.5, "modes": 10.0})
+    evidence = load_evidence(store, STUDIES["architecture"], PROFILE)
+    page = study_page(evidence)
+    shown = page.tables["further"].shown
+    assert list(shown.columns) == ["arm", "FID (inception-v3) ↓"]
+    assert shown.iloc[-1].tolist() == ["*real images*", "4.50"]
+    means = evidence.rows.groupby("arm")["fid@inception-v3"]
+    for arm, values in means:
+        told = shown[shown.arm == arm].iloc[0, 1]
+        assert told.startswith(number(values.mean())), arm
+    made = page.sections[-1].blocks[0].set_index("")[" "]
+    assert made["real against real by inception-v3"] == "FID 4.50"
+
+
+def test_a_page_by_other_scores_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = scored_twice(tmp_path / "store")
+    monkeypatch.chdir(tmp_path)
+    words = ["report", "architecture", "--profile", PROFILE, "--store", "store"]
+    for further in ([], ["--protocol", "inception-v3"]):
+        app([*words, *further], obj=CATALOG, standalone_mode=False)
+    first, second = (path / "architecture.md" for path in sorted(store.layout.reports.iterdir()))
+    assert second.parent.name == f"architecture-{PROFILE}-{SECOND.protocol_id}"
+    assert "--protocol" not in first.read_text(encoding="utf-8")
+    score = f"`python -m studies score architecture --profile {PROFILE} --store {store.root} --protocol inception-v3"
+    report = f"report architecture --profile {PROFILE} --store {store.root} --protocol {SECOND.protocol_id}`"
+    text = second.read_text(encoding="utf-8")
+    assert f"{score} --num-generated {SECOND.num_generated}`; `python -m studies {report}" in text
 
 
 def rendered(parts: list) -> list[str]:

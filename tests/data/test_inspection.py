@@ -150,6 +150,19 @@ def test_inspect_writes_its_sheet_and_nothing_else(
         assert sheet.size == (362, 302)
 
 
+def test_inspect_takes_the_shape_that_profiles_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()  # as mktemp leaves it: no store yet, and none that is broken
+    words = ["inspect", "stacked-mnist", "--store", "empty"]
+    cli.app(words, obj=CATALOG, standalone_mode=False)
+    assert "28×28, colour" in capsys.readouterr().out
+    with pytest.raises(UserError, match="channels=1 would mix them"):
+        cli.app([*words, "--channels", "1"], obj=CATALOG, standalone_mode=False)
+    assert not any((tmp_path / "empty").iterdir())
+
+
 def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     done = studies("plan", "noise", "--store", "caf\udce9", cwd=tmp_path)
     assert done.returncode == 2

@@ -25,9 +25,9 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import effect
 from harness.cli import app
 from harness.reporting import figures
+from harness.reporting.latex import latex
 from harness.reporting.report import write
 from harness.reporting.study_page import study_page
-from harness.reporting.tables import latex
 from harness.reporting.terminal import study_for_terminal
 from harness.storage.store import Store
 from studies import STUDIES

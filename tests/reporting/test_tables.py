@@ -20,6 +20,7 @@ from harness.analysis.verdicts import Answer
 from harness.analysis.wording import count, effect, number, p_value, with_interval
 from harness.questions import Question
 from harness.reporting import provenance, study_page
+from harness.reporting.latex import latex
 from harness.reporting.provenance import extractor_proof, warnings
 from harness.reporting.tables import (
     AT_A_BOUND,
@@ -31,7 +32,6 @@ from harness.reporting.tables import (
     formatted,
     formatted_costs,
     formatted_verdicts,
-    latex,
     markdown,
     overview_table,
     question_table,

@@ -11,7 +11,7 @@ from harness.errors import UserError, refused_of, unknown_name
 from harness.plugin_identity import identity
 from harness.plugins import UserCode
 from harness.published import Published
-from harness.questions import Changes, Level, Profile, Question, Value, located, written
+from harness.questions import Changes, Level, Profile, Question, Value, first_seed, located, written
 from harness.spec import TrialSpec, own_names
 from harness.tuning import Tuning
 
@@ -46,7 +46,7 @@ class Arm:
     @property
     def first_seed(self) -> int:
         """The spec's seed at the arm's seed 0."""
-        return int(_of(self.values, "seed"))
+        return first_seed(_of(self.values, "seed"))
 
     def same_network(self, other: "Arm") -> bool:
         """Whether nothing but their seeds tells the two apart."""

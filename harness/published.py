@@ -89,8 +89,19 @@ def read_published(path: Path | None, arms: Collection[str]) -> tuple[Published,
 def _content(path: Path) -> Mapping[str, Any]:
     import yaml  # where there is something to read: it takes a moment to load
 
+    class Loader(yaml.SafeLoader):
+        """YAML, where a key that stands twice is an error and not the last one's value."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names: list[Any] = []
+            for key, _ in node.value:
+                if (name := self.construct_object(key, deep=True)) in names:
+                    raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
+                names.append(name)
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UserError(f"published values cannot be read from {path}: {reason}") from None

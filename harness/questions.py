@@ -25,6 +25,17 @@ def located(name: str) -> str:
     return before + folder + (os.path.realpath(os.path.expanduser(path)) if path else "")
 
 
+def first_seed(value: Value) -> int:
+    """Where the seeds of an arm start, as a baseline or a level gives it.
+
+    Raises:
+        UserError: it is no whole number. Of one below 0, the spec says so.
+    """
+    if type(value) is not int:
+        raise UserError(f"seed={value!r} is not possible; allowed: a whole number of at least 0")
+    return value
+
+
 def written(value: Value | None) -> str:
     """A field's value as tables and names of arms show it: by six digits where these are all."""
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

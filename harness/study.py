@@ -120,6 +120,8 @@ class Study:
 
     def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":
         """The same study with every arm tuned alike, under a name of its own; its report compares the verdicts."""
+        if self.tuning is not None:
+            raise UserError(f"study {self.name!r} is tuned already; call tuned() of the study without a tuning")
         if name == self.name:
             raise UserError(
                 f"study {name!r} cannot be called so when it is tuned, too; leave name= out, or name another"

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from harness.errors import UserError, unknown_name
-from harness.questions import Changes, Profile, Question, Value
+from harness.questions import Changes, Profile, Question, Value, first_seed
 from harness.spec import SHIPPED, TrialSpec, own_names
 
 Searcher: TypeAlias = Literal["random", "optuna"]
@@ -38,7 +38,7 @@ class LogUniform:
     high: float
 
     def __post_init__(self) -> None:
-        numbers = all(isinstance(end, int | float) for end in (self.low, self.high))
+        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (self.low, self.high))
         if not numbers or not 0 < self.low < self.high < math.inf:
             raise UserError(f"{self} is out of range; allowed: numbers, 0 < low < high")
 
@@ -159,7 +159,7 @@ class Tuning:
                 raise UserError(
                     f"profile {profile.name!r} sets {name!r}, which the tuning of study {study!r} searches over"
                 )
-        starts = sorted({int(changes.get("seed", 0)) for changes in arms})
+        starts = sorted({first_seed(changes.get("seed", 0)) for changes in arms})
         for start, other in itertools.product(starts, starts):
             if abs(self.first_seed + other - start) < SEEDS_APART:
                 raise UserError(

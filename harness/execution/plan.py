@@ -23,6 +23,7 @@ from harness.execution.cluster import HERE, Cluster
 from harness.execution.estimates import WORTH_SAYING, Estimate, arithmetic, estimate, feature_seconds
 from harness.execution.resources import processors, trials_in_memory
 from harness.inspection import short_lines
+from harness.metrics import split
 from harness.plugin_identity import refusing_files
 from harness.questions import extractors_named
 from harness.scoring.extractors import EXTRACTORS, default_extractor, require_labels, to_download
@@ -175,8 +176,9 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
     require_samples(profile.num_generated)
     places = [(f"profile {profile.name!r}", [profile.extractor] * bool(profile.extractor))]
     places += [(f"the metrics of study {study.name!r}", extractors_named(design.questions))]
+    places += [(f"the published values of study {study.name!r}", [split(one.metric)[1] for one in design.published])]
     for place, names in places:
-        for name in names:
+        for name in filter(None, names):
             if name not in EXTRACTORS:
                 raise unknown_name(f"extractor in {place}:", name, EXTRACTORS)
     with tempfile.TemporaryDirectory() as scratch:

@@ -129,6 +129,8 @@ def test_few_or_lost_seeds_resolve_nothing(tmp_path: Path) -> None:
         (VALUES.replace(", value: 100", ""), "value 1 lacks 'value'; give it all of: arm, metric, value, source"),
         (VALUES.replace("source: somebody\n", ""), "value 1: source='' is not possible; allowed: where it is from"),
         (VALUES.replace("batch_size=64", ""), "value 2: fid of dc stands here twice"),
+        (VALUES.replace("value: 100", "value: 100, value: 10"), "'value' stands twice; mend it there"),
+        ("source: x" + VALUES, "line 2 is no YAML: 'source' stands twice"),
         (VALUES.replace("{arm: dc, metric: fid, value: 100}", "7"), "value 1: 7 is not possible; allowed: {arm: ..."),
     ],
 )

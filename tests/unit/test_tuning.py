@@ -37,6 +37,9 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
         (lambda: LogUniform(0, 1), "0 < low < high"),
         (lambda: LogUniform(2, 1), "0 < low < high"),
         (lambda: LogUniform("1e-4", "1e-2"), "allowed: numbers, 0 < low < high"),
+        (lambda: LogUniform(True, 2), "allowed: numbers, 0 < low < high"),
+        (lambda: ARCHITECTURE_TUNED.tuned(LEARNING_RATES), "study 'architecture-tuned' is tuned already; call tuned()"),
+        (lambda: at_seeds("7"), "seed='7' is not possible; allowed: a whole number of at least 0"),
         (lambda: Choice([1, 2]), "a tuple of at least two values"),
         (lambda: Choice(2), "a tuple of at least two values"),
         (lambda: Choice((1,)), "a tuple of at least two values"),
@@ -65,7 +68,7 @@ def test_what_is_refused(make, message: str) -> None:
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def at_seeds(start: int) -> Study:
+def at_seeds(start: int | str) -> Study:
     question = AA.questions[0]
     levels = (question.factor.levels[0], Level(label="other", changes={"seed": start}))
     question = replace(question, factor=replace(question.factor, levels=levels))

@@ -1,10 +1,10 @@
 """Run everything that is published here, then write its pages into reports/published: `make publish`.
 
-    python -m reports.publish [--store runs]
+    python -m reports.publish [--store runs] [--only-ran [--add]]
 
 It may be interrupted, and goes on from there: what the store holds is not run again. Each study's page is taken as
 `report` writes it, beside the share of its verdicts that agree with an earlier run's (reports/published/earlier), or
-with those of the same study on digits at the laptop's budget.
+with those of the same study on digits at the laptop's budget, or of a tuned study without tuning.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from harness.analysis.wording import effect
 from harness.storage.layout import Layout
 from harness.storage.store import Store
+from harness.tuning import search_name
 from studies.catalog import STUDIES
 
 HOME = Path(__file__).parent / "published"
@@ -29,6 +30,7 @@ PAGES = (
     *((study, profile) for profile in ("alternating", "long") for study in DOCUMENT),
     *((study, f"laptop@{data}") for data in ("fashion-mnist", "openclipart") for study in ("architecture", "noise")),
     ("architecture", "long@openclipart"),
+    *((study, "laptop") for study in ("architecture-tuned", "aa-tuned", "referee-r3gan")),
 )
 """Study and profile of each page, in the order in which they run and are listed."""
 
@@ -39,6 +41,7 @@ RENAMED = {"2 G steps a D step": "2 G steps per D step"}
 """Levels that were called otherwise in the earlier run."""
 
 TAKEN = ("overview.csv", "results.csv", "verdicts.csv")
+WHERE_THERE = ("claims.csv", "tuning.csv", "untuned.csv", "published.csv")
 INTRODUCTION = """\
 # Results of real runs
 
@@ -55,6 +58,7 @@ COMPARED = """
 contradict each other.
 
 - A page of another profile or other data is compared with the page of its own study on digits, at the laptop's budget.
+- A page of a tuned study is compared with that of the study without tuning.
 - The pages on digits at the laptop's budget are compared with those that stood here before: of the same networks, data
   and seeds, run on 2026-11-24 and 25 on two cores of an AMD EPYC, of a kind that trains DC apart (FC's trials are
   identical), scored by a classifier that each store trained for itself, with online curves of more points, and with an
@@ -62,7 +66,7 @@ contradict each other.
 """
 
 DIFFERENCES = """
-## Which verdicts another budget, update rule or data set changes
+## Which verdicts another budget, update rule, data set or tuning changes
 
 All that are not the same as on digits at the laptop's budget; those that turned come first.
 """
@@ -81,7 +85,7 @@ def publish(written: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     shutil.copy(page, folder)
     shutil.copytree(written / "pictures", folder / "pictures")
-    for name in (*TAKEN, "claims.csv"):
+    for name in (*TAKEN, *WHERE_THERE):
         if (written / name).exists():
             shutil.copy(written / name, folder)
 
@@ -94,12 +98,19 @@ def verdicts(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 def compared(study: str, profile: str) -> list[tuple[str, dict[str, str], dict[str, str]]]:
     """What became of each verdict that the page to compare with has too, and its rows there and here."""
-    other = EARLIER / study if profile == "laptop" else folder_of(study, "laptop")
+    other = _other(study, profile)
     if not other.exists():
         return []
     now, then = verdicts(folder_of(study, profile)), verdicts(other)
     both = [(then[claim], now[claim]) for claim in now if claim in then]
     return [(change(there["verdict"], here["verdict"]), there, here) for there, here in both]
+
+
+def _other(study: str, profile: str) -> Path:
+    """The folder of the page that a page is compared with."""
+    if STUDIES[study].untuned:
+        return folder_of(STUDIES[study].untuned, profile)
+    return EARLIER / study if profile == "laptop" else folder_of(study, "laptop")
 
 
 def agreement(study: str, profile: str) -> str:
@@ -118,7 +129,7 @@ def differences(pages: Iterable[tuple[str, str]]) -> str:
             f"| [{name}]({name}/{study}.md) | {here['claim']} | {what} | {told(there)} | {told(here)} |",
         )
         for study, profile in pages
-        if profile != "laptop"
+        if _other(study, profile).parent == HOME  # and not an earlier run's
         for what, there, here in compared(study, profile)
         if what != "same" and (name := folder_of(study, profile).name)
     ]
@@ -141,26 +152,37 @@ def change(then: str, now: str) -> str:
 
 
 def made(store: Store, study: str, profile: str) -> tuple[int, str, str]:
-    """How many trials a page is of, when they were made, and on which processors or GPUs."""
-    plan = store.read_plan(study, profile) or {"cells": []}
-    ran = [store.read_result(trial_id) for trial_id in {cell["trial_id"] for cell in plan["cells"]}]
+    """How many trials a page is of, a search's too, when they were made, and on which processors or GPUs."""
+    plans = [store.read_plan(name, profile) or {"cells": []} for name in (study, search_name(study))]
+    ran = [store.read_result(trial_id) for trial_id in {cell["trial_id"] for plan in plans for cell in plan["cells"]}]
     dates = sorted({result["provenance"]["date"][:10] for result in ran})
     machines = sorted({result["provenance"].get("gpu") or result["provenance"]["cpu"] for result in ran})
     return len(ran), " to ".join(dict.fromkeys((dates[0], dates[-1]))), ", ".join(machines)
 
 
-def listing(store: Store, pages: Iterable[tuple[str, str]]) -> str:
-    """The table of all pages."""
+def listing(told: Mapping[tuple[str, str], tuple[int | str, str, str]]) -> str:
+    """The table of all pages, of each of which `told` has what `made` says."""
     rows = ["| page | question | trials | made | on | agreement |", "|---|---|---|---|---|---|"]
-    for study, profile in pages:
+    for study, profile in (page for page in PAGES if page in told):
         folder = folder_of(study, profile)
-        trials, when, where = made(store, study, profile)
+        trials, when, where = told[study, profile]
         title = STUDIES[study].title
         rows.append(
             f"| [{folder.name}]({folder.name}/{study}.md) | {title} | {trials} | {when} | {where} "
             f"| {agreement(study, profile)} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def listed() -> dict[tuple[str, str], tuple[int | str, str, str]]:
+    """What the list that stands here says of each page: as `made` does."""
+    found: dict[tuple[str, str], tuple[int | str, str, str]] = {}
+    for line in (HOME / "README.md").read_text(encoding="utf-8").splitlines():
+        for page in PAGES:
+            if line.startswith(f"| [{folder_of(*page).name}]") and line.count(" | ") == 5:
+                _, _, trials, when, where, _ = line.split(" | ")
+                found[page] = (trials, when, where)
+    return found
 
 
 def left_over(pages: Iterable[tuple[str, str]]) -> str:
@@ -176,6 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where trials are kept")
     parser.add_argument("--only-ran", action="store_true", help="run nothing: publish what the store holds whole")
+    parser.add_argument(
+        "--add", action="store_true", help="leave other pages here as they stand"
+    )
     options = parser.parse_args()
     command = [sys.executable, "-m", "studies"]
     kept = ["--store", str(options.store)]
@@ -187,12 +212,15 @@ def main() -> None:
         if {cell["trial_id"] for cell in plan["cells"]} <= finished:
             whole.add((plan["study"], plan["profile"]))
     pages = [page for page in PAGES if page in whole]
+    told = listed() if options.add else {}
     for study, profile in pages:
         subprocess.run([*command, "report", study, "--profile", profile, *kept], check=True)
         publish(Layout(options.store).report_folder(study, profile), folder_of(study, profile))
-    subprocess.run([*command, "summary", *kept], check=True)
-    publish(Layout(options.store).report_folder("summary", "laptop"), HOME / "summary")
-    text = f"{INTRODUCTION}\n{listing(store, pages)}{left_over(pages)}{COMPARED}{differences(pages)}"
+        told[study, profile] = made(store, study, profile)
+    if not options.add:
+        subprocess.run([*command, "summary", *kept], check=True)
+        publish(Layout(options.store).report_folder("summary", "laptop"), HOME / "summary")
+    text = f"{INTRODUCTION}\n{listing(told)}{left_over(told)}{COMPARED}{differences(told)}"
     (HOME / "README.md").write_text(text, encoding="utf-8")
 
 

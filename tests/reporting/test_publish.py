@@ -66,3 +66,16 @@ def test_a_published_page_is_replaced_whole(tmp_path: Path) -> None:
         "pictures/a.png",
         "verdicts.csv",
     ]
+
+
+def test_pages_are_added_beside_what_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "HOME", tmp_path)
+    monkeypatch.setattr(publish, "EARLIER", tmp_path / "earlier")
+    told = {("noise", "laptop"): (108, "2026-11-27", "AMD EPYC"), ("architecture-tuned", "laptop"): (120, "x", "y")}
+    (tmp_path / "README.md").write_text(f"{publish.INTRODUCTION}\n{publish.listing(told)}{publish.COMPARED}")
+    assert publish.listed() == {page: tuple(map(str, said)) for page, said in told.items()}
+    for folder, verdict in (("architecture", "supported"), ("architecture-tuned", "unresolved")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "verdicts.csv").write_text(HEAD + f"a,DC is better,1,{verdict},0.5,0.4,0.6,ratio\n")
+    assert publish.agreement("architecture-tuned", "laptop") == "0 of 1 (1 opened)", "with the study without tuning"
+    assert "supported, ×0.50 [0.40, 0.60] | unresolved" in publish.differences(told)

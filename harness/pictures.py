@@ -268,6 +268,8 @@ def _reason(path: Path, error: Exception) -> str:
         if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
             return HEIC_REASON
         return "no picture by its content" if head else "an empty file"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels, which Pillow does not open"
     if isinstance(error, OSError) and error.errno is not None:
         return error.strerror or type(error).__name__
     lines = str(error).splitlines() or [type(error).__name__]

@@ -27,6 +27,8 @@ ELSEWHERE = {
     "sha256sum": "of that download",
     "gan-ablation score noise --protocol inception-v3": "tests/scoring/test_pretrained.py, with weights of its own",
     "gan-ablation report noise --protocol inception-v3": "likewise; reports by a further protocol: tests/execution",
+    "gan-ablation score architecture --profile laptop@openclipart": "of a package of Debian; tests/execution on digits",
+    "gan-ablation report architecture --profile laptop@openclipart": "likewise; tests/analysis/test_several_metrics.py",
     "(umask 077; ray get-auth-token": "a cluster: tests/faults/test_cluster.py, as all of Ray below",
     "export RAY_AUTH_MODE": "",
     "ray start": "",

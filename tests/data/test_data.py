@@ -2,6 +2,7 @@ import hashlib
 import os
 import pickle
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 import tracemalloc
 import urllib.request
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -314,10 +316,17 @@ def test_pictures_are_read_as_people_see_them(tmp_path: Path) -> None:
     assert one_picture(tmp_path / "cmyk", "x.tif", ink)[:, 8, 8].tolist() == [255, 0, 0]
 
 
+def enlarged(png: bytes, side: int) -> bytes:
+    """The file, whose head says that it is so large."""
+    head = b"IHDR" + struct.pack(">II", side, side) + png[24:29]
+    return png[:12] + head + struct.pack(">I", zlib.crc32(head)) + png[33:]
+
+
 def test_what_cannot_be_read_is_named(tree: Path, tmp_path: Path) -> None:
     good = (tree / "cats" / "1.png").read_bytes()
     bad = {
         "cut.png": (good[: len(good) // 2], "image file is truncated"),
+        "huge.png": (enlarged(good, 20_000), "more than 178 million pixels, which Pillow does not open"),
         "empty.jpg": (b"", "an empty file"),
         "clip.mp4": (b"\0\0\0\x18ftypmp42", "a video, save its frames as pictures"),
         "phone.jpg": (b"\0\0\0\x18ftypheic" + bytes(200), HEIC_REASON),
@@ -329,7 +338,7 @@ def test_what_cannot_be_read_is_named(tree: Path, tmp_path: Path) -> None:
     Image.new("L", (1, 400)).save(tree / "dogs" / "spacer.gif")
     (tree / "dogs" / "lost.png").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tree / "dogs" / "pipe.png")
-    with pytest.warns(UserWarning, match=r"not read: .*dogs/empty\.jpg \(an empty file\).*; others for 3 more reasons"):
+    with pytest.warns(UserWarning, match=r"not read: .*dogs/empty\.jpg \(an empty file\).*; others for 4 more reasons"):
         data = load(tree, tmp_path / "cache")
     reasons = {name: reason for name, (_, reason) in bad.items()} | {
         "float.tif": "mode F has no known range",

@@ -198,9 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where trials are kept")
     parser.add_argument("--only-ran", action="store_true", help="run nothing: publish what the store holds whole")
-    parser.add_argument(
-        "--add", action="store_true", help="leave other pages here as they stand"
-    )
+    parser.add_argument("--add", action="store_true", help="leave other pages here as they stand")
     options = parser.parse_args()
     command = [sys.executable, "-m", "studies"]
     kept = ["--store", str(options.store)]

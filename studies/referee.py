@@ -107,7 +107,8 @@ REFEREE = Study(
         ),
     ),
     note="Networks, budget and γ are ours, and far smaller than the paper's, and our generator has batch norm, where "
-    "the paper's networks have no normalisation: what lies outside our interval does so at this scale. Modes are counted by the classifier of digits that scores other studies here, a channel at a time. "
+    "the paper's networks have no normalisation: what lies outside our interval does so at this scale. "
+    "Modes are counted by the classifier of digits that scores other studies here, a channel at a time. "
     "Any picture is seen as some mode, blobs of colour too, so that a count means little where FID is high. "
     "The three-way interaction is not asked.",
     published=Path(__file__).with_name("referee-r3gan.yaml"),

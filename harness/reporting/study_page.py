@@ -11,7 +11,7 @@ from harness.analysis import memorization
 from harness.analysis.effects import arm_values, level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.verdicts import Answer
-from harness.analysis.wording import count, p_value
+from harness.analysis.wording import count, number, p_value
 from harness.metrics import METRICS
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
@@ -103,6 +103,8 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
     else:
         blocks.append(f"*Samples and curves of these arms stand under “{first.text}”*")
     scores = [table.shown, *notes(tables.why_no_interval(table=table.numbers)), *_pairing(table.numbers)]
+    if math.isfinite(real := tables.of_real_images(evidence, question.metric)):
+        scores.append(f"*Real images, against other real images: {metric.label} {number(real)}.*")
     scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
     blocks.append(Fold("Scores at each level", scores))
     if first is not question:

@@ -332,7 +332,7 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
 def formatted_further(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """The table of further scores for people, with those of real images below, where these have them."""
     there, lines = [name for name in _further_names(evidence) if name in table], table.to_dict("records")
-    real = {name: _of_real_images(evidence, name) for name in there}
+    real = {name: of_real_images(evidence, name) for name in there}
     if all(math.isnan(value) for value in real.values()):
         real = {}
     shown = pd.DataFrame({"arm": [row["arm"] for row in lines]})
@@ -349,7 +349,7 @@ def _further_names(evidence: Evidence) -> list[str]:
     return [*FURTHER, *(f"{metric}@{name}" for name in others for metric in ("fid", "modes", "mode_kl"))]
 
 
-def _of_real_images(evidence: Evidence, name: str) -> float:
+def of_real_images(evidence: Evidence, name: str) -> float:
     """A score of real images against others of them; NaN where there is none."""
     metric, network = split(name)
     cell = next(iter(evidence.plan["cells"]), {})

@@ -46,7 +46,7 @@ class Arm:
     @property
     def first_seed(self) -> int:
         """The spec's seed at the arm's seed 0."""
-        return first_seed(_of(self.values, "seed"))
+        return first_seed(_of(self.values, "seed"), f"arm {self.name!r}")
 
     def same_network(self, other: "Arm") -> bool:
         """Whether nothing but their seeds tells the two apart."""

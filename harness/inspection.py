@@ -87,7 +87,7 @@ def _doubts(data: PreparedData) -> Iterable[str]:
     survey = data.survey
     at = f"{data.resolution}×{data.resolution}"
     if data.channels == 1 and (colour := sum(n for mode, n in survey.modes.items() if mode not in GREY)):
-        yield f"made grey: {colour:,} stored in colour"
+        yield f"made grey: {colour:,} stored in colour or with a palette"
     if survey.enlarged:
         yield f"{survey.enlarged:,} are smaller than {at} and were enlarged"
     if survey.copies:

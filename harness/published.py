@@ -94,7 +94,9 @@ def _content(path: Path) -> Mapping[str, Any]:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names: list[Any] = []
-            for key, _ in node.value:
+            for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+                if key.tag == "tag:yaml.org,2002:merge":
+                    continue
                 if (name := self.construct_object(key, deep=True)) in names:
                     raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
                 names.append(name)
@@ -105,7 +107,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UserError(f"published values cannot be read from {path}: {reason}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # the latter two of values that are not as they are tagged
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -25,14 +25,14 @@ def located(name: str) -> str:
     return before + folder + (os.path.realpath(os.path.expanduser(path)) if path else "")
 
 
-def first_seed(value: Value) -> int:
-    """Where the seeds of an arm start, as a baseline or a level gives it.
+def first_seed(value: Value, place: str) -> int:
+    """Where the seeds of an arm start, as a baseline or a level gives it; `place` is of which arm or study.
 
     Raises:
         UserError: it is no whole number. Of one below 0, the spec says so.
     """
     if type(value) is not int:
-        raise UserError(f"seed={value!r} is not possible; allowed: a whole number of at least 0")
+        raise UserError(f"{place}: seed={value!r} is not possible; allowed: a whole number of at least 0")
     return value
 
 

@@ -159,7 +159,7 @@ class Tuning:
                 raise UserError(
                     f"profile {profile.name!r} sets {name!r}, which the tuning of study {study!r} searches over"
                 )
-        starts = sorted({first_seed(changes.get("seed", 0)) for changes in arms})
+        starts = sorted({first_seed(changes.get("seed", 0), f"study {study!r}") for changes in arms})
         for start, other in itertools.product(starts, starts):
             if abs(self.first_seed + other - start) < SEEDS_APART:
                 raise UserError(

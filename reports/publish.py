@@ -45,10 +45,12 @@ WHERE_THERE = ("claims.csv", "tuning.csv", "untuned.csv", "published.csv")
 INTRODUCTION = """\
 # Results of real runs
 
-Each page ends with its protocol, commits, versions, costs and the command that makes it again; `make publish` wrote all
-of them, from one store. The trials of `long` on digits ran on a GPU, by `run --profile long --gpus-per-trial 0.0625`
-under an older torch, and were put into that store without their weights. Verdicts on cost compare CPU seconds, because
-other work may have kept the machine busy; on the GPU seconds by the clock, with sixteen trials on the card at once.
+Each page ends with its protocol, commits, versions, costs and the command that makes it again. `make publish` wrote
+them from one store, but for the tuned studies and the refereed paper: these ran later, in a second store, of which the
+summary knows nothing (`python -m reports.publish --only-ran --add`). The trials of `long` on digits ran on a GPU, by
+`run --profile long --gpus-per-trial 0.0625` under an older torch, and were put into the first store without their
+weights. Verdicts on cost compare CPU seconds, because other work may have kept the machine busy; on the GPU seconds by
+the clock, with sixteen trials on the card at once.
 
 - [summary](summary/summary.md): every claim of the founding document on one page
 """
@@ -160,6 +162,11 @@ def made(store: Store, study: str, profile: str) -> tuple[int, str, str]:
     return len(ran), " to ".join(dict.fromkeys((dates[0], dates[-1]))), ", ".join(machines)
 
 
+def _search(page: tuple[str, str]) -> tuple[str, str]:
+    """What a tuned study's search is called in a store."""
+    return search_name(page[0]), page[1]
+
+
 def listing(told: Mapping[tuple[str, str], tuple[int | str, str, str]]) -> str:
     """The table of all pages, of each of which `told` has what `made` says."""
     rows = ["| page | question | trials | made | on | agreement |", "|---|---|---|---|---|---|"]
@@ -177,6 +184,8 @@ def listing(told: Mapping[tuple[str, str], tuple[int | str, str, str]]) -> str:
 def listed() -> dict[tuple[str, str], tuple[int | str, str, str]]:
     """What the list that stands here says of each page: as `made` does."""
     found: dict[tuple[str, str], tuple[int | str, str, str]] = {}
+    if not (HOME / "README.md").exists():
+        return found
     for line in (HOME / "README.md").read_text(encoding="utf-8").splitlines():
         for page in PAGES:
             if line.startswith(f"| [{folder_of(*page).name}]") and line.count(" | ") == 5:
@@ -209,7 +218,7 @@ def main() -> None:
     for plan in store.read_plans():
         if {cell["trial_id"] for cell in plan["cells"]} <= finished:
             whole.add((plan["study"], plan["profile"]))
-    pages = [page for page in PAGES if page in whole]
+    pages = [page for page in PAGES if page in whole and (not STUDIES[page[0]].tuning or _search(page) in whole)]
     told = listed() if options.add else {}
     for study, profile in pages:
         subprocess.run([*command, "report", study, "--profile", profile, *kept], check=True)

@@ -3,9 +3,9 @@
 R3GAN (Huang, Gokaslan, Kuleshov and Tompkin, NeurIPS 2024) says so of stacked digits, by one training run an arm.
 referee-r3gan.yaml beside this file has what it published; the report says whether that lies inside our intervals.
 
-Family, learning rate and budget of the laptop profile were chosen on seed 500, which no verdict uses, by FID with both
-penalties and each loss (docs/log.md has the tries). Residual networks without normalisation, as the paper's are, gave
-blobs at what two cores can pay; DC's generator with batch norm gives digits.
+Family, learning rate and budget of the laptop profile were chosen on seed 500, which no verdict uses, by FID, mostly
+with both penalties (docs/log.md has the tries). Residual networks without normalisation, as the paper's are, gave blobs
+at what two cores can pay; DC's generator with batch norm gives digits.
 """
 
 from pathlib import Path

@@ -20,10 +20,10 @@ from harness.storage.store import Store
 def inspect(
     dataset: Annotated[str, typer.Argument(help="folder:PATH, or a data set's name.", show_default=False)],
     resolution: Annotated[
-        int | None, typer.Option("--resolution", help="Side of the prepared pictures in pixels; as profiles take them.")
+        int | None, typer.Option("--resolution", help="Side in pixels; 28, or what profiles take of them.")
     ] = None,
     channels: Annotated[
-        int | None, typer.Option("--channels", help="1 for grey, 3 for colour; as profiles take them if left out.")
+        int | None, typer.Option("--channels", help="1 for grey, 3 for colour; 1, or what profiles take.")
     ] = None,
     store: StorePath = DEFAULT_STORE,
     out: Annotated[Path, typer.Option("--out", help="The contact sheet to write.")] = Path("contact-sheet.png"),

@@ -44,8 +44,11 @@ def at_least_one(name: str, value: int | None) -> None:
 
 def existing(path: Path) -> Store | None:
     """The store at `path`; None where nothing is there yet, or an empty folder."""
-    there = path.expanduser()
-    return None if not there.exists() or (there.is_dir() and not any(there.iterdir())) else Store(path)
+    with contextlib.suppress(OSError, RuntimeError):  # of these Store says what is wrong
+        there = path.expanduser()
+        if not there.exists() or (there.is_dir() and not any(there.iterdir())):
+            return None
+    return Store(path)
 
 
 def wrote(paths: list[Path], *, full: bool, open_page: bool = False) -> None:

@@ -19,11 +19,13 @@ from harness.study import Study
 def require_weights(plan: Plan, store: Store) -> None:
     """Fetch the weights of published networks that questions name, which may fail, before anything that takes long.
 
+    Not those of the profile's own extractor, which comes next anyway, and whose file the user may have named.
+
     Raises:
         UserError: they cannot be had.
     """
     for name in extractors_named(plan.design.questions):
-        if name in PRETRAINED:
+        if name in PRETRAINED and name != plan.design.profile.extractor:
             prepare_pretrained(name, next(iter(plan.specs.values())).channels, store.cache, None, built)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -266,11 +266,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             ],
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
             *[f"scored by {', '.join(named)}, as questions name their features"] * bool(named),
-            *[
-                f"{name} is downloaded once, from {address}"
-                for name in dict.fromkeys([plan.design.profile.extractor, *named])
-                if (address := to_download(name))
-            ],
+            *_downloads([plan.design.profile.extractor, *named]),
         ]
     else:
         lines.append("nothing to train" if plan.scored_otherwise else "nothing to run")
@@ -283,6 +279,16 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
         takes = duration(plan.core_seconds.seconds[arm])
         lines.append(f"{arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
     return [f"{plan.design.name} ({plan.design.profile.name}): {plan.design.title}", *(f"  {line}" for line in lines)]
+
+
+def _downloads(networks: list[str]) -> Iterator[str]:
+    """A line for each published network that a run would first fetch, or could not."""
+    for name in dict.fromkeys(networks):
+        try:
+            if address := to_download(name):
+                yield f"{name} is downloaded once, from {address}"
+        except UserError as error:  # a run may be given another file
+            yield f"{name} cannot be had as things stand: {error}"
 
 
 def what_changes(plan: Plan) -> list[str]:

@@ -47,7 +47,7 @@ def rescore(
         reference_moments: A file of moments to score against in place of the data's reference images.
 
     Returns:
-        The protocol's id, of several data sets the first one's; and whether no trial failed.
+        What `report --protocol` takes (the protocol's id, of several data sets the extractor), and whether none failed.
 
     Raises:
         UserError: the study never ran here, its data changed since, or the extractor cannot be had.
@@ -90,7 +90,8 @@ def rescore(
         ) as progress:
             run_trials(pending.values(), contexts, store, progress, workers, cluster)
         failed = progress.failed
-    return protocols[finished[0]].protocol_id, not failed
+    first, *others = dict.fromkeys(protocols.values())
+    return first.extractor if others else first.protocol_id, not failed
 
 
 def _moved(spec: TrialSpec, profile: Profile) -> TrialSpec:

@@ -191,7 +191,8 @@ def _by_its_scores(evidence: Evidence, protocol: ScoreProtocol) -> str:
     study += ["--store", "runs" if root == ROOT / "runs" else str(root)]
     by = ["--protocol", protocol.extractor, "--num-generated", str(protocol.num_generated)]
     score = ["score", *study, *by, *([] if protocol.num_reference else ["--reference-moments", "FILE"])]
-    report = ["report", *study, "--protocol", evidence.plan["protocol_id"]]
+    which = evidence.plan["protocol_id"] if len(evidence.references) == 1 else protocol.extractor
+    report = ["report", *study, "--protocol", which]
     return "; ".join(f"`{shlex.join(['python', '-m', 'studies', *words])}`" for words in (score, report))
 
 

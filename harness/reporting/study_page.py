@@ -103,8 +103,8 @@ def _question(evidence: Evidence, question: Question, table: Written) -> Section
     else:
         blocks.append(f"*Samples and curves of these arms stand under “{first.text}”*")
     scores = [table.shown, *notes(tables.why_no_interval(table=table.numbers)), *_pairing(table.numbers)]
-    if math.isfinite(real := tables.of_real_images(evidence, question.metric)):
-        scores.append(f"*Real images, against other real images: {metric.label} {number(real)}.*")
+    if math.isfinite(real := tables.of_real_images(evidence, question.metric, arms)):
+        scores.append(f"*Real images, scored the same way: {metric.label} {number(real)}.*")
     scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
     blocks.append(Fold("Scores at each level", scores))
     if first is not question:

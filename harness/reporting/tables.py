@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -332,14 +332,14 @@ def formatted(table: pd.DataFrame, question: Question | None = None) -> pd.DataF
 def formatted_further(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """The table of further scores for people, with those of real images below, where these have them."""
     there, lines = [name for name in _further_names(evidence) if name in table], table.to_dict("records")
-    real = {name: of_real_images(evidence, name) for name in there}
+    real = {name: of_real_images(evidence, name, evidence.arms) for name in there}
     if all(math.isnan(value) for value in real.values()):
         real = {}
     shown = pd.DataFrame({"arm": [row["arm"] for row in lines]})
     for name in there:
         shown[heading(name)] = [_mean_and_interval(row, name) for row in lines]
     if real:
-        shown.loc[len(shown)] = ["*real images*", *map(number, real.values())]
+        shown.loc[len(shown)] = ["real images", *map(number, real.values())]
     return shown
 
 
@@ -349,12 +349,13 @@ def _further_names(evidence: Evidence) -> list[str]:
     return [*FURTHER, *(f"{metric}@{name}" for name in others for metric in ("fid", "modes", "mode_kl"))]
 
 
-def of_real_images(evidence: Evidence, name: str) -> float:
-    """A score of real images against others of them; NaN where there is none."""
+def of_real_images(evidence: Evidence, name: str, arms: Collection[str]) -> float:
+    """What real images score where these arms are scored; NaN where nobody scored them, or they are of several data."""
     metric, network = split(name)
-    cell = next(iter(evidence.plan["cells"]), {})
-    key = cell.get("also", {}).get(network) if network else evidence.plan["protocol_id"]
-    return float((evidence.store.read_reference(key) if key else {}).get(metric, math.nan))
+    cells = [cell for cell in evidence.plan["cells"] if cell["arm"] in arms]
+    own = [cell.get("protocol_id", evidence.plan["protocol_id"]) for cell in cells]
+    keys = {cell["also"][network] for cell in cells if network in cell.get("also", {})} if network else set(own)
+    return float(evidence.store.read_reference(keys.pop()).get(metric, math.nan)) if len(keys) == 1 else math.nan
 
 
 def formatted_costs(table: pd.DataFrame) -> pd.DataFrame:

@@ -248,7 +248,7 @@ def prepare_pretrained(
     folder = cache_folder(cache, "extractors")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}.lock"):
-        if not source.is_file() or (pretrained.hub and not _hub_code(pretrained).is_dir()):
+        if _lacks(pretrained, source):
             _download(name, source)
         content = source.read_bytes()
         digest = checksum(content)
@@ -273,9 +273,8 @@ def to_download(name: str) -> str:
     Raises:
         UserError: what it needs cannot be had, or is named wrongly.
     """
-    if name not in PRETRAINED or (source := _source(name, None)).is_file():
+    if name not in PRETRAINED or not _lacks(pretrained := PRETRAINED[name], source := _source(name, None)):
         return ""
-    pretrained = PRETRAINED[name]
     return pretrained.url or f"github.com/{pretrained.hub.partition(':')[0]}, by torch.hub, to {source.parent.parent}"
 
 
@@ -296,6 +295,11 @@ def _source(name: str, weights: Path | None) -> Path:
     if not (source := Path(given).expanduser()).is_file():
         raise UserError(f"{named} is not a file; name the weights of the extractor {name!r}")
     return source
+
+
+def _lacks(pretrained: Pretrained, source: Path) -> bool:
+    """Whether the network, or its code, has to be downloaded."""
+    return not source.is_file() or (bool(pretrained.hub) and not _hub_code(pretrained).is_dir())
 
 
 def _checkpoints() -> Path:

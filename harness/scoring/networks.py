@@ -56,8 +56,9 @@ def built(pretrained: Pretrained, weights: Path) -> nn.Module:
             warnings.simplefilter("ignore")  # TorchScript, the format of CLIP's weights, is deprecated
             return (_by_timm if pretrained.by_timm else _by_fidelity)(pretrained, weights)
     except (RuntimeError, KeyError, AttributeError) as error:
-        what = f"{weights} does not hold the weights of {pretrained.served_as}"
-        raise UserError(f"{what}: {first_line(error)}") from None
+        told = first_line(error)
+        why = "its tensors are another network's" if told.startswith("Error(s) in loading state_dict") else told
+        raise UserError(f"{weights} does not hold the weights of {pretrained.served_as}: {why}") from None
 
 
 def _by_timm(pretrained: Pretrained, weights: Path) -> nn.Module:

@@ -10,6 +10,7 @@ import pytest
 from harness.analysis.evidence import Evidence
 from harness.analysis.published import compare_with_published
 from harness.errors import UserError
+from harness.execution.plan import make_plan
 from harness.published import read_published
 from harness.study import Contrast, Factor, Profile, Study
 from studies import STUDIES
@@ -131,6 +132,7 @@ def test_few_or_lost_seeds_resolve_nothing(tmp_path: Path) -> None:
         (VALUES.replace("batch_size=64", ""), "value 2: fid of dc stands here twice"),
         (VALUES.replace("value: 100", "value: 100, value: 10"), "'value' stands twice; mend it there"),
         ("source: x" + VALUES, "line 2 is no YAML: 'source' stands twice"),
+        ("source: !!map x\nvalues: []", "is no YAML: "),
         (VALUES.replace("{arm: dc, metric: fid, value: 100}", "7"), "value 1: 7 is not possible; allowed: {arm: ..."),
     ],
 )
@@ -163,3 +165,18 @@ def test_the_papers_values_are_read() -> None:
         }
         assert {one.arm for one in published if one.diverged} == {"rpgan-r1", "gan-r1"}
     assert len(replace(referee).at("laptop").every_arm) == 8, "a factorial of three"
+
+
+def test_a_value_may_begin_as_another(tmp_path: Path) -> None:
+    """YAML's merge keys: what stands in both is no key twice."""
+    merged = VALUES.replace("{arm: dc, metric: fid, value: 100}", "&first {arm: dc, metric: fid, value: 100}")
+    merged = merged.replace("{arm: dc batch_size=64, metric: fid,", "{<<: *first, arm: dc batch_size=64,")
+    assert merged.count("first") == 2
+    plain, other = (study(written(tmp_path / name, text)) for name, text in (("a", VALUES), ("b", merged)))
+    assert plain.at("laptop").published == other.at("laptop").published
+
+
+def test_published_values_by_unknown_networks_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.yaml", VALUES.replace("metric: fid, value: 100", "metric: fid@foo, value: 100"))
+    with pytest.raises(UserError, match="extractor in the published values of study 'refereed': 'foo'"):
+        make_plan(study(path), "laptop", 1, None)

@@ -19,9 +19,11 @@ from harness.analysis.wording import number
 from harness.cli import app
 from harness.errors import UserError
 from harness.metrics import METRICS
+from harness.reporting.blocks import Fold
 from harness.reporting.report import write
 from harness.reporting.study_page import study_page
 from harness.reporting.summary_page import summary_page
+from harness.reporting.tables import of_real_images
 from harness.reporting.terminal import study_for_terminal
 from harness.spec import ScoreProtocol
 from harness.storage.store import Store
@@ -216,18 +218,22 @@ def test_disagreement_is_shown_everywhere(tmp_path: Path) -> None:
 
 def test_scores_that_were_added_stand_beside_each_arm(tmp_path: Path) -> None:
     store = scored_twice(tmp_path / "store")
+    store.write_reference(PROTOCOL, {"fid": 3.25})
     store.write_reference(SECOND, {"fid": 4.5, "modes": 10.0})
     evidence = load_evidence(store, STUDIES["architecture"], PROFILE)
     page = study_page(evidence)
     shown = page.tables["further"].shown
     assert list(shown.columns) == ["arm", "FID (inception-v3) ↓"]
-    assert shown.iloc[-1].tolist() == ["*real images*", "4.50"]
+    assert shown.iloc[-1].tolist() == ["real images", "4.50"]
     means = evidence.rows.groupby("arm")["fid@inception-v3"]
     for arm, values in means:
         told = shown[shown.arm == arm].iloc[0, 1]
         assert told.startswith(number(values.mean())), arm
     made = page.sections[-1].blocks[0].set_index("")[" "]
     assert made["real against real by inception-v3"] == "FID 4.50"
+    (first,) = [block for block in page.sections[1].blocks if isinstance(block, Fold) and block.title[:6] == "Scores"]
+    assert "*Real images, scored the same way: FID 3.25.*" in [text for text in first.blocks if isinstance(text, str)]
+    assert not math.isfinite(of_real_images(evidence, "fid", ()))
 
 
 def test_a_page_by_other_scores_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

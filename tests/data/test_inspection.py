@@ -109,7 +109,7 @@ def test_lines_tell_all_and_fit(tmp_path: Path) -> None:
         ".png (611), .gif (1)",
         "1 are smaller than 28×28 and were enlarged; 1 are copies of others",
         "1 of them in another class",
-        "made grey: 1 stored in colour",
+        "made grey: 1 stored in colour or with a palette",
         "1 × no picture: notes.txt",
     ):
         assert words in " ".join(told.split()), words

@@ -21,6 +21,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 import architectures
 from harness.data import PreparedData, prepare
 from harness.errors import UserError
+from harness.execution.others import require_weights
+from harness.execution.plan import describe, make_plan
 from harness.scoring.extractors import (
     PRETRAINED,
     WEIGHTS_OPTION,
@@ -30,6 +32,8 @@ from harness.scoring.extractors import (
 from harness.scoring.fidelity import make_protocol, prepare_reference, score_generator
 from harness.scoring.networks import feature_network, fitted
 from harness.scoring.yardstick import prepare_extractor, prepare_online_extractor
+from harness.storage.store import Store
+from studies.noise import NOISE
 from tests.scoring.test_scoring import Images
 
 
@@ -266,16 +270,32 @@ def test_a_named_file_precedes_the_variable(
 def test_weights_of_another_network_are_refused(digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "other.pth"))
-    other = prepare_extractor("inception-v3", digits, tmp_path)
-    protocol = make_protocol(other, digits, num_generated=20)
-    with pytest.raises(UserError, match="does not hold the weights of inception-v3-compat"):
-        prepare_reference(protocol, other, digits, tmp_path)
+    with pytest.raises(UserError, match="the weights of inception-v3-compat: its tensors are another network's"):
+        prepare_extractor("inception-v3", digits, tmp_path)
 
 
 def test_the_curves_take_the_classifier(inception: Extractor, extractor: Extractor, digits, cache: Path) -> None:
     assert prepare_online_extractor(extractor, digits, cache) == extractor
     assert prepare_online_extractor(inception, digits, cache) == extractor
     assert prepare_online_extractor(inception, replace(digits, num_classes=None), cache) is None
+
+
+def test_a_plan_names_what_a_run_would_fetch(empty_hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = replace(NOISE.questions[0], also=("fid@inception-v3", "fid@dinov2"))
+    study = replace(NOISE, questions=(question,), profiles=(NOISE.profile("smoke"),))
+    plan = make_plan(study, "smoke", 1, None)
+    told = describe(plan, 1, tmp_path)
+    assert f"  inception-v3 is downloaded once, from {URL_INCEPTION_V3}" in told
+    assert f"  dinov2 is downloaded once, from github.com/facebookresearch/dinov2, by torch.hub, to {empty_hub}" in told
+    with pytest.raises(UserError, match="cannot download the extractor 'inception-v3'"):
+        require_weights(plan, Store(tmp_path / "store", create=True))
+    profile = replace(plan.design.profile, extractor="inception-v3")  # whose weights the user may name to the run
+    question = replace(question, also=("fid@inception-v3",))
+    own = replace(plan, design=replace(plan.design, profile=profile, questions=(question,)))
+    require_weights(own, Store(tmp_path / "store"))
+    monkeypatch.setenv(WEIGHTS_VARIABLE, "absent.pth")
+    (line,) = [line for line in describe(own, 1, tmp_path) if "cannot be had" in line]
+    assert "GAN_EXTRACTOR_WEIGHTS=absent.pth is not a file" in line
 
 
 def test_addresses_are_the_librarys() -> None:

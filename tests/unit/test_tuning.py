@@ -39,7 +39,7 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
         (lambda: LogUniform("1e-4", "1e-2"), "allowed: numbers, 0 < low < high"),
         (lambda: LogUniform(True, 2), "allowed: numbers, 0 < low < high"),
         (lambda: ARCHITECTURE_TUNED.tuned(LEARNING_RATES), "study 'architecture-tuned' is tuned already; call tuned()"),
-        (lambda: at_seeds("7"), "seed='7' is not possible; allowed: a whole number of at least 0"),
+        (lambda: at_seeds("7"), "study 'aa-tuned': seed='7' is not possible; allowed: a whole number of at least 0"),
         (lambda: Choice([1, 2]), "a tuple of at least two values"),
         (lambda: Choice(2), "a tuple of at least two values"),
         (lambda: Choice((1,)), "a tuple of at least two values"),

@@ -42,7 +42,11 @@ PENALTY = Factor(
     label="penalties",
     levels=(
         Level(label="none"),
-        *(Level(label=name[1:].replace("-", " and ").upper(), changes=PENALTIES[name]) for name in PENALTIES if name),
+        *(
+            Level(label=" and ".join(name[1:].upper().split("-")), changes=PENALTIES[name])
+            for name in PENALTIES
+            if name
+        ),
     ),
 )
 MODES = 50.0

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from harness.analysis.wording import number
+
 STYLE = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("notebook", font_scale=0.95),
@@ -57,13 +59,13 @@ def real_images(axes: Axes, score: float) -> None:
     low, high = axes.get_ylim()
     if score > high + 2 * (high - low):
         axes.text(
-            1, 1.01, f"↑ real images {score:.3g}, far above", transform=axes.transAxes, ha="right", va="bottom",
+            1, 1.01, f"↑ real images {number(score)}, far above", transform=axes.transAxes, ha="right", va="bottom",
             fontsize=9, color=DARK,
         )  # fmt: skip
     elif low <= score:  # a logarithmic axis cannot show one below 0
         axes.axhline(score, color=DARK, ls="--", lw=1, zorder=1)
         axes.annotate(
-            f"real images {score:.3g}", (1, score), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+            f"real images {number(score)}", (1, score), xycoords=("axes fraction", "data"), xytext=(-4, 4),
             textcoords="offset points", ha="right", fontsize=9, color=DARK,
         )  # fmt: skip
         room_above(axes, score, 0.08)

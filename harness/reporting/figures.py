@@ -244,7 +244,7 @@ def samples(evidence: Evidence, question: Question) -> Figure | None:
             said = f"FID {number(trial.fid)}"
             if question.metric != "fid" and question.metric in evidence.rows:
                 said += f", {METRICS[question.metric].label} {number(getattr(trial, question.metric))}"
-            axes.set_title(f"{name}\n{wrapped(said, 30)}", fontsize=10, loc="center")
+            axes.set_title(f"{name}\n{wrapped(said, 24)}", fontsize=10, loc="center")
         figure.get_layout_engine().set(h_pad=0.08)  # else the title touches the captions
         seed = next(iter(trials.values())).seed
         figure.suptitle(wrapped(f"{question.factor.label}: samples of seed {seed}", 24 * columns), fontsize=11)

@@ -273,7 +273,7 @@ PUBLISHED = (
 SEVERAL_METRICS = (
     "A claim is supported, or refuted, where all metrics that decide say so. Where one supports it and another refutes "
     "it, it depends on the metric. A metric that does not decide is shown beside the one that does. In the table of "
-    "verdicts above, the effect is that of the first, and p the largest of those that decide, as all of them must agree."
+    "verdicts above, the effect is that of the first, and p the largest of those that decide: all must agree."
 )
 
 P_OF_EQUALITY = (

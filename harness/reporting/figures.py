@@ -81,7 +81,7 @@ def effects(evidence: Evidence, question: Question) -> Figure | None:
         axes.set_ylim(len(found) - 0.5, -0.5)
         axes.set_ylabel(wrapped(question.factor.label, 24))
         base = next(label for label in level_arms(evidence.design, question) if label not in found)
-        better = {"lower": "  (← better)", "higher": "  (better →)", "neither": ""}[metric.better]
+        better = {"lower": "  (←\u00a0better)", "higher": "  (better\u00a0→)", "neither": ""}[metric.better]
         against = "ratio to" if ratio else "difference from"
         said = f"{metric.label}, {against} the baseline ({level_in_words(base, question)})"
         if question.versus:

@@ -114,7 +114,7 @@ def test_effects_are_each_seed_over_its_own_baseline(evidence: Evidence, rows: p
         assert np.isclose(shown, np.exp(np.log(ratios).mean()), rtol=1e-9).any()
     words = texts(figure)
     assert "baseline (latent standard deviation σ = 1)" in words.replace("\xa0", " ").replace("\n", " ")
-    assert "ratio to the baseline" in words and "← better" in words and "too small to matter" in words
+    assert "ratio to the baseline" in words and "←\u00a0better" in words and "too small to matter" in words
     assert figure.axes[0].get_xscale() == "log"
 
 
@@ -125,7 +125,7 @@ def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> Non
     shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
     assert shade.get_x() == pytest.approx(-0.07)
     words = texts(figure).replace("\xa0", " ").replace("\n", " ")
-    assert "recall, difference from the baseline (latent standard deviation σ = 1)  (better →)" in words
+    assert "recall, difference from the baseline (latent standard deviation σ = 1)  (better\u00a0→)" in words
 
 
 def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:

@@ -125,7 +125,7 @@ def test_the_shade_is_the_smallest_effect_of_interest(evidence: Evidence) -> Non
     shade = next(p for p in figure.axes[0].patches if np.isclose(p.get_width(), 0.14))
     assert shade.get_x() == pytest.approx(-0.07)
     words = texts(figure).replace("\xa0", " ").replace("\n", " ")
-    assert "recall, difference from the baseline (latent standard deviation σ = 1)  (better\u00a0→)" in words
+    assert "recall, difference from the baseline (latent standard deviation σ = 1)  (better →)" in words
 
 
 def test_what_was_never_reached_stands_at_the_edge(evidence: Evidence, rows: pd.DataFrame) -> None:

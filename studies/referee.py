@@ -1,6 +1,6 @@
 """A paper refereed: does pairing real and fake images cover all modes, where both penalties alone do not?
 
-R3GAN (Huang, Gokaslan, Kuleshov and Tompkin, NeurIPS 2024) says so of stacked digits, by one training run an arm.
+R3GAN (Huang, Gokaslan, Kuleshov and Tompkin, NeurIPS 2024) says so of stacked digits, by values without an interval.
 referee-r3gan.yaml beside this file has what it published; the report says whether that lies inside our intervals.
 
 Family, learning rate and budget of the laptop profile were chosen on seed 500, which no verdict uses, by FID, mostly

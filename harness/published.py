@@ -7,9 +7,10 @@ By example:
     values:
       - {arm: rpgan-r1-r2, metric: modes, value: 1000}
       - {arm: gan-r1, metric: modes, value: diverged}
-      - {arm: gan-r1-r2, metric: modes, value: 693, source: the same, figure 2}
+      - {arm: gan-r1-r2, metric: modes, value: 693, source: "the same, figure 2"}
 
-A value's own source and protocol go before the file's. "diverged" stands where the paper says that training failed.
+Between braces, text with a comma stands in quotes. A value's own source and protocol go before the file's. "diverged"
+stands where the paper says that training failed.
 """
 
 import math

@@ -54,6 +54,24 @@ def found(store: Store, design: Design) -> dict[str, dict[int, list[Candidate]]]
     }
 
 
+def has_changed(store: Store, design: Design, chosen: Mapping[str, Sequence[Changes]]) -> bool:
+    """Whether the study declares another search than that which ran here: other fields, or another number of trials.
+
+    Args:
+        store: Where the search ran.
+        design: Of the study, as it is declared now.
+        chosen: What the study's last run took from its search, of each arm at each seed.
+    """
+    tuning, plan = design.tuning, store.read_plan(search_name(design.name), design.profile.name)
+    if tuning is None or plan is None or not chosen:
+        return tuning is None and bool(chosen)
+    ran = {cell["arm"] for cell in plan["cells"]}
+    named = {candidate_name(arm, n) for arm in chosen for n in range(tuning.trials)}
+    fields = {name for changes in chosen.values() for one in changes for name in one}
+    fewer = tuning.searcher == "random" and ran < named  # Optuna's come round by round
+    return fewer or not ran <= named or not fields <= tuning.fields.keys()
+
+
 def best(candidates: Sequence[Candidate]) -> Candidate:
     """That with the lowest FID; among equals, and where all diverged, the first. What failed for good comes last."""
     return min(candidates, key=lambda one: (one.fid, bool(one.failed_for_good), one.number))

@@ -76,8 +76,11 @@ def plan(
     opened, downloads = existing(store), cache_folder(Layout(store).cache, "downloads")
     if study.tuning is not None:
         search, wanted = first_round(study, profile, seeds)
-        for line in describe(make_plan(search, profile, wanted, opened), workers, downloads):
+        searched = make_plan(search, profile, wanted, opened)
+        for line in describe(searched, workers, downloads):
             terminal.tell(line)
+        if searched.pending():
+            terminal.tell("until this search is done, the arms below are as it chose them last, or as declared:")
         study = with_chosen(study, profile, opened)
     for line in describe(make_plan(study, profile, seeds, opened), workers, downloads):
         terminal.tell(line)

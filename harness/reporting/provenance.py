@@ -12,6 +12,7 @@ from harness.analysis.earlier import left_behind, runs_on_the_same_data, scored_
 from harness.analysis.effects import arm_mean, arm_values, level_arms
 from harness.analysis.evidence import Evidence
 from harness.analysis.statistics import FEWEST_FOR_A_CLAIM
+from harness.analysis.tuned import has_changed
 from harness.analysis.wording import agreeing, count, duration, number
 from harness.metrics import METRICS, collapsed_below, is_well_proven, proof_in_words
 from harness.reporting.tables import scored
@@ -61,6 +62,12 @@ def warnings(evidence: Evidence) -> list[str]:
             0,
             f"{count(len(earlier), 'trial')} {were} made from an earlier version of this study's code or settings: "
             f"the next run makes others in their place. What is shown is of the earlier version, in: {arms}.",
+        )
+    if has_changed(store, evidence.design, evidence.plan.get("chosen", {})):
+        found.insert(
+            0,
+            "The tuning was declared otherwise when it ran: the next run searches anew. Until then what is said of the "
+            "search may be missing, or of a part of its candidates.",
         )
     found[:0] = other_versions(evidence)
     planned, trials = {cell["trial_id"] for cell in cells}, evidence.trials
@@ -116,6 +123,12 @@ def other_versions(evidence: Evidence) -> list[str]:
             "Its code or its weights have changed since, and what is shown is by what they were."
         )
     return said
+
+
+def scored_by(evidence: Evidence) -> str:
+    """The network by whose scores a page is, with its protocol; the protocol alone where no trial has scores."""
+    protocol, key = _protocol(evidence), evidence.plan["protocol_id"]
+    return f"{protocol.extractor} (protocol {key})" if protocol else f"protocol {key}"
 
 
 def extractor_proof(evidence: Evidence, *, only_weak: bool = False) -> list[str]:

@@ -31,13 +31,14 @@ def study_page(evidence: Evidence, protocol: str | None = None, processes: int =
     """
     design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
     named = f"Study **{design.name}**, profile **{design.profile.name}**"
+    reach = scope(design.profile, evidence.num_seeds)
     make = _question if processes == 1 else _drawn_question
     said = [tally(answers), *verdicts(evidence, linked=True), *by_metrics(evidence)]
     said += [*_published(written), *warnings(evidence), HOW_TO_READ]
     return Page(
         name=design.name,
         title=design.title,
-        lead=f"{named}: {scope(design.profile, evidence.num_seeds)} {design.note}".strip(),
+        lead=" ".join(part for part in (f"{named}:", reach, design.note, *_by(evidence)) if part),
         sections=[
             Section("answers", "Answers", said),
             *in_parallel([partial(make, evidence, q, written[q.key]) for q in design.questions], processes),
@@ -54,6 +55,12 @@ def study_page(evidence: Evidence, protocol: str | None = None, processes: int =
             "protocol": protocol,
         },
     )
+
+
+def _by(evidence: Evidence) -> list[str]:
+    """By whose scores a page is, where these are not what the last run asked for."""
+    name = provenance.scored_by(evidence)
+    return [] if evidence.of_run else [f"**This page goes by the scores of {name}**, and not by those of the last run."]
 
 
 def study_tables(evidence: Evidence) -> dict[str, Written]:

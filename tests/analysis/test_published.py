@@ -1,5 +1,6 @@
 """A file of published values: what is read, what is refused in one line, and how ours lie beside them."""
 
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness import published
 from harness.analysis.evidence import Evidence
 from harness.analysis.published import compare_with_published
 from harness.errors import UserError
@@ -180,3 +182,11 @@ def test_published_values_by_unknown_networks_are_refused(tmp_path: Path) -> Non
     path = written(tmp_path / "p.yaml", VALUES.replace("metric: fid, value: 100", "metric: fid@foo, value: 100"))
     with pytest.raises(UserError, match="extractor in the published values of study 'refereed': 'foo'"):
         make_plan(study(path), "laptop", 1, None)
+
+
+def test_the_example_of_the_form_can_be_read(tmp_path: Path) -> None:
+    example = (published.__doc__ or "").partition("By example:")[2].partition("Between braces")[0]
+    found = read_published(
+        written(tmp_path / "p.yaml", textwrap.dedent(example)), ("rpgan-r1-r2", "gan-r1", "gan-r1-r2")
+    )
+    assert [one.source for one in found][1:] == ["Huang et al. 2024, table 1", "the same, figure 2"]

@@ -245,6 +245,8 @@ def test_a_page_by_other_scores_replaces_none(tmp_path: Path, monkeypatch: pytes
     first, second = (path / "architecture.md" for path in sorted(store.layout.reports.iterdir()))
     assert second.parent.name == f"architecture-{PROFILE}-{SECOND.protocol_id}"
     assert "--protocol" not in first.read_text(encoding="utf-8")
+    by = f"This page goes by the scores of inception-v3 (protocol {SECOND.protocol_id})"
+    assert [by in path.read_text(encoding="utf-8") for path in (first, second)] == [False, True]
     score = f"`python -m studies score architecture --profile {PROFILE} --store {store.root} --protocol inception-v3"
     report = f"report architecture --profile {PROFILE} --store {store.root} --protocol {SECOND.protocol_id}`"
     text = second.read_text(encoding="utf-8")

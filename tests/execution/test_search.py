@@ -13,6 +13,7 @@ from harness.execution import search as searching
 from harness.execution import sequential
 from harness.execution.plan import make_plan
 from harness.execution.search import run_tuned, with_chosen
+from harness.reporting.provenance import warnings
 from harness.reporting.study_page import study_page
 from harness.spec import TrialSpec
 from harness.storage.result import TrialResult
@@ -296,6 +297,10 @@ def test_a_report_outlives_a_change_of_tuning(store: Store, monkeypatch: pytest.
     )
     assert (whole.declared_was_best == fewer.declared_was_best).all() and not whole.declared_was_best.all()
     assert ((fewer.fid_chosen == whole.fid_chosen) | fewer.fid_chosen.isna()).all()
+    told = "The tuning was declared otherwise when it ran"
+    for one, warned in ((study, False), (others, True), (tuned(trials=2), True), (tuned(trials=9), True)):
+        found = warnings(load_evidence(store, one, "smoke"))
+        assert any(line.startswith(told) for line in found) == warned
 
 
 def test_scores_that_the_untuned_study_lacks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

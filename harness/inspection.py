@@ -120,7 +120,8 @@ def _class_table(data: PreparedData, classes: Sequence[str]) -> list[str]:
         name = classes[i] if len(classes[i]) <= width else f"{classes[i][: width - 1]}…"
         rows.append(f"  {name:<{max(width, 5)}}" + "".join(f"{n[i]:>11,}" for n in (*counts.values(), total)))
     rest = len(classes) - len(rows)
-    return [head, *rows, *[f"  and {rest:,} classes of sizes between these"] * bool(rest)]
+    sizes = "as large as these" if total.min() == total.max() else "of sizes between these"
+    return [head, *rows, *[f"  and {rest:,} classes {sizes}"] * bool(rest)]
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -97,7 +97,8 @@ class Tuning:
             if not isinstance(one, Range):
                 raise UserError(f"tuning: {name}={one!r} is no range; allowed: LogUniform(low, high) or Choice(values)")
             if name not in TrialSpec.__dataclass_fields__:
-                raise unknown_name("spec field of a tuning", name, TrialSpec.__dataclass_fields__)
+                allowed = [field for field in TrialSpec.__dataclass_fields__ if field not in FIXED]
+                raise unknown_name("spec field of a tuning", name, allowed)
             if name in FIXED:
                 raise UserError(f"tuning: {name!r} says what is asked, and may not be searched over; take it out")
             for value in one.values if isinstance(one, Choice) and name in SHIPPED else ():

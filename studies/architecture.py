@@ -4,9 +4,15 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import DC, FC, FC_AT_96, FC_BATCH_NORM, FC_SMALL, REFERENCE_DC
-from studies.profiles import ALTERNATING, LAPTOP, LONG, PAPER, SMOKE
+from studies.profiles import ALTERNATING, GPU, LAPTOP, LONG, PAPER, SMOKE
 
 AGAINST_FC = Factor(label="architecture", levels=(Level(label="FC"), Level(label="DC", baseline="dc")))
+AT_96 = {
+    "dc": REFERENCE_DC,
+    "fc": FC_AT_96,
+    "fc-bn": {**FC_AT_96, "generator_norm": "batch"},
+    "fc-small": {**FC_AT_96, "generator_width": 49},
+}
 
 ARCHITECTURE = Study(
     name="architecture",
@@ -67,14 +73,7 @@ ARCHITECTURE = Study(
         LAPTOP,
         ALTERNATING,
         LONG,
-        replace(
-            PAPER,
-            baselines={
-                "dc": REFERENCE_DC,
-                "fc": FC_AT_96,
-                "fc-bn": {**FC_AT_96, "generator_norm": "batch"},
-                "fc-small": {**FC_AT_96, "generator_width": 49},
-            },
-        ),
+        replace(PAPER, baselines=AT_96),
+        replace(GPU, baselines=AT_96),
     ),
 )

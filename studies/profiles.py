@@ -51,3 +51,15 @@ PAPER = Profile(
     core_seconds_per_trial=650.0,  # reckoned from an H200's images/s
 )
 """Other studies add what their own baselines and factors become. `paper@folder:PATH` runs it on other images."""
+
+GPU = replace(
+    PAPER,
+    name="gpu",
+    description="the founding document's networks at their own sizes, on drawings, six seeds, minutes of one GPU",
+    changes={"dataset": "openclipart", "kimg": 400.0, "number_format": "bfloat16"},
+    seeds=6,
+    num_generated=2000,
+    extractor="imagenet-lite0",
+    core_seconds_per_trial=60.0,
+)
+"""What `paper` asks, at a budget that a lent card can pay: a fifth of the images, in bfloat16."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.study import Contrast, Factor, Level, Study
 from studies.baselines import REFERENCE_DC, REFERENCE_FC
-from studies.profiles import PAPER
+from studies.profiles import GPU, PAPER
 
 TRAINING = Factor(label="training", levels=(Level(label="trained"), Level(label="untrained", changes={"kimg": 0.0})))
 
@@ -47,5 +47,10 @@ REFERENCE = Study(
             core_seconds_per_trial=60.0,
         ),
         replace(PAPER, changes={"dataset": "stl10"}, baselines={}),
+        replace(
+            GPU,
+            changes={key: value for key, value in GPU.changes.items() if key != "kimg"},
+            baselines={name: {"kimg": GPU.changes["kimg"]} for name in ("fc", "dc")},
+        ),
     ),
 )

@@ -305,7 +305,7 @@ def refuse_unusable(extractor: Extractor, features: Tensor, again: Tensor | None
     where = f"its weights are in {extractor.weights_path}: name others with {WEIGHTS_OPTION}"
     raise UserError(
         f"the features of the extractor {extractor.name!r} {wrong}, so its scores would mean nothing; "
-        f"{'mend its network' if own else where}, or take another extractor"
+        f"{'mend its network' if own else where}, or name another extractor in the study's profile"
     )
 
 

@@ -33,9 +33,10 @@ class TrialResult:
     scores: Mapping[str, float] = field(default_factory=dict)  # fid, is_mean, kid, precision, recall, ...
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds, steps, parameters, FLOPs, memory
     provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, hardware, date
-    curves: pd.DataFrame | None = None
-    samples_png: bytes = b""
-    weights: bytes = b""  # safetensors
+    # Not in its repr, which Tune makes of everything that it is told, wanted or not: 60 ms a megabyte.
+    curves: pd.DataFrame | None = field(default=None, repr=False)
+    samples_png: bytes = field(default=b"", repr=False)
+    weights: bytes = field(default=b"", repr=False)  # safetensors
 
     def files(self) -> dict[str, bytes]:
         """Name -> content of the files in the trial's folder, in the order of writing."""

@@ -5,7 +5,6 @@ Of small networks a GPU computes a kernel faster than Python asks for the next o
 recorded, on the same memory, so that a step may be one only if nothing in it depends on the step's number.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -64,15 +63,11 @@ class Graphs:
         self.updates, self.spec = updates, spec
         self.streams = [draws.generator for draws in state.streams.values()]
         self.taken = Counter[bool]()
-        self.failed = False
         self.graphs: dict[bool, tuple[torch.cuda.CUDAGraph, list[Tensor]]] = {}
 
     def __call__(self, step: int, reals: Sequence[Tensor]) -> None:
         """Take one step; `reals` are copied."""
         kind = is_penalised(self.spec, step)
-        if self.failed:
-            self.updates(step, reals)
-            return
         if self.taken[kind] < WARM_UP:
             side, current = side_stream(), torch.cuda.current_stream()
             side.wait_stream(current)
@@ -82,17 +77,7 @@ class Graphs:
             self.taken[kind] += 1
             return
         if kind not in self.graphs:
-            try:
-                self.graphs[kind] = self._record(step, reals)
-            except RuntimeError as error:
-                warnings.warn(
-                    f"no CUDA graph can be recorded of this trial's steps ({str(error).splitlines()[0]}); they run "
-                    "kernel by kernel, as exactly and more slowly",
-                    stacklevel=2,
-                )
-                self.failed = True
-                self.updates(step, reals)
-                return
+            self.graphs[kind] = self._record(step, reals)
         graph, inputs = self.graphs[kind]
         for own, real in zip(inputs, reals, strict=True):
             own.copy_(real)

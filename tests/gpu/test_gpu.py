@@ -109,27 +109,6 @@ def test_graphs_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         assert torch.equal(with_graphs.streams[stream], state), stream
 
 
-@pytest.mark.parametrize("name", ["fc", "dc"])
-def test_a_step_that_cannot_be_recorded_is_launched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here: one that asks the device for a value. The trial is the same, and so is the next one in the process."""
-    torch.backends.cudnn.deterministic = True
-    s = graph_trial(name, kimg=0.512)
-    train(s, IMAGES, device="cuda")
-    whole = train(s, IMAGES, device="cuda")
-
-    class Asking(graphs.Graphs):
-        def __init__(self, updates, spec: TrialSpec, state) -> None:
-            super().__init__(
-                lambda step, reals: (updates(step, reals), torch.ones(1, device="cuda").item()), spec, state
-            )
-
-    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="kernel by kernel"):
-        patch.setattr(loop, "Graphs", Asking)
-        launched = train(s, IMAGES, device="cuda")
-    assert differences(launched, whole) == []
-    assert differences(train(s, IMAGES, device="cuda"), whole) == []
-
-
 def test_trials_leave_no_memory_behind() -> None:
     """Of a process that trains one after the other on a GPU."""
     held = []

@@ -3,13 +3,14 @@
 Nothing here imports torch or Ray.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -39,6 +40,10 @@ SOCKET_PATH = 107
 
 BELOW_RAY = len("/gan-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 """How long the paths of Ray's sockets are, counted from the folder that they lie in."""
+
+
+OWNER = "owner"
+"""A file in each run's folder that the run has locked for as long as it lives."""
 
 
 def processors() -> int:
@@ -191,11 +196,24 @@ def unfit_for_ray(folder: Path) -> str:
 def ray_folder() -> Iterator[Path]:
     """A folder of this run's own for Ray's sockets and logs and Tune's scratch; gone afterwards.
 
+    Those of runs that were killed are taken away, too: the system drops a dead process's lock on the file in it.
+
     Raises:
         UserError: there is no place for it.
     """
+    home = folder_for_ray()
+    for owner in home.glob(f"gan-*/{OWNER}"):
+        with suppress(OSError), owner.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(owner.parent, ignore_errors=True)
     # Ray's last processes may still write their logs while it is taken away.
-    with tempfile.TemporaryDirectory(prefix="gan-", dir=folder_for_ray(), ignore_cleanup_errors=True) as place:
+    with (
+        tempfile.TemporaryDirectory(prefix="gan-", dir=home, ignore_cleanup_errors=True) as place,
+        tempfile.NamedTemporaryFile(dir=place, delete=False) as file,
+    ):
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.rename(file.name, Path(place) / OWNER)  # only now, so that nobody finds it without its lock
         yield Path(place)
 
 

@@ -4,7 +4,11 @@ import errno
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -129,6 +133,25 @@ def test_rays_sockets_lie_where_they_fit(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert len(str(place)) + len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store") <= SOCKET_PATH
         assert len(str(place)) - len("/var/tmp") < BELOW_RAY
     assert not place.exists()
+
+
+def test_folders_of_killed_runs_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of live runs are not, nor what others keep beside them."""
+    code = "from harness.execution.resources import ray_folder as f; import time\n"
+    code += "with f() as place: print(place, flush=True); time.sleep(30)"
+    run = partial(subprocess.Popen, [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with tempfile.TemporaryDirectory(prefix="g", dir="/var/tmp") as home:
+        monkeypatch.setenv("RAY_TMPDIR", home)
+        (Path(home) / "gan-others").mkdir()
+        with run() as one, run() as another:
+            live, killed = (Path(process.stdout.readline().strip()) for process in (one, another))
+            another.kill()
+            another.wait()
+            with ray_folder() as own:
+                assert {*Path(home).iterdir()} == {Path(home) / "gan-others", live, own} and killed not in (live, own)
+                with ray_folder():
+                    assert own.exists()
+            one.kill()
 
 
 def test_a_folder_with_a_space_is_unfit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ def effect(mean: float, low: float, high: float, scale: str) -> str:
     if math.isnan(mean):
         return "–"
     ratio = scale == "ratio"
+    digits = _ratio_decimals if ratio else decimals_of
     if math.isinf(mean) or (ratio and mean == 0):
         above = mean > 0
         end = low if above else high
@@ -29,8 +30,8 @@ def effect(mean: float, low: float, high: float, scale: str) -> str:
             return text
         if math.isinf(end) or (ratio and end == 0):
             return f"{text} (interval: every {scale})"
-        return f"{text} (at {'least' if above else 'most'} {_effect_number(end, ratio, decimals_of(end))})"
-    decimals = 2 if ratio else decimals_of(mean)
+        return f"{text} (at {'least' if above else 'most'} {_effect_number(end, ratio, digits(end))})"
+    decimals = digits(mean)
     text = [_effect_number(mean, ratio, decimals)]
     text += [_effect_number(end, ratio, decimals).removeprefix("×") for end in (low, high)]
     return f"{text[0]} [–]" if math.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
@@ -77,9 +78,14 @@ def decimals_of(x: float) -> int:
     return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
 
 
+def _ratio_decimals(x: float) -> int:
+    """Decimals of a ratio and its interval: two, but two digits of what is below a tenth."""
+    return 2 if x >= 0.1 else 1 - math.floor(math.log10(x))
+
+
 def _effect_number(x: float, ratio: bool, decimals: int) -> str:
     if not ratio:
         return ("+" if x > 0 else "") + number(x, decimals)
     if x == 0:  # only where one side has no number at all: a level that was never reached, a diverged trial
         return "×0"
-    return "×" + (number(x, 2) if x < 1000 or math.isinf(x) else f"{x:.1e}")
+    return "×" + (number(x, decimals) if x < 1000 or math.isinf(x) else f"{x:.1e}")

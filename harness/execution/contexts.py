@@ -24,10 +24,10 @@ from harness.scoring.yardstick import (
     GOLDEN_IMAGES_PRETRAINED,
     deviation,
     golden_scores,
-    needs_training,
     prepare_extractor,
     prepare_online_extractor,
     recorded_golden,
+    seconds_to_learn,
 )
 from harness.spec import ScoreProtocol, TrialSpec
 from harness.storage.store import Store
@@ -69,10 +69,13 @@ def scoring_contexts(
             )
         kept = store.layout.extractors
         name = extractor_name or default_extractor(data)
-        if (extractor_weights is None or name != "classifier") and needs_training("classifier", data, kept):
+        took = seconds_to_learn("classifier", data, kept)
+        if took and (extractor_weights is None or name != "classifier"):
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
             what = "scores" if name == "classifier" else "follows the curves on"
-            say(f"training the classifier that {what} {at} (once)")
+            say(
+                f"training the classifier that {what} {at} (once){f', about {duration(took)}' * (took >= WORTH_SAYING)}"
+            )
         if name != CLASSIFIER:
             say(f"preparing {name}, by whose features {spec.dataset} is scored")
         extractor = prepare_extractor(name, data, store.cache, extractor_weights, kept, study.own_code)

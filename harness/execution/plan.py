@@ -26,7 +26,8 @@ from harness.inspection import short_lines
 from harness.metrics import split
 from harness.plugin_identity import refusing_files
 from harness.questions import extractors_named
-from harness.scoring.extractors import EXTRACTORS, default_extractor, require_labels, to_download
+from harness.scoring.extractors import CLASSIFIER, EXTRACTORS, default_extractor, require_labels, to_download
+from harness.scoring.yardstick import seconds_to_learn
 from harness.sources import is_downloaded
 from harness.spec import FOLDER, TrialSpec
 from harness.storage.plans import profile_of_same_pictures, remove_plan
@@ -60,7 +61,7 @@ class Plan:
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
     moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
     scored_otherwise: dict[str, int]  # own extractor -> scores of the last plan that it would give otherwise today
-    beforehand: Mapping[str, float]  # network -> seconds for the real images, which it scores before the first trial
+    beforehand: Mapping[str, float]  # what is done before the first trial -> seconds
     data_lines: list[str]  # what there is to know of the pictures, in short
     bytes_of_data: int = 0  # what prepared data will take on disk, where they are not in the store already
 
@@ -188,6 +189,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         bytes_of_data: dict[str, int] = {}
         data_lines: dict[tuple[str, int, int], list[str]] = {}
         by_default: dict[str, str] = {}  # fingerprint -> network
+        learning: dict[str, float] = {}
 
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
             if store is None and is_downloaded(dataset):
@@ -197,6 +199,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
                 require_labels(name, data)
             num_images[data.fingerprint] = len(data.images("train"))
             by_default[data.fingerprint] = default_extractor(data)
+            kept = store.layout.extractors if store is not None else Path(scratch)
+            learning[f"a classifier learns {dataset} at {resolution}×{resolution}"] = seconds_to_learn(CLASSIFIER, data, kept)
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
             data_lines.setdefault((dataset, resolution, channels), short_lines(data))
@@ -232,7 +236,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         other_file=file if file != design.file else "",
         moved_from=moved_from,
         scored_otherwise={} if store is None else scored_otherwise(store, last, study.own_code),
-        beforehand={name: feature_seconds(name, real) for name in dict.fromkeys([*own, *named]) if name not in scored},
+        beforehand=learning
+        | {f"{n} scores the real images": feature_seconds(n, real) for n in [*own, *named] if n not in scored},
         data_lines=[line for lines in data_lines.values() for line in lines],
         bytes_of_data=sum(bytes_of_data.values()),
     )
@@ -260,8 +265,8 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(left)} with {count(workers, 'trial')} at once ({source})",
             *[
-                f"about {duration(took)} of these before the first trial: {name} scores the real images"
-                for name, took in plan.beforehand.items()
+                f"about {duration(took)} of these before the first trial: {what}"
+                for what, took in plan.beforehand.items()
                 if took >= WORTH_SAYING
             ],
             f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",

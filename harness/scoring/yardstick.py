@@ -34,6 +34,7 @@ from harness.scoring.classifier import (
     learned_from,
     one_thread,
     read_card,
+    seconds_to_train,
     train_classifier,
 )
 from harness.scoring.extractors import (
@@ -69,10 +70,13 @@ TOLERANCE = 1e-6
 some 1e-7."""
 
 
-def needs_training(name: str, data: PreparedData, kept: Path) -> bool:
-    """Whether `prepare_extractor` would first train a classifier, which takes minutes at large sizes."""
-    trains = name == CLASSIFIER and data.num_classes is not None and not _has_digits_in_channels(data)
-    return trains and _found(learned_from(*_tensors(data, "extractor")), kept) is None
+def seconds_to_learn(name: str, data: PreparedData, kept: Path) -> float:
+    """What `prepare_extractor` would take of a core to train a classifier first, roughly; 0 where none is wanting."""
+    if name != CLASSIFIER or data.num_classes is None or _has_digits_in_channels(data):
+        return 0.0
+    if _found(learned_from(*_tensors(data, "extractor")), kept) is not None:
+        return 0.0
+    return seconds_to_train(len(data.labels("extractor")), data.resolution)
 
 
 def prepare_extractor(

@@ -71,7 +71,7 @@ def test_the_studys_own_profile_is_the_default(tmp_path: Path) -> None:
     done = studies("plan", "reference", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("reference (smoke): ")
-    assert done.stderr == "reference has no profile laptop; taking smoke, of: smoke, paper\n"
+    assert done.stderr == "reference has no profile laptop; taking smoke, of: smoke, paper, gpu\n"
     made = subprocess.run(["make", "-n", "plan-reference"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--profile" not in made.stdout, "make types no profile for the user either"
     made = subprocess.run(["make", "-n", "plan-noise", "PROFILE=smoke"], cwd=ROOT, capture_output=True, text=True)

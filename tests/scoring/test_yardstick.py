@@ -20,7 +20,7 @@ from harness.scoring import classifier, yardstick
 from harness.scoring.classifier import read_card
 from harness.scoring.extractors import Extractor
 from harness.scoring.fidelity import make_protocol
-from harness.scoring.yardstick import deviation, golden_scores, needs_training, prepare_classifier
+from harness.scoring.yardstick import deviation, golden_scores, prepare_classifier, seconds_to_learn
 from harness.storage.store import Store
 from studies.noise import NOISE
 
@@ -63,9 +63,9 @@ def test_it_learns_from_its_own_part_alone(own, tmp_path: Path, monkeypatch: pyt
 
 def test_the_store_keeps_its_classifier_for_good(own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "extractors"
-    assert needs_training("classifier", own, kept)
+    assert seconds_to_learn("classifier", own, kept)
     first = prepare_classifier(own, tmp_path / "cache", kept=kept)
-    assert not needs_training("classifier", own, kept)
+    assert not seconds_to_learn("classifier", own, kept)
     monkeypatch.setattr(yardstick, "train_classifier", None)  # neither a new cache nor new code trains it again
     assert prepare_classifier(own, tmp_path / "new", kept=kept).weights_hash == first.weights_hash
     (file,) = kept.iterdir()

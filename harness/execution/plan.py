@@ -200,7 +200,8 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             num_images[data.fingerprint] = len(data.images("train"))
             by_default[data.fingerprint] = default_extractor(data)
             kept = store.layout.extractors if store is not None else Path(scratch)
-            learning[f"a classifier learns {dataset} at {resolution}×{resolution}"] = seconds_to_learn(CLASSIFIER, data, kept)
+            what = f"a classifier learns {dataset} at {resolution}×{resolution}"
+            learning[what] = seconds_to_learn(CLASSIFIER, data, kept)
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
             data_lines.setdefault((dataset, resolution, channels), short_lines(data))

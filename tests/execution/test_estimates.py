@@ -10,6 +10,7 @@ from harness.execution.estimates import feature_seconds
 from harness.execution.plan import Plan, describe, make_plan
 from harness.storage.store import Store
 from studies import STUDIES
+from tests.data.test_inspection import put_digits
 
 
 def plan_by(store: Store, extractor: str, also: tuple[str, ...] = ()) -> Plan:
@@ -29,9 +30,22 @@ def test_plans_know_slow_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert takes(slow) - takes(quick) == pytest.approx(number / 6.0), "six images a second"
     beside = plan_by(store, "", ("fid@inception-v3",))
     assert takes(beside) == pytest.approx(takes(slow))
-    assert quick.beforehand["classifier"] == 0 and beside.beforehand["inception-v3"] == pytest.approx(2 * number / 6.0)
+    scoring = "inception-v3 scores the real images"
+    assert sum(quick.beforehand.values()) == 0 and beside.beforehand[scoring] == pytest.approx(2 * number / 6.0)
     lines = [line.strip() for line in describe(beside, 1, tmp_path)]
     assert "about 3 min of these before the first trial: inception-v3 scores the real images" in lines
     assert not any("before the first" in line for line in describe(quick, 1, tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert feature_seconds("inception-v3", 500) == 0, "on a GPU nobody knows"
+
+
+def test_plans_know_that_classifiers_learn_first(tmp_path: Path) -> None:
+    """Of pictures whose classifier neither ships nor is in the store; each size has its own."""
+    put_digits(tmp_path / "digits", {0: "a", 1: "b"})
+    study, store = STUDIES["architecture"], Store(tmp_path / "runs", create=True)
+    shape, name = {"resolution": 64, "channels": 1}, f"folder:{tmp_path / 'digits'}"
+    large = [profile.fitted(shape, 4, study.baselines, name) for profile in study.profiles]
+    learning = "a classifier learns folder:"
+    lines = describe(make_plan(replace(study, profiles=tuple(large)), "smoke", 1, store), 1, tmp_path)
+    assert sum(learning in line and "64×64" in line for line in lines) == 1
+    assert not any(learning in line for line in describe(plan_by(store, ""), 1, tmp_path)), "that of digits ships"

@@ -218,7 +218,8 @@ def describe_classifier(network: Network, data: PreparedData, key: str) -> Class
     with one_thread(), torch.no_grad():
         unseen, labels = _tensors(data, "reference")
         guesses = torch.cat([network(batch)[1].argmax(1) for batch in unseen.split(500)])
-        features = network(_tensors(data, "extractor")[0])[0]
+        seen, _ = _tensors(data, "extractor")
+        features = torch.cat([network(batch)[0] for batch in seen.split(500)])
         rms = features.square().mean().sqrt().item()
         return ClassifierCard(
             channels=data.channels,

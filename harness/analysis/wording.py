@@ -80,7 +80,7 @@ def decimals_of(x: float) -> int:
 
 def _ratio_decimals(x: float) -> int:
     """Decimals of a ratio and its interval: two, but two digits of what is below a tenth."""
-    return 2 if x >= 0.1 else 1 - math.floor(math.log10(x))
+    return 2 if x >= 0.1 or x == 0 else min(4, 1 - math.floor(math.log10(x)))
 
 
 def _effect_number(x: float, ratio: bool, decimals: int) -> str:
@@ -88,4 +88,7 @@ def _effect_number(x: float, ratio: bool, decimals: int) -> str:
         return ("+" if x > 0 else "") + number(x, decimals)
     if x == 0:  # only where one side has no number at all: a level that was never reached, a diverged trial
         return "×0"
-    return "×" + (number(x, decimals) if x < 1000 or math.isinf(x) else f"{x:.1e}")
+    if x < 1e-3 or 1000 <= x < math.inf:
+        return f"×{x:.1e}"
+    rounds_to_nothing = 2 * x < 10**-decimals
+    return f"×{number(x, _ratio_decimals(x) if rounds_to_nothing else decimals)}"

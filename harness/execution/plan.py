@@ -200,7 +200,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             num_images[data.fingerprint] = len(data.images("train"))
             by_default[data.fingerprint] = default_extractor(data)
             kept = store.layout.extractors if store is not None else Path(scratch)
-            what = f"a classifier learns {dataset} at {resolution}×{resolution}"
+            what = f"a classifier learns {dataset} at {resolution}×{resolution}×{channels}"
             learning[what] = seconds_to_learn(CLASSIFIER, data, kept)
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())

@@ -41,9 +41,8 @@ SOCKET_PATH = 107
 BELOW_RAY = len("/gan-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 """How long the paths of Ray's sockets are, counted from the folder that they lie in."""
 
-
-OWNER = "owner"
-"""A file in each run's folder that the run has locked for as long as it lives."""
+OWNER = ".gan-ablation-run"
+"""A file in each run's folder, with the host's name, that the run has locked for as long as it lives."""
 
 
 def processors() -> int:
@@ -203,18 +202,29 @@ def ray_folder() -> Iterator[Path]:
     """
     home = folder_for_ray()
     for owner in home.glob(f"gan-*/{OWNER}"):
-        with suppress(OSError), owner.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(owner.parent, ignore_errors=True)
+        with suppress(OSError):
+            _remove_if_dead(owner)
     # Ray's last processes may still write their logs while it is taken away.
     with (
         tempfile.TemporaryDirectory(prefix="gan-", dir=home, ignore_cleanup_errors=True) as place,
-        tempfile.NamedTemporaryFile(dir=place, delete=False) as file,
+        tempfile.NamedTemporaryFile("w", dir=place, delete=False) as file,
     ):
+        file.write(socket.gethostname())
+        file.flush()
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
             os.rename(file.name, Path(place) / OWNER)  # only now, so that nobody finds it without its lock
         yield Path(place)
+
+
+def _remove_if_dead(owner: Path) -> None:
+    """Remove the folder of this file, unless its run lives, or is another user's or another host's."""
+    descriptor = os.open(owner, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor) as file:
+        mine = os.fstat(descriptor).st_uid == os.getuid() and file.read() == socket.gethostname()
+        if mine:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where it lives
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def ray_options(folder: Path) -> dict[str, Any]:

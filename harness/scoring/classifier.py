@@ -27,8 +27,8 @@ EPOCHS, FEWEST_EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 10, 50, 2e-3, 0.
 MOST_SEEN = 300_000
 """Pictures seen in training, from which on there are fewer epochs."""
 
-PIXELS_PER_SECOND = 1.7e6
-"""Of each channel, that one core learns from: measured at 32, 64 and 96 pixels (2026-11-27, an AMD EPYC)."""
+PIXELS_PER_SECOND = 1.5e6
+"""That one core learns from, grey or in colour: measured at 32, 64 and 96 pixels a side (2026-11-27, an AMD EPYC)."""
 
 MAX_DISTORTION, MAX_SHIFT = 0.2, 0.15
 """Of the four numbers of each picture's linear map (it rotates, scales, stretches and shears), and of its shift in

@@ -33,7 +33,7 @@ class TrialResult:
     scores: Mapping[str, float] = field(default_factory=dict)  # fid, is_mean, kid, precision, recall, ...
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds, steps, parameters, FLOPs, memory
     provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, hardware, date
-    # Not in its repr, which Tune makes of everything that it is told, wanted or not: 60 ms a megabyte.
+    # Not in its repr, which Tune makes twice of all that it is told, wanted or not: seconds for large networks.
     curves: pd.DataFrame | None = field(default=None, repr=False)
     samples_png: bytes = field(default=b"", repr=False)
     weights: bytes = field(default=b"", repr=False)  # safetensors

@@ -20,6 +20,7 @@ from harness.execution.machine import findings, require_fit
 from harness.execution.resources import (
     BELOW_RAY,
     OBJECT_STORE,
+    OWNER,
     SOCKET_PATH,
     cpu_quota,
     folder_for_ray,
@@ -142,13 +143,18 @@ def test_folders_of_killed_runs_are_taken_away(monkeypatch: pytest.MonkeyPatch) 
     run = partial(subprocess.Popen, [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with tempfile.TemporaryDirectory(prefix="g", dir="/var/tmp") as home:
         monkeypatch.setenv("RAY_TMPDIR", home)
-        (Path(home) / "gan-others").mkdir()
+        others = [Path(home) / name for name in ("gan-others", "gan-host", "gan-pipe")]
+        for folder in others:
+            folder.mkdir()
+        (others[0] / "owner").touch()
+        (others[1] / OWNER).write_text("another host")
+        os.mkfifo(others[2] / OWNER)
         with run() as one, run() as another:
             live, killed = (Path(process.stdout.readline().strip()) for process in (one, another))
             another.kill()
             another.wait()
             with ray_folder() as own:
-                assert {*Path(home).iterdir()} == {Path(home) / "gan-others", live, own} and killed not in (live, own)
+                assert {*Path(home).iterdir()} == {*others, live, own} and killed not in (live, own)
                 with ray_folder():
                     assert own.exists()
             one.kill()

@@ -271,6 +271,9 @@ def test_verdicts_are_told_in_words() -> None:
 def test_numbers_are_told_plainly() -> None:
     nan, inf = math.nan, math.inf
     assert effect(1.2, 0.0, inf, "ratio") == "×1.20 [0, ∞]"
+    assert effect(0.0907, 0.0713, 0.1187, "ratio") == "×0.091 [0.071, 0.119]", "no ratio is shown as 0"
+    assert effect(0.12, 0.004, 0.5, "ratio") == "×0.12 [0.0040, 0.50]"
+    assert effect(2e-5, 1e-9, 1500, "ratio") == "×2.0e-05 [1.0e-09, 1.5e+03]"
     assert effect(1.0, nan, nan, "ratio") == "×1.00 [–]" and effect(-0.5, nan, nan, "difference") == "−0.500 [–]"
     assert effect(inf, inf, inf, "ratio") == effect(inf, nan, nan, "ratio") == "above any ratio"
     assert effect(inf, 2.0, inf, "ratio") == "above any ratio (at least ×2.00)"

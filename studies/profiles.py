@@ -55,7 +55,7 @@ PAPER = Profile(
 GPU = replace(
     PAPER,
     name="gpu",
-    description="the networks of `paper`, on drawings, six seeds, a fifth of the images, in bfloat16: minutes of one GPU",
+    description="the networks of `paper` on drawings, six seeds, a fifth of the images, in bfloat16, for a lent GPU",
     changes={"dataset": "openclipart", "kimg": 400.0, "number_format": "bfloat16"},
     seeds=6,
     num_generated=2000,

@@ -214,7 +214,9 @@ def _write(
     with (folder / "pixels").open("wb") as file:
         of = f" of {source.num_pictures:,}" if source.num_pictures else ""
         samples = source.load(downloads, skipped)
-        for sample in terminal.saying(samples, lambda n: f"{name}: {n:,}{of} pictures read (they are read once)"):
+        for sample in terminal.saying(
+            samples, lambda n: f"{name}: {n:,}{of} pictures read, at {resolution}×{resolution}"
+        ):
             sizes[sample.picture.size] += 1
             modes[sample.mode or sample.picture.mode] += 1
             endings[sample.ending] += 1

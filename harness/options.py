@@ -12,7 +12,8 @@ ProfileName = Annotated[
     str | None,
     typer.Option(
         "--profile",
-        help="What to spend: smoke, laptop, paper; paper@DATASET on other data. Default: laptop, else the first.",
+        help="What to spend: smoke, laptop, long, paper and others that `list` shows; paper@DATASET on other data. "
+        "Default: laptop, else the first.",
         show_default=False,
     ),
 ]

@@ -47,9 +47,13 @@ from harness.study import Study
 DEFAULT_BUDGET = "1h"
 
 
-def list_studies(context: typer.Context) -> None:
+def list_studies(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One study alone.", show_default=False)] = None,
+) -> None:
     """Name every study, its profiles and its questions."""
-    for study in catalog_of(context).studies.values():
+    catalog = catalog_of(context)
+    for study in catalog.studies.values() if name is None else [catalog.find(name)]:
         terminal.tell(f"{study.name}: {study.title}")
         for profile in study.profiles:
             terminal.tell(f"  profile {profile.name}: {profile.description}")
@@ -126,11 +130,13 @@ def run(
             snapshots=None if snapshots is None else snapshot_folder(snapshots),
         )
         cluster.require_reachable()
+        from harness.execution.plan import default_workers, require_gpus
+
+        require_gpus(cluster)
         was_there = store.exists()
         opened = Store(store, create=True)
         from harness.execution.ahead import one_ray
         from harness.execution.machine import require_fit
-        from harness.execution.plan import default_workers
         from harness.execution.search import run_tuned
         from harness.execution.sequential import run_until_answered
 
@@ -195,11 +201,12 @@ def score(
         profile = profile_of(study, profile)
         from harness.execution.cluster import Cluster
         from harness.execution.machine import require_fit
-        from harness.execution.plan import default_workers
+        from harness.execution.plan import default_workers, require_gpus
         from harness.execution.rescore import rescore
 
         cluster = Cluster(address=address, gpus_per_trial=gpus_per_trial)
         cluster.require_reachable()
+        require_gpus(cluster)
         require_fit(opened.root, terminal.say)
         with opened.locks.at_work():
             protocol_id, complete = rescore(

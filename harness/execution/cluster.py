@@ -23,7 +23,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         gpus = self.gpus_per_trial
-        if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus)):
+        if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
             raise UserError(f"gpus_per_trial={gpus:g} is out of range; allowed: from 0 to 1, or a whole number")
 
     def require_reachable(self) -> None:
@@ -52,19 +52,21 @@ def snapshot_folder(where: str) -> Path:
     Raises:
         UserError: an unknown kind of URL, one whose package is not installed, or a place that cannot be written.
     """
-    if "://" not in where:
-        return Path(where).resolve()
-    from upath import UPath
-
     try:
-        folder = UPath(where)
+        if "://" in where:
+            from upath import UPath
+
+            folder = UPath(where)
+        else:
+            folder = Path(where).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         trial = folder / f".{uuid.uuid4().hex}"
         trial.write_bytes(b"")
         trial.unlink()
     except Exception as error:  # noqa: BLE001  each file system's client raises what it likes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"snapshots cannot be kept at {where}: {reason}") from None
+        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
+        reason = (told or type(error).__name__).splitlines()[0]
+        raise UserError(f"snapshots cannot be kept at {where}: {reason}; name another place") from None
     return cast(Path, folder)  # in all that is asked of it here
 
 

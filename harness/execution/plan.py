@@ -43,6 +43,9 @@ SMALL_FILES = 64 * 2**10
 
 GUESS = "a guess by arithmetic; the first trials will tell"
 
+LONGEST_ARM = 44
+"""Letters of an arm's name that leave room for its figures in a terminal of 80 columns."""
+
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
 
@@ -163,6 +166,15 @@ def default_workers(cluster: Cluster = HERE) -> int | None:
     return max(1, min(cores, int(torch.cuda.device_count() / (gpus or 1))))
 
 
+def require_gpus(cluster: Cluster) -> None:
+    """Refuse GPUs for trials where this machine has none; what a cluster has, its head knows."""
+    if cluster.gpus_per_trial and not cluster.address and not torch.cuda.device_count():
+        raise UserError(
+            f"gpus_per_trial={cluster.gpus_per_trial:g}: torch sees no GPU on this machine; leave it out, and trials "
+            "run on processors"
+        )
+
+
 def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None) -> Plan:
     """Expand the study and look up what the store holds. Refuses every arm that could not be run.
 
@@ -278,12 +290,14 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
         lines.append("nothing to train" if plan.scored_otherwise else "nothing to run")
     downloaded = sorted({run.spec.dataset for run in plan.runs if is_downloaded(run.spec.dataset)})
     lines += [*plan.data_lines, *(f"{dataset} is downloaded once, into {downloads}" for dataset in downloaded)]
-    width = max(map(len, arms))
+    width = min(max(map(len, arms)), LONGEST_ARM)
     for arm in arms:
         runs = [run for run in plan.runs if run.arm == arm]
         finished = sum(run.spec.trial_id in plan.done for run in runs)
         takes = duration(plan.core_seconds.seconds[arm])
-        lines.append(f"{arm:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
+        lines += [arm] * (len(arm) > width)
+        head = "" if len(arm) > width else arm
+        lines.append(f"{head:<{width}}  {finished}/{len(runs)} done, {runs[0].spec.kimg:g} kimg and {takes} each")
     return [f"{plan.design.name} ({plan.design.profile.name}): {plan.design.title}", *(f"  {line}" for line in lines)]
 
 

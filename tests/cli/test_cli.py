@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.storage.store import Store
 
@@ -22,6 +23,8 @@ def test_list_names_studies_profiles_and_questions(tmp_path: Path) -> None:
     assert done.returncode == 0
     for word in ("noise:", "profile smoke", "profile laptop", "question latent-std-dc"):
         assert word in done.stdout
+    alone = studies("list", "noise", cwd=tmp_path).stdout
+    assert alone.startswith("noise: ") and alone in done.stdout and "architecture:" not in alone
 
 
 def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +44,16 @@ def test_plan_counts_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
         (["report", "noise", "--store", "absent"], "no store at"),
         (["run", "noise", "--seeds", "many"], "--seeds many is not a whole number; `python -m studies run --help`"),
         (["run", "noise", "--gpus-per-trial", "half"], "--gpus-per-trial half is not a number; `python"),
+        (["run", "noise", "--gpus-per-trial", "nan"], "gpus_per_trial=nan is out of range; allowed: from 0 to 1, or a"),
+        (["run", "noise", "--gpus-per-trial", "inf"], "gpus_per_trial=inf is out of range"),
+        (["run", "noise", "--gpus-per-trial", "-1"], "gpus_per_trial=-1 is out of range"),
+        pytest.param(
+            ["run", "noise", "--gpus-per-trial", "0.5"],
+            "0.5: torch sees no GPU on this machine; leave it out",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here"),
+        ),
         (["run", "noise", "--snapshots", "nope://place"], "snapshots cannot be kept at nope://place: "),
+        (["run", "noise", "--snapshots", "/proc/x"], "snapshots cannot be kept at /proc/x: No such file or directory"),
         (["run"], "Missing argument 'name'; `python -m studies run --help` lists what is allowed"),
         (["runn"], "No such command 'runn'"),
         (["plan", "noise", "--profil", "smoke"], "No such option: --profil (Possible options: --profile)"),

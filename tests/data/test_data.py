@@ -134,7 +134,7 @@ def test_long_reading_says_how_far_it_is(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(terminal, "SILENT", (0.0, 3600.0))
     load(tree, tmp_path / "slow")
-    assert capsys.readouterr().err == f"folder:{tree}: 0 of 40 pictures read (they are read once)\n"
+    assert capsys.readouterr().err == f"folder:{tree}: 0 of 40 pictures read, at 16×16\n"
 
 
 def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:

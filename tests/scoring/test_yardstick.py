@@ -61,7 +61,7 @@ def test_it_learns_from_its_own_part_alone(own, tmp_path: Path, monkeypatch: pyt
     assert len(seen) == 1 and np.array_equal(seen[0].numpy(), own.images("extractor"))
 
 
-def test_no_batch_is_as_large_as_a_data_set(digits: PreparedData) -> None:
+def test_a_data_set_comes_in_batches(digits: PreparedData) -> None:
     """Of 20,000 pictures of stacked digits in one the layers took 6 GB."""
     network, seen = classifier.Classifier(1, 10), []
     network.register_forward_hook(lambda _, shown, __: seen.append(len(shown[0])))

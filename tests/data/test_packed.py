@@ -185,7 +185,8 @@ def test_a_set_on_the_hub_has_its_name(folder: Path, tmp_path: Path, monkeypatch
     assert is_downloaded("hf:lab/pets") and is_downloaded("hf:lab/pets@5")
     found = prepared("hf:lab/pets", tmp_path / "b")
     assert found.fingerprint == prepared(folder, tmp_path / "a").fingerprint and found.dataset == "hf:lab/pets"
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read when it is imported
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(
         UserError, match=r"cannot get hf:lab/none \(.*\); where there is no network, save it"
     ) as refused:

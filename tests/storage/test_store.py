@@ -69,6 +69,12 @@ def test_what_is_written_is_read(store: Store) -> None:
     assert not store.is_done(SPEC.trial_id, "0123456789ab")
 
 
+def test_a_results_text_leaves_its_files_out() -> None:
+    """Tune makes that text of all that a trial reports: with 350 MB of weights in it the driver took 20 s a trial."""
+    large = result(weights=bytes(10**6), samples_png=bytes(10**6), curves=pd.DataFrame({"kimg": range(10**4)}))
+    assert len(repr({"trial": "a", "result": large})) < 20_000 and "status='ok'" in repr(large)
+
+
 def test_diverged_is_done_and_failed_is_not(store: Store) -> None:
     store.write(result("failed", error="it broke"))
     assert not store.is_done(SPEC.trial_id, "0" * 12)

@@ -69,7 +69,7 @@ def scoring_contexts(
             )
         kept = store.layout.extractors
         name = extractor_name or default_extractor(data)
-        took = seconds_to_learn("classifier", data, kept)
+        took = seconds_to_learn(data, kept)
         if took and (extractor_weights is None or name != "classifier"):
             at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
             what = "scores" if name == "classifier" else "follows the curves on"

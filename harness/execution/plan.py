@@ -26,7 +26,7 @@ from harness.inspection import short_lines
 from harness.metrics import split
 from harness.plugin_identity import refusing_files
 from harness.questions import extractors_named
-from harness.scoring.extractors import CLASSIFIER, EXTRACTORS, default_extractor, require_labels, to_download
+from harness.scoring.extractors import EXTRACTORS, default_extractor, require_labels, to_download
 from harness.scoring.yardstick import seconds_to_learn
 from harness.sources import is_downloaded
 from harness.spec import FOLDER, TrialSpec
@@ -213,7 +213,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
             by_default[data.fingerprint] = default_extractor(data)
             kept = store.layout.extractors if store is not None else Path(scratch)
             what = f"a classifier learns {dataset} at {resolution}×{resolution}×{channels}"
-            learning[what] = seconds_to_learn(CLASSIFIER, data, kept)
+            learning[what] = seconds_to_learn(data, kept)
             if store is None:  # else they are there already
                 bytes_of_data[data.fingerprint] = sum(path.stat().st_size for path in data.folder.iterdir())
             data_lines.setdefault((dataset, resolution, channels), short_lines(data))

@@ -219,12 +219,14 @@ def ray_folder() -> Iterator[Path]:
 
 def _remove_if_dead(owner: Path) -> None:
     """Remove the folder of this file, unless its run lives, or is another user's or another host's."""
-    descriptor = os.open(owner, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor) as file:
-        mine = os.fstat(descriptor).st_uid == os.getuid() and file.read() == socket.gethostname()
-        if mine:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where it lives
+    descriptor = os.open(owner, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        is_mine = os.fstat(descriptor).st_uid == os.getuid()
+        if is_mine and os.read(descriptor, 256) == socket.gethostname().encode():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where it lives
             shutil.rmtree(owner.parent, ignore_errors=True)
+    finally:
+        os.close(descriptor)
 
 
 def ray_options(folder: Path) -> dict[str, Any]:

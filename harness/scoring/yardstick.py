@@ -70,9 +70,9 @@ TOLERANCE = 1e-6
 some 1e-7."""
 
 
-def seconds_to_learn(name: str, data: PreparedData, kept: Path) -> float:
-    """What `prepare_extractor` would take of a core to train a classifier first, roughly; 0 where none is wanting."""
-    if name != CLASSIFIER or data.num_classes is None or _has_digits_in_channels(data):
+def seconds_to_learn(data: PreparedData, kept: Path) -> float:
+    """What `prepare_classifier` would take of a core to train one, roughly; 0 where that is there or cannot be had."""
+    if data.num_classes is None or _has_digits_in_channels(data):
         return 0.0
     if _found(learned_from(*_tensors(data, "extractor")), kept) is not None:
         return 0.0

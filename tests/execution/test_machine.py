@@ -143,12 +143,13 @@ def test_folders_of_killed_runs_are_taken_away(monkeypatch: pytest.MonkeyPatch) 
     run = partial(subprocess.Popen, [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with tempfile.TemporaryDirectory(prefix="g", dir="/var/tmp") as home:
         monkeypatch.setenv("RAY_TMPDIR", home)
-        others = [Path(home) / name for name in ("gan-others", "gan-host", "gan-pipe")]
+        others = [Path(home) / name for name in ("gan-others", "gan-host", "gan-pipe", "gan-folder")]
         for folder in others:
             folder.mkdir()
         (others[0] / "owner").touch()
-        (others[1] / OWNER).write_text("another host")
+        (others[1] / OWNER).write_bytes(b"another host \xff")
         os.mkfifo(others[2] / OWNER)
+        (others[3] / OWNER).mkdir()
         with run() as one, run() as another:
             live, killed = (Path(process.stdout.readline().strip()) for process in (one, another))
             another.kill()

@@ -64,7 +64,7 @@ def test_it_measures_here_what_is_recorded(digits: PreparedData, tmp_path: Path)
 
 
 def test_nobody_trains_another(digits: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not seconds_to_learn("classifier", digits, tmp_path)
+    assert not seconds_to_learn(digits, tmp_path)
     monkeypatch.setattr(yardstick, "train_classifier", None)
     extractor = prepare_extractor("classifier", digits, tmp_path)
     assert extractor.weights_hash == HASH
@@ -85,7 +85,7 @@ def by_channel(stacked: PreparedData, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_stacked_digits_are_known_by_channel(stacked: PreparedData, by_channel: Extractor, tmp_path: Path) -> None:
     """Metz et al. 2017: three digits are the three digits of the mode, hundreds red; nothing is trained for it."""
-    assert not seconds_to_learn("classifier", stacked, tmp_path)
+    assert not seconds_to_learn(stacked, tmp_path)
     extractor = by_channel
     assert (extractor.num_classes, extractor.dim, extractor.accuracy) == (1000, 192, pytest.approx(0.92025, abs=1e-3))
     images, labels = (values[::40] for values in part(stacked, "reference"))

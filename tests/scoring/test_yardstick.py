@@ -71,9 +71,9 @@ def test_a_data_set_comes_in_batches(digits: PreparedData) -> None:
 
 def test_the_store_keeps_its_classifier_for_good(own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = tmp_path / "extractors"
-    assert seconds_to_learn("classifier", own, kept)
+    assert seconds_to_learn(own, kept)
     first = prepare_classifier(own, tmp_path / "cache", kept=kept)
-    assert not seconds_to_learn("classifier", own, kept)
+    assert not seconds_to_learn(own, kept)
     monkeypatch.setattr(yardstick, "train_classifier", None)  # neither a new cache nor new code trains it again
     assert prepare_classifier(own, tmp_path / "new", kept=kept).weights_hash == first.weights_hash
     (file,) = kept.iterdir()

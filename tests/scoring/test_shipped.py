@@ -1,5 +1,7 @@
 """The classifier that comes with the package is the one that was published, and scores the digits everywhere."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,30 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 def by_channel(stacked: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Extractor:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yardstick, "train_classifier", None)
+        patch.setattr(yardstick, "describe_classifier", None)
         return prepare_extractor("classifier", stacked, tmp_path_factory.mktemp("extractor"))
+
+
+def test_the_stacked_yardstick_is_that_published(by_channel: Extractor) -> None:
+    """On every processor: nothing of it is measured here."""
+    assert by_channel.weights_hash == "93dbb8e645f0d424"
+
+
+@pytest.mark.slow
+def test_its_card_is_what_is_measured(stacked: PreparedData) -> None:
+    recorded = json.loads(yardstick.STACKED_CARD.read_text())
+    network = yardstick.by_channel(FILE)
+    measured = asdict(yardstick.describe_classifier(network, stacked, learned_from(*part(stacked, "extractor"))))
+    assert deviation(measured.pop("golden"), recorded.pop("golden")) == ""
+    assert measured.pop("feature_rms") == pytest.approx(recorded.pop("feature_rms"), rel=1e-6)
+    assert measured == recorded
+
+
+@pytest.mark.slow
+def test_at_another_size_it_is_measured(tmp_path: Path) -> None:
+    smaller = prepare("stacked-mnist", resolution=20, channels=3, cache=tmp_path)
+    found = prepare_extractor("classifier", smaller, tmp_path)
+    assert found.weights_hash != "93dbb8e645f0d424" and found.accuracy > 0.8
 
 
 def test_stacked_digits_are_known_by_channel(stacked: PreparedData, by_channel: Extractor, tmp_path: Path) -> None:

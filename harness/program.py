@@ -6,7 +6,7 @@ import warnings
 
 from typer.exceptions import TyperException
 
-from harness import interrupts, terminal
+from harness import garbage, interrupts, terminal
 from harness.catalog import Catalog
 from harness.cli import app
 from harness.errors import UserError, require_utf8
@@ -22,7 +22,9 @@ def main(catalog: Catalog) -> None:
     warnings.showwarning = lambda message, *_, **__: terminal.say(f"warning: {message}")
     terminal.outlive_readers()
     with interrupts.interruptible():
-        sys.exit(_status(catalog))
+        status = _status(catalog)
+        garbage.search_no_more()
+        sys.exit(status)
 
 
 def _status(catalog: Catalog) -> int:

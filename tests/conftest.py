@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from harness import garbage
 from harness.data import PreparedData, prepare
 from harness.scoring.extractors import Extractor
 from harness.scoring.yardstick import prepare_extractor
+
+garbage.search_seldom()  # as the program does
 
 
 @pytest.fixture(scope="session")

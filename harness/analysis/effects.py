@@ -207,10 +207,9 @@ def level_effects(
 
 def arm_values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """A metric of an arm's finished trials by seed, in the seeds' order; +inf where a level of FID was not reached."""
-    mine = (rows.arm == arm) & (rows.status == "ok")
-    found = rows.loc[mine, metric] if metric in rows else pd.Series(math.nan, rows.index[mine])
-    index = pd.Index(rows.seed[mine], name="seed")
-    return pd.Series(found.to_numpy(float), index, name=metric).dropna().sort_index()
+    mine = ((rows.arm == arm) & (rows.status == "ok")).to_numpy(bool)
+    found = rows[metric].to_numpy(float)[mine] if metric in rows else np.full(mine.sum(), math.nan)
+    return pd.Series(found, pd.Index(rows.seed[mine], name="seed"), name=metric).dropna().sort_index()
 
 
 def arm_mean(found: pd.Series, metric: str) -> Estimate:

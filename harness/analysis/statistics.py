@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,7 +53,7 @@ def mean_interval(values: ArrayLike, *, lowest: float = -math.inf, highest: floa
     mean = float(x.mean())
     if x.size < FEWEST_FOR_AN_INTERVAL or not (mean > lowest or math.isinf(lowest)) or not mean < highest:
         return Estimate(mean, np.nan, np.nan, x.size)
-    t = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1))
+    t = _t_quantile(x.size - 1)
     half = t * float(x.std(ddof=1)) / math.sqrt(x.size)
     if math.isinf(lowest):
         return Estimate(mean, mean - half, mean + half, x.size)
@@ -70,6 +71,7 @@ def mean_interval(values: ArrayLike, *, lowest: float = -math.inf, highest: floa
     return Estimate(mean, float(lowest + span * ends[0]), float(lowest + span * ends[1]), x.size)
 
 
+@lru_cache
 def failure_rate(failures: int, trials: int) -> Estimate:
     """Share of failures with the exact interval of Clopper and Pearson (1934)."""
     if trials == 0:
@@ -94,7 +96,7 @@ def pairing_pays_above(n: int) -> float:
     """
     if n < 2:
         return float("nan")
-    return float(1 - (stats.t.ppf((1 + CONFIDENCE) / 2, 2 * n - 2) / stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) ** 2)
+    return 1 - (_t_quantile(2 * n - 2) / _t_quantile(n - 1)) ** 2
 
 
 # ---- tests of paired differences ----
@@ -258,12 +260,7 @@ def probability_of_improvement(treated: ArrayLike, baseline: ArrayLike) -> float
 
 
 def seeds_needed(
-    x: ArrayLike,
-    margin: float = 0.0,
-    *,
-    claims: int = 1,
-    power: float = 0.8,
-    anytime: bool = False,
+    x: ArrayLike, margin: float = 0.0, *, claims: int = 1, power: float = 0.8, anytime: bool = False
 ) -> int | None:
     """How many seeds in all would show, with that power, that (n,) differences like these lie above the margin.
 
@@ -313,6 +310,12 @@ def seeds_needed(
 
 _ENUMERATED = 16
 _EFFECT_VARIANCE = 1.0  # g of the t process: between 1 and 4 hardly matters for effects of 1 to 3 standard deviations
+
+
+@lru_cache
+def _t_quantile(freedom: int) -> float:
+    """Standard errors that an interval of Student's t reaches on either side."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ NOT_NEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 """Helpers of a Ray on one machine that nothing here talks to: they add nodes, print workers' lines, show web pages.
 Each is a process of 80 MB that takes most of a second to start, while the start waits for the last of them."""
 
-WORKERS_LOAD = "harness.execution.ray_backend"
+WORKERS_LOAD = "harness.execution.worker"
 """What a worker of this machine imports as it starts: what a trial needs. There are as many as trials at once, and Ray
 keeps them while they have nothing to do, even where placement groups hold all processors."""
 

@@ -1,6 +1,7 @@
 """Parts of a page made by several processors at once, in forks of this process: drawing is most of a report's time."""
 
 import contextlib
+import gc
 import os
 import signal
 import warnings
@@ -27,6 +28,8 @@ def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
     os.close(entry)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, claims)
+        gc.freeze()  # else each process searches all modules for garbage, again and again while figures come and go
+        stack.callback(gc.unfreeze)
         forks = list[Connection]()
         with contextlib.suppress(OSError):  # no room for a further process: those that are there do all
             for _ in range(min(processes, len(makers)) - 1):

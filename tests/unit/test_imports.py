@@ -49,6 +49,7 @@ FLOORS = {  # inside harness: a room imports only from floors below its own
     "harness.files": 0,
     "harness.metrics": 0,
     "harness.errors": 0,
+    "harness.garbage": 0,
     "harness.interrupts": 0,
     "harness.terminal": 0,
 }

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from harness import terminal
 from harness.commands.shared import DEFAULT_STORE, at_least_one, existing, short
 from harness.errors import UserError
 from harness.options import StorePath
@@ -91,10 +92,10 @@ def check(
     opened = Store(store)
     damages = list(integrity.check(opened))
     for damage in damages:
-        typer.echo(f"{damage.path.relative_to(opened.root)}: {damage.reason}")
-    typer.echo(f"{opened.root}: {integrity.summary(opened)}; {len(damages) or 'nothing'} damaged")
+        terminal.tell(f"{damage.path.relative_to(opened.root)}: {damage.reason}")
+    terminal.tell(f"{opened.root}: {integrity.summary(opened)}; {len(damages) or 'nothing'} damaged")
     if damages:
-        typer.echo(
+        terminal.tell(
             "the next `run` of a study moves its damaged trials to quarantine/ and makes them again; damaged plans and "
             "references go there, too; what belongs to no study is yours to move away"
         )
@@ -124,8 +125,8 @@ def compare(
 
     table = compare(Store(store_a), Store(store_b), profile and located(profile))
     for place, arms in table.groupby(table.study + " (" + table.profile + ")", sort=False):
-        typer.echo(f"{place}:")
+        terminal.tell(f"{place}:")
         for arm, sentence in zip(arms.arm, arms.sentence, strict=True):
-            typer.echo(f"  {arm}: {sentence}" if arm else f"  {sentence}")
+            terminal.tell(f"  {arm}: {sentence}" if arm else f"  {sentence}")
     counts = Counter(table.outcome)
-    typer.echo("in all: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
+    terminal.tell("in all: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))

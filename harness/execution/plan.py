@@ -278,7 +278,7 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
             f"{kimg} kimg to train on, {count(plan.design.profile.num_generated, 'image')} scored per trial",
             f"about {duration(left)} with {count(workers, 'trial')} at once ({source})",
             *[
-                f"about {duration(took)} of these before the first trial: {what}"
+                f"about {duration(took)} of that before the first trial: {what}"
                 for what, took in plan.beforehand.items()
                 if took >= WORTH_SAYING
             ],

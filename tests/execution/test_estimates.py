@@ -33,7 +33,7 @@ def test_plans_know_slow_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     scoring = "inception-v3 scores the real images"
     assert sum(quick.beforehand.values()) == 0 and beside.beforehand[scoring] == pytest.approx(2 * number / 6.0)
     lines = [line.strip() for line in describe(beside, 1, tmp_path)]
-    assert "about 3 min of these before the first trial: inception-v3 scores the real images" in lines
+    assert "about 3 min of that before the first trial: inception-v3 scores the real images" in lines
     assert not any("before the first" in line for line in describe(quick, 1, tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert feature_seconds("inception-v3", 500) == 0, "on a GPU nobody knows"

@@ -34,6 +34,7 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
         (lambda: Tuning(fields=RATES, searcher="grid"), "unknown searcher of a tuning 'grid'; valid: random, optuna"),
         (lambda: Tuning(fields=["generator_lr"]), "fields=['generator_lr'] is not allowed; allowed: a dict"),
         (lambda: Tuning(fields={"generator_lr": (1e-4, 1e-2)}), "generator_lr=(0.0001, 0.01) is no range; allowed"),
+        (lambda: Tuning(fields={"batch_size": LogUniform(8, 64)}), "batch_size takes no fractions, which LogUniform"),
         (lambda: LogUniform(0, 1), "0 < low < high"),
         (lambda: LogUniform(2, 1), "0 < low < high"),
         (lambda: LogUniform("1e-4", "1e-2"), "allowed: numbers, 0 < low < high"),

@@ -65,10 +65,12 @@ def agreeing(n: int, one: str, several: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words: "40 s", "12 min", "3 h 20 min"."""
+    """A length of time in words: "40 s", "12 min", "3 h 20 min", "5 days"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
+    if minutes >= 3 * 24 * 60:
+        return f"{minutes / (24 * 60):.0f} days"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -267,6 +267,8 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
     arms, seeds, pending = plan.arms, {run.seed for run in plan.runs}, plan.pending()
     named = extractors_named(plan.design.questions)
     sizes = f"{count(len(arms), 'arm')} × {count(len(seeds), 'seed')} = {count(len(plan.trained), 'trial')}"
+    downloaded = sorted({run.spec.dataset for run in plan.runs if is_downloaded(run.spec.dataset)})
+    on_disk = f"beside features and {' and '.join(downloaded)}" if downloaded else "with the data, beside features"
     lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done"]
     lines += what_changes(plan)
     if pending:
@@ -282,13 +284,12 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
                 for what, took in plan.beforehand.items()
                 if took >= WORTH_SAYING
             ],
-            f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, with the data, beside features",
+            f"about {plan.bytes_left() / 2**20:,.0f} MiB on disk, {on_disk}",
             *[f"scored by {', '.join(named)}, as questions name their features"] * bool(named),
             *_downloads([plan.design.profile.extractor, *named]),
         ]
     else:
         lines.append("nothing to train" if plan.scored_otherwise else "nothing to run")
-    downloaded = sorted({run.spec.dataset for run in plan.runs if is_downloaded(run.spec.dataset)})
     lines += [*plan.data_lines, *(f"{dataset} is downloaded once, into {downloads}" for dataset in downloaded)]
     width = min(max(map(len, arms)), LONGEST_ARM)
     for arm in arms:

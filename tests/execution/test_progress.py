@@ -188,7 +188,10 @@ def test_a_dumb_terminal_gets_plain_lines(terminal: Any, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (89, "89 s"), (91, "2 min"), (5000, "83 min"), (5400, "1 h 30 min"), (12345, "3 h 26 min")],
+    [
+        *((0, "0 s"), (89, "89 s"), (91, "2 min"), (5000, "83 min"), (5400, "1 h 30 min"), (12345, "3 h 26 min")),
+        *((71 * 3600, "71 h 0 min"), (82 * 86400 + 5, "82 days")),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words

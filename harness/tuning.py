@@ -101,8 +101,12 @@ class Tuning:
                 raise unknown_name("spec field of a tuning", name, allowed)
             if name in FIXED:
                 raise UserError(f"tuning: {name!r} says what is asked, and may not be searched over; take it out")
-            if isinstance(one, LogUniform) and TrialSpec.__dataclass_fields__[name].type is not float:
-                raise UserError(f"tuning: {name} takes no fractions, which LogUniform draws; allowed: Choice(values)")
+            kind = TrialSpec.__dataclass_fields__[name].type
+            if isinstance(one, LogUniform) and kind is not float:
+                takes = "whole numbers" if kind is int else "no numbers"
+                raise UserError(
+                    f"tuning: {name} takes {takes}, and LogUniform draws fractions; allowed: Choice(values)"
+                )
             for value in one.values if isinstance(one, Choice) and name in SHIPPED else ():
                 if own_names({name: str(value)}):  # whose code the identity of a trial would have to name
                     raise unknown_name(f"{name} of a tuning", value, SHIPPED[name], "which the laboratory ships")

@@ -71,7 +71,7 @@ def mean_interval(values: ArrayLike, *, lowest: float = -math.inf, highest: floa
     return Estimate(mean, float(lowest + span * ends[0]), float(lowest + span * ends[1]), x.size)
 
 
-@lru_cache
+@lru_cache(typed=True)
 def failure_rate(failures: int, trials: int) -> Estimate:
     """Share of failures with the exact interval of Clopper and Pearson (1934)."""
     if trials == 0:

@@ -1,7 +1,6 @@
 """Parts of a page made by several processors at once, in forks of this process: drawing is most of a report's time."""
 
 import contextlib
-import gc
 import os
 import signal
 import warnings
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
+
+from harness import garbage
 
 T = TypeVar("T")
 
@@ -28,8 +29,7 @@ def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
     os.close(entry)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, claims)
-        gc.freeze()  # else each process searches all modules for garbage, again and again while figures come and go
-        stack.callback(gc.unfreeze)
+        stack.enter_context(garbage.passing_over_the_old())  # figures come and go, modules stay
         forks = list[Connection]()
         with contextlib.suppress(OSError):  # no room for a further process: those that are there do all
             for _ in range(min(processes, len(makers)) - 1):

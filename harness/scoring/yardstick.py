@@ -26,6 +26,7 @@ from harness.files import checksum, file_checksum, write_file
 from harness.metrics import least_accuracy
 from harness.plugins import UserCode
 from harness.scoring.classifier import (
+    TRAINING,
     ClassifierCard,
     Network,
     by_channel,
@@ -60,8 +61,8 @@ DIGITS = SHIPPED / "mnist-5k.safetensors"
 """The classifier of grey digits, which knows each channel of stacked-mnist."""
 
 STACKED_CARD = SHIPPED / "stacked-mnist.json"
-"""The card of DIGITS shown each channel of stacked-mnist. Measured on each machine, its last digits, and with them the
-name of the protocol, would be the processor's."""
+"""The card of DIGITS shown each channel of stacked-mnist, and the hash of the weights that it is of. Measured on each
+machine, its last digits, and with them the name of the protocol, would be the processor's."""
 
 GOLDEN_IMAGES, GOLDEN_IMAGES_PRETRAINED = 500, 64  # of the second kind a laptop takes six a second
 FEWEST_GOLDEN = 10
@@ -212,12 +213,22 @@ def _trained(data: PreparedData, images: Tensor, labels: Tensor, key: str) -> by
     """A classifier made now, as its file: trained, or where each channel is a picture that one knows, made of that."""
     if _has_digits_in_channels(data):
         network: Network = by_channel(DIGITS)
-        recorded = ClassifierCard(**json.loads(STACKED_CARD.read_text()))
-        if recorded.learned_from == key:
+        if recorded := _stacked_card(key):
             return classifier_bytes(network, recorded)
     else:
         network = train_classifier(images, labels, int(data.num_classes or 0))
     return classifier_bytes(network, describe_classifier(network, data, key))
+
+
+def _stacked_card(key: str) -> ClassifierCard | None:
+    """The shipped card; None where it is of other pictures, other weights or another way to train them."""
+    try:
+        recorded = json.loads(STACKED_CARD.read_text())
+        card, weights = ClassifierCard(**recorded["card"]), recorded["weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{STACKED_CARD} is damaged ({error}); install this program anew") from None
+    is_its = weights == file_checksum(DIGITS)[:16] and (card.learned_from, card.training) == (key, TRAINING)
+    return card if is_its else None
 
 
 def describe_classifier(network: Network, data: PreparedData, key: str) -> ClassifierCard:

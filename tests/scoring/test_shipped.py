@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from harness.data import PreparedData, prepare
+from harness.errors import UserError
 from harness.files import file_checksum
 from harness.scoring import classifier, yardstick
 from harness.scoring.classifier import learned_from, load_classifier, read_card
@@ -91,9 +92,34 @@ def test_the_stacked_yardstick_is_that_published(by_channel: Extractor) -> None:
     assert by_channel.weights_hash == "93dbb8e645f0d424"
 
 
+@pytest.mark.parametrize(
+    ("changed", "how"),
+    [
+        ({"weights": "0" * 16}, "other"),
+        ({"card": {"training": 1}}, "other"),
+        ({"card": {"learned_from": "0" * 16}}, "other"),
+        ({"card": {"more": 1}}, "damaged"),
+        ({"card": None}, "damaged"),
+        (None, "damaged"),
+    ],
+)
+def test_another_card_is_not_taken(
+    changed: dict | None, how: str, stacked: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, path = json.loads(yardstick.STACKED_CARD.read_text()), tmp_path / "card.json"
+    for key, value in (changed or {}).items():
+        recorded[key] = recorded[key] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(recorded) if changed else '{"card"')
+    monkeypatch.setattr(yardstick, "STACKED_CARD", path)
+    monkeypatch.setattr(yardstick, "describe_classifier", lambda *_: (_ for _ in ()).throw(LookupError("measured")))
+    refused = pytest.raises(LookupError) if how == "other" else pytest.raises(UserError, match=r"card\.json is damaged")
+    with refused:
+        prepare_extractor("classifier", stacked, tmp_path)
+
+
 @pytest.mark.slow
 def test_its_card_is_what_is_measured(stacked: PreparedData) -> None:
-    recorded = json.loads(yardstick.STACKED_CARD.read_text())
+    recorded = json.loads(yardstick.STACKED_CARD.read_text())["card"]
     network = yardstick.by_channel(FILE)
     measured = asdict(yardstick.describe_classifier(network, stacked, learned_from(*part(stacked, "extractor"))))
     assert deviation(measured.pop("golden"), recorded.pop("golden")) == ""

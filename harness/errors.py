@@ -57,5 +57,7 @@ def place_of(error: BaseException) -> str:
         os.path.join(path, "") for path in (*here, *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
     )
     frames = traceback.extract_tb(error.__traceback__)
-    at = next((frame for frame in reversed(frames) if not frame.filename.startswith(libraries)), frames[-1])
+    generated = "<"  # as the methods of dataclasses are: "<string>"
+    theirs = [frame for frame in frames if not frame.filename.startswith((*libraries, generated))]
+    at = (theirs or frames)[-1]
     return f"line {at.lineno} of {at.filename}"

@@ -216,9 +216,11 @@ def _execute(file: str, source: str) -> ModuleType:
         exec(compile(source, file, "exec"), module.__dict__)
     except BaseException as error:  # whatever the user's file raises is theirs to know
         del sys.modules[module.__name__]
-        if isinstance(error, UserError | KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             raise
         where = "" if isinstance(error, SyntaxError) else f" ({place_of(error)})"
+        if isinstance(error, UserError):
+            raise UserError(f"{error}{where}") from error
         raise UserError(f"{file} failed: {type(error).__name__}: {error}{where}") from error
     return module
 

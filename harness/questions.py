@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from harness.declared import Declared
 from harness.errors import UserError, unknown_name
 from harness.metrics import BY_FEATURES, METRICS, Metric, is_metric, split
 
@@ -42,7 +43,7 @@ def written(value: Value | None) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class Level(metaclass=Declared):
     """One value of a factor: what it is called in tables, and the spec fields it sets."""
 
     label: str
@@ -51,7 +52,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factor:
+class Factor(metaclass=Declared):
     """What varies in a question. `levels` are in their natural order, the baseline's own among them.
 
     Raises:
@@ -88,7 +89,7 @@ KINDS: dict[Expected, Kind] = {
 OPPOSITE: dict[Expected, Expected] = {"lower": "higher", "higher": "lower", "rising": "falling", "falling": "rising"}
 
 
-class _Kinds(type):
+class _Kinds(Declared):
     """What makes questions: Question(kind=...), the form of earlier study files, still works."""
 
     def __call__(cls, *values: Any, **words: Any) -> Any:
@@ -144,14 +145,14 @@ class Question(metaclass=_Kinds):
             )
         if self.expected not in self.allowed:
             raise unknown_name(
-                f"{type(self).__name__} expectation in question {self.key!r}", self.expected, self.allowed
+                f"{type(self).__name__} expectation in question {self.key!r}:", self.expected, self.allowed
             )
         if bool(self.versus) != isinstance(self, Interaction):
             raise UserError(
                 f"question {self.key!r}: an Interaction names another baseline as `versus`, and no other does"
             )
         metric = self._measure(self.metric)
-        if isinstance(self.also, str) or len({self.metric, *self.also}) <= len(self.also):
+        if len({self.metric, *self.also}) <= len(self.also):
             raise UserError(
                 f"question {self.key!r}: also={self.also!r} is not allowed; allowed: a tuple of metrics other than "
                 f"{self.metric!r}, each once, such as ('kid',)"
@@ -206,7 +207,7 @@ class Question(metaclass=_Kinds):
         if not is_metric(name):
             metric, extractor = split(name)
             known = [f"{one}@{extractor}" for one in BY_FEATURES] if extractor and metric in METRICS else METRICS
-            raise unknown_name(f"metric of question {self.key!r}", name, known)
+            raise unknown_name(f"metric of question {self.key!r}:", name, known)
         return METRICS[name]
 
 
@@ -256,7 +257,7 @@ def _of_kind(*values: Any, kind: str = "", versus: str = "", **words: Any) -> Qu
         written_now = ", ".join(made.__name__ for made in (*kinds.values(), Interaction))
         raise UserError(f"question {key!r} is of no kind; write one of {written_now} in place of Question")
     if kind not in kinds:
-        raise unknown_name(f"kind of question {key!r}", kind, kinds)
+        raise unknown_name(f"kind of question {key!r}:", kind, kinds)
     made = Interaction if versus else kinds[kind]
     warnings.warn(
         f"Question(kind={kind!r}) is written {made.__name__}(...) now; put it in its place and leave `kind` out",
@@ -267,7 +268,7 @@ def _of_kind(*values: Any, kind: str = "", versus: str = "", **words: Any) -> Qu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
+class Profile(metaclass=Declared):
     """How much to spend: data, budget, seeds and scoring, the same for every arm of a study.
 
     A profile may ask the same questions of other networks, at levels that suit them: `baselines` and `factors`.

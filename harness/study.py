@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.declared import Declared
 from harness.design import FIELDS, Arm, Design, Run
 from harness.errors import UserError, unknown_name
 from harness.plugins import UserCode
@@ -50,7 +51,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(metaclass=Declared):
     """Baselines, the questions asked of them, and the profiles they can be asked at.
 
     Raises:
@@ -73,7 +74,7 @@ class Study:
     chosen: Mapping[str, Sequence[Changes]] = field(default_factory=dict)  # arm -> what a search found, seed by seed
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
             raise UserError(
                 f"study name {self.name!r} cannot name files; allowed: letters, digits, hyphens, underscores"
             )
@@ -83,13 +84,13 @@ class Study:
                 raise UserError(f"study {self.name!r} has two questions with key {key!r}; keys must differ")
         for question in self.questions:
             if question.baseline not in self.baselines:
-                raise unknown_name(f"baseline of question {question.key!r}", question.baseline, self.baselines)
+                raise unknown_name(f"baseline of question {question.key!r}:", question.baseline, self.baselines)
             if question.versus and question.versus not in self.baselines:
-                raise unknown_name(f"versus of question {question.key!r}", question.versus, self.baselines)
+                raise unknown_name(f"versus of question {question.key!r}:", question.versus, self.baselines)
             for level in question.factor.levels:
                 if level.baseline and level.baseline not in self.baselines:
                     raise unknown_name(
-                        f"baseline of a level in question {question.key!r}", level.baseline, self.baselines
+                        f"baseline of a level in question {question.key!r}:", level.baseline, self.baselines
                     )
             for name in {name for level in question.factor.levels for name in level.changes}:
                 if name not in FIELDS:

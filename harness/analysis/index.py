@@ -23,7 +23,8 @@ Record: TypeAlias = dict[str, Any]
 """Of one trial: plain JSON values, NaN and infinity among them."""
 
 SOURCES = (
-    *("architectures/contract.py", "harness/files.py", "harness/metrics.py", "harness/questions.py", "harness/spec.py"),
+    *("architectures/contract.py", "harness/declared.py", "harness/files.py", "harness/metrics.py"),
+    *("harness/questions.py", "harness/spec.py"),
     "harness/terminal.py",
     *(f"harness/analysis/{name}.py" for name in ("index", "results")),
     *(f"harness/storage/{name}.py" for name in ("integrity", "layout", "locks", "plans", "records", "result", "store")),

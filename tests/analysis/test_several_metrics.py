@@ -132,7 +132,7 @@ def test_order_of_metrics_decides_nothing() -> None:
         (("compute_seconds@clip",), "valid: fid@clip"),
         (("kid", "kid"), "each once"),
         (("fid",), "other than 'fid'"),
-        ("kid", "a tuple of metrics"),
+        ("kid", "also='kid' is not possible; allowed: a tuple"),
         (("memorization",), "neither more nor less is better"),
     ],
 )

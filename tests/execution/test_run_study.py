@@ -103,7 +103,7 @@ def test_a_plan_without_a_store_downloads_nothing(tmp_path, monkeypatch) -> None
         ({"changes": {"resolution": "abc"}}, "arm 'dc': resolution='abc' must be of type int"),
         ({"changes": {"dataset": "folder:"}}, "'folder:' names no folder"),
         ({"num_generated": 1}, "num_generated=1 is out of range; allowed: at least 20"),
-        ({"seeds": "2"}, "seeds='2' is out of range"),
+        ({"seeds": 0}, "seeds=0 is out of range"),
     ],
 )
 def test_a_profile_is_refused_before_data_preparation(tmp_path, of: dict, message: str) -> None:

@@ -85,7 +85,7 @@ def study(*questions: Trend) -> Study:
 def test_bad_declarations_are_refused() -> None:
     with pytest.raises(UserError, match="two questions with key 'k'"):
         study(question(), question())
-    with pytest.raises(UserError, match="unknown baseline of question 'k' 'cd'; valid: dc, fc"):
+    with pytest.raises(UserError, match="unknown baseline of question 'k': 'cd'; valid: dc, fc"):
         study(question(baseline="cd"))
     with pytest.raises(UserError, match="no level that is its baseline"):
         expand(study(question(factor=Factor.of_field("latent_std", (0.5, 2.0), label="σ"))))
@@ -103,7 +103,7 @@ def test_bad_declarations_are_refused() -> None:
     ("changes", "message"),
     [
         ({"expected": "rising"}, "unknown Contrast expectation in question 'k'.*valid: lower, higher, equal"),
-        ({"metric": "fdi"}, "unknown metric of question 'k' 'fdi' .did you mean 'fid'"),
+        ({"metric": "fdi"}, "unknown metric of question 'k': 'fdi' .did you mean 'fid'"),
         ({"smallest_effect": 0.9}, "smallest_effect=0.9 is out of range; allowed: above 1"),
         ({"key": "../k"}, "question key '../k' cannot name files; allowed: letters and digits, with single hyphens"),
         ({"metric": "recall", "smallest_effect": 0.0}, "allowed: above 0"),
@@ -132,7 +132,7 @@ def test_the_old_form_works_and_is_told() -> None:
     with pytest.warns(FutureWarning) as told:
         Question(**words, kind="trend", expected="rising")
     assert [warning.filename for warning in told] == [__file__], "where it is written"
-    with pytest.raises(UserError, match="unknown kind of question 'k' 'guess'.*valid: contrast, trend, sweet-spot"):
+    with pytest.raises(UserError, match="unknown kind of question 'k': 'guess'.*valid: contrast, trend, sweet-spot"):
         Question(**words, kind="guess", expected="lower")
     with pytest.raises(UserError, match="question 'k' is of no kind; write one of Contrast, .*, Interaction in place"):
         Question(**words, expected="lower")
@@ -208,7 +208,7 @@ def test_an_interaction_runs_the_arms_of_both_baselines() -> None:
     words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "expected": "equal"}
     study = replace(NOISE, questions=(Interaction(**words, baseline="dc", versus="fc"),), profiles=(LAPTOP,))
     assert {c.arm for c in expand(study, seeds=1)} >= {"dc", "dc latent_std=2", "fc", "fc latent_std=2"}
-    with pytest.raises(UserError, match="unknown versus of question 'k' 'cf'"):
+    with pytest.raises(UserError, match="unknown versus of question 'k': 'cf'"):
         replace(study, questions=(Interaction(**words, baseline="dc", versus="cf"),))
 
 
@@ -291,7 +291,7 @@ def test_seeds_that_two_arms_would_share_are_refused() -> None:
         one_factor(profiles=(replace(LAPTOP, changes={**LAPTOP.changes, "seed": 1}),))
 
 
-@pytest.mark.parametrize("name", ["../evil", "", "a b", None])
+@pytest.mark.parametrize("name", ["../evil", "", "a b"])
 def test_a_studys_name_must_name_files(name: str) -> None:
     with pytest.raises(UserError, match="cannot name files; allowed: letters"):
         one_factor(name=name)

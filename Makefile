@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python -m studies
 quoted = '$(subst ','\'',$(1))'
 OPTIONS = $(if $(PROFILE),--profile $(call quoted,$(PROFILE))) --store $(call quoted,$(STORE))
 ifneq ($(and $(strip $(SEEDS)),$(filter report-% summary,$(MAKECMDGOALS))),)
-$(error SEEDS=$(SEEDS) is for plan-%, study-% and studies; a report shows all seeds that ran)
+$(error SEEDS=$(SEEDS) is for plan-%, study-% and studies; a report shows those of the last run)
 endif
 
 .DEFAULT_GOAL := help
@@ -43,7 +43,7 @@ studies: ## run all laptop studies, then do summary
 	@for study in architecture depth stabilization noise modern combined; do $(MAKE) --no-print-directory study-$$study || exit; done
 	@$(MAKE) --no-print-directory summary SEEDS=
 
-report-%: setup ## write a study's report again; it has all seeds that ran
+report-%: setup ## write a study's report again, of its last run
 	@$(RUN) report $* $(OPTIONS)
 
 docs: setup ## build the documentation into build/docs

@@ -60,7 +60,7 @@ def _wrong(place: str, value: Any, kind: Any) -> Iterator[tuple[str, Any, str]]:
         else:
             yield place, value, "a dict"
     elif outer is types.UnionType:
-        if type(None) not in inside and not isinstance(value, kind):  # those that may be None look for themselves
-            yield place, value, " or ".join(one.__name__ for one in inside)
+        if not isinstance(value, kind):
+            yield place, value, " or ".join("None" if one is type(None) else one.__name__ for one in inside)
     elif isinstance(kind, type) and not isinstance(value, kind):
         yield place, value, f"a {kind.__name__}(...)"

@@ -43,7 +43,7 @@ class Published:
         return math.isnan(self.value)
 
 
-def read_published(path: Path | None, arms: Collection[str]) -> tuple[Published, ...]:
+def read_published(path: Path | str | None, arms: Collection[str]) -> tuple[Published, ...]:
     """The values in that file, in its order; none for None.
 
     Args:
@@ -87,7 +87,7 @@ def read_published(path: Path | None, arms: Collection[str]) -> tuple[Published,
     return tuple(found)
 
 
-def _content(path: Path) -> Mapping[str, Any]:
+def _content(path: Path | str) -> Mapping[str, Any]:
     import yaml  # where there is something to read: it takes a moment to load
 
     class Loader(yaml.SafeLoader):

@@ -138,6 +138,8 @@ def find_source(name: str, resolution: int) -> Source:
     if name.startswith(HUB):
         return _packed([name], lambda downloads, folder: unpack_hub(name, downloads, folder), resolution)
     if name not in DATASETS:
+        if Path(name).expanduser().exists():
+            raise UserError(f"unknown dataset {name!r}; for the pictures there, give folder:{name}")
         raise unknown_name("dataset", name, [*DATASETS, "folder:PATH", "hf:NAME"])
     load = DATASETS[name]
     if load is _load_openclipart:  # a folder that has a name: looked at as one, to notice another version

@@ -66,7 +66,7 @@ class Study(metaclass=Declared):
     questions: tuple[Question, ...]
     profiles: tuple[Profile, ...]
     note: str = ""  # what a reader of its answers must know
-    published: Path | None = None  # a file of what a paper published of its arms; see harness/published.py
+    published: Path | str | None = None  # a file of what a paper published of its arms; see harness/published.py
     own_code: UserCode | None = None  # the user's file that declares it, as it was read; None for those shipped here
     tuning: Tuning | None = None  # the search that each arm gets before its seeds run; None: arms are as declared
     scores_untrained: bool = True  # its baselines' generators before training, too, which a search has no use for
@@ -113,10 +113,6 @@ class Study(metaclass=Declared):
                 if key not in keys:
                     raise unknown_name(f"question in profile {profile.name!r}:", key, keys)
         if self.tuning is not None:
-            if not isinstance(self.tuning, Tuning):
-                raise UserError(
-                    f"study {self.name!r}: tuning={self.tuning!r:.60} is not allowed; allowed: a Tuning(...)"
-                )
             self.tuning.require_apart(self.name, self.baselines, self.questions, self.profiles)
 
     def tuned(self, tuning: Tuning, *, name: str = "") -> "Study":

@@ -32,6 +32,17 @@ def left_behind(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> d
     }
 
 
+def further_seeds(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> int:
+    """How many seeds an arm a plan had with finished trials, beyond those of today's runs."""
+    last = max((run.seed for run in runs), default=-1)
+    beyond = {
+        cell["seed"]
+        for cell in plan.get("cells", [])
+        if cell["seed"] > last and store.status(cell["trial_id"]) in ("ok", "diverged")
+    }
+    return len(beyond)
+
+
 def scored_otherwise(store: Store, plan: Mapping[str, Any], code: UserCode | None) -> dict[str, int]:
     """Networks of the user's own that have other code or weights than the scores of a plan: name -> how many scores.
 

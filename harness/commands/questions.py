@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness import terminal
+from harness.analysis.wording import count
 from harness.commands.shared import (
     DEFAULT_PROFILE,
     DEFAULT_STORE,
@@ -49,16 +50,23 @@ DEFAULT_BUDGET = "1h"
 
 def list_studies(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One study alone.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="One study, with all that it has.", show_default=False)] = None,
 ) -> None:
-    """Name every study, its profiles and its questions."""
+    """Name every study; of one that is named, its profiles and questions."""
     catalog = catalog_of(context)
-    for study in catalog.studies.values() if name is None else [catalog.find(name)]:
+    if name is not None:
+        study = catalog.find(name)
         terminal.tell(f"{study.name}: {study.title}")
         for profile in study.profiles:
             terminal.tell(f"  profile {profile.name}: {profile.description}")
         for question in study.questions:
             terminal.tell(f"  question {question.key}: {question.text}")
+        return
+    for study in catalog.studies.values():
+        terminal.tell(f"{study.name}: {study.title}")
+        profiles = ", ".join(profile.name for profile in study.profiles)
+        terminal.tell(f"  {count(len(study.questions), 'question')}; profiles {profiles}")
+    terminal.tell(f"`{terminal.program()} list NAME` tells a study's questions and profiles")
 
 
 def plan(
@@ -222,7 +230,7 @@ def score(
                 reference_moments=reference_moments,
             )
         words = shlex.join(["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id])
-        typer.echo(f"`{terminal.program()} {words}` goes by it")
+        terminal.tell(f"`{terminal.program()} {words}` goes by it")
         if not complete:
             raise typer.Exit(1)
 

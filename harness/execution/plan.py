@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from architectures import GanPair
-from harness.analysis.earlier import left_behind, scored_otherwise
+from harness.analysis.earlier import further_seeds, left_behind, scored_otherwise
 from harness.analysis.results import untrained_arm
 from harness.analysis.wording import agreeing, count, duration
 from harness.data import prepare
@@ -61,6 +61,7 @@ class Plan:
     core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
+    further_seeds: int  # an arm, that the last plan had finished and this one leaves out
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
     moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
     scored_otherwise: dict[str, int]  # own extractor -> scores of the last plan that it would give otherwise today
@@ -246,6 +247,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         core_seconds=estimate(runs, weights, profile, store, [*own[:1], *(n for n in named if n not in own)]),
         bytes_of=bytes_of,
         left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
+        further_seeds=further_seeds(store, last, runs) if store is not None and last else 0,
         other_file=file if file != design.file else "",
         moved_from=moved_from,
         scored_otherwise={} if store is None else scored_otherwise(store, last, study.own_code),
@@ -269,7 +271,9 @@ def describe(plan: Plan, workers: int, downloads: Path) -> list[str]:
     sizes = f"{count(len(arms), 'arm')} × {count(len(seeds), 'seed')} = {count(len(plan.trained), 'trial')}"
     downloaded = sorted({run.spec.dataset for run in plan.runs if is_downloaded(run.spec.dataset)})
     on_disk = f"beside features and {' and '.join(downloaded)}" if downloaded else "with the data, beside features"
-    lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done"]
+    unscored = sum(spec.trial_id not in plan.done for spec in plan.untrained.values())
+    besides = f"; and {count(unscored, 'untrained generator')} to score" if unscored else ""
+    lines = [f"{sizes}, {len(plan.trained) - len(pending)} of them done{besides}"]
     lines += what_changes(plan)
     if pending:
         kimg = f"{sum(run.spec.kimg for run in pending):,.1f}".removesuffix(".0")
@@ -329,6 +333,12 @@ def what_changes(plan: Plan) -> list[str]:
         lines.append(
             f"{count(number, 'finished trial')} {agreeing(number, 'was', 'were')} made from an earlier version of this "
             f"study's code, data or settings: kept, and no longer used"
+        )
+    if more := plan.further_seeds:
+        seeds = len({run.seed for run in plan.runs})
+        lines.append(
+            f"the last run had {count(more, 'further seed')} an arm: kept, and left out of the report from now on; "
+            f"`--seeds {seeds + more}` takes {agreeing(more, 'it', 'them')} in again"
         )
     for name, scores in plan.scored_otherwise.items():
         lines.append(

@@ -1,6 +1,7 @@
 """Adding seeds until a study's questions are answered, or the time is spent."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from harness.analysis import results
@@ -54,7 +55,8 @@ def run_until_answered(
     for name, damage in quarantine_damaged(store, ()).items():  # a plan, that is: it is read before the first run
         say(f"{name} was {damage}")
     if "@" in design.profile.name:  # pictures may have been moved since the last run, whose seeds are gone on from
-        go_on(make_plan(with_chosen(study, profile_name, store), profile_name, None, store), store, say)
+        first = make_plan(with_chosen(study, profile_name, store), profile_name, None, store)
+        go_on(replace(first, further_seeds=0), store, say)  # further seeds are what it is about to add
     seeds = _seeds_so_far(design, store)
     while True:
         plan = make_plan(with_chosen(study, profile_name, store), profile_name, seeds, store)

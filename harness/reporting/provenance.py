@@ -45,9 +45,12 @@ def warnings(evidence: Evidence) -> list[str]:
         )
     protocol = _protocol(evidence)
     if protocol is not None and 0 < protocol.num_reference < FEW_IMAGES:  # 0 where moments are given
+        lacking = protocol.num_reference < protocol.num_generated
+        more = f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
+        asked_for = f"As many are taken as are generated: let num_generated be {FEW_IMAGES:,} at the least."
         found.append(
             f"Scored against {protocol.num_reference} real images: of so few, FID and the others say little. "
-            f"At least {FEW_IMAGES:,} should be left that no GAN is trained on."
+            f"{more if lacking else asked_for}"
         )
     asked = [arm for q in evidence.design.questions for arm in level_arms(evidence.design, q).values()]
     if unknown := [arm for arm in dict.fromkeys(asked) if arm not in evidence.arms]:

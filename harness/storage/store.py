@@ -287,6 +287,8 @@ def _open(layout: Layout, *, create: bool) -> None:
     elif harm == "gone" and create:
         _make(layout)
     elif harm == "gone":
+        if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+            raise _refusal(root)
         raise UserError(f"no store at {root}; name another store, or run a study to make one")
     elif harm:
         raise UserError(f"cannot read {marker}: it is {harm}; name another store")
@@ -305,9 +307,13 @@ def _open(layout: Layout, *, create: bool) -> None:
             raise UserError(f"the store {root} is not writable: {error.strerror}; name another store") from None
 
 
+def _refusal(root: Path) -> UserError:
+    return UserError(f"{root} exists and is not a store; name an empty or new folder")
+
+
 def _make(layout: Layout) -> None:
     root, marker = layout.root, layout.marker
-    refusal = UserError(f"{root} exists and is not a store; name an empty or new folder")
+    refusal = _refusal(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         if all(p.name.startswith(f".{marker.name}-") for p in root.iterdir()):

@@ -144,6 +144,7 @@ def test_bad_sources_are_refused_in_one_line(tmp_path: Path) -> None:
         ("mnist5k", "unknown dataset 'mnist5k' (did you mean 'mnist-5k'?); valid: mnist-5k, "),
         (f"folder:{tmp_path / 'absent'}", "is not a folder"),
         (f"folder:{empty}", "has no readable image (it is empty)"),
+        (str(empty), f"unknown dataset '{empty}'; for the pictures there, give folder:{empty}"),
     ):
         with pytest.raises(UserError) as caught:
             prepare(name, resolution=16, channels=1, cache=tmp_path / "cache")

@@ -260,3 +260,20 @@ def test_a_moved_folder_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.Monke
             picture.write_bytes(sorted((tmp_path / "after").rglob("*.png"))[n - 1].read_bytes())
     (tmp_path / "after").rename(tmp_path / "others")
     assert make_plan(NOISE, f"smoke@folder:{tmp_path}/others", 2, store).moved_from == ""
+
+
+def test_seeds_that_are_left_out_are_told(tmp_path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    three = make_plan(NOISE, "smoke", 3, store)
+    cells = [{"arm": run.arm, "seed": run.seed, "trial_id": run.spec.trial_id} for run in three.runs]
+    store.write_plan("noise", "smoke", {"protocol_id": "0" * 12, "cells": cells})
+    assert make_plan(NOISE, "smoke", None, store).further_seeds == 0, "none of them was finished"
+    last = next(run for run in three.runs if run.seed == 2)
+    store.write(TrialResult(spec=last.spec, status="ok", cost={"seconds": 1.0}, provenance={}))
+    told: list[str] = []
+    go_on(make_plan(NOISE, "smoke", None, store), store, told.append)
+    assert told == [
+        "the last run had 1 further seed an arm: kept, and left out of the report from now on; `--seeds 3` takes it in "
+        "again"
+    ]
+    assert make_plan(NOISE, "smoke", 3, store).further_seeds == 0

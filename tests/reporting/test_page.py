@@ -146,16 +146,23 @@ def test_mixed_protocols_are_left_out_and_said(store: Store, study: Study, tmp_p
     assert (evidence.rows.fid.dropna() < 1000).all() and "real images: of so few" not in text
 
 
-def test_few_real_images_are_said(store: Store, study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("generated", "remedy"),
+    [
+        (2000, "At least 1,000 should be left that no GAN is trained on."),
+        (600, "As many are taken as are generated: let num_generated be 1,000 at the least."),
+    ],
+)
+def test_few_real_images_are_said(generated: int, remedy: str, store: Store, study: Study, tmp_path: Path) -> None:
     poor = Store(shutil.copytree(store.root, tmp_path / "poor"))
-    protocol = dataclasses.replace(make_protocol(), num_reference=600)
+    protocol = dataclasses.replace(make_protocol(), num_reference=600, num_generated=generated)
     plan = poor.read_plan(study.name, PROFILE) or {}
     trial_id = plan["cells"][0]["trial_id"]
     poor.add_scores(trial_id, protocol, {"fid": 20.0, "is_mean": 7.0})
     cells = [{**cell, "protocol_id": protocol.protocol_id} for cell in plan["cells"]]
     poor.write_plan(study.name, PROFILE, {**plan, "protocol_id": protocol.protocol_id, "cells": cells})
     text = shown_by(load_evidence(poor, study, PROFILE), "latent-dim-dc")
-    assert "Scored against 600 real images: of so few, FID and the others" in text
+    assert f"Scored against 600 real images: of so few, FID and the others say little. {remedy}" in text
 
 
 def test_commands_can_be_pasted(store: Store, study: Study, tmp_path: Path) -> None:

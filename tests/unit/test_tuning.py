@@ -51,7 +51,10 @@ RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
             lambda: Tuning(fields={"loss": Choice(("hinge", "mine"))}),
             "unknown loss of a tuning 'mine' (did you mean 'hinge'?); valid: nonsaturating, least-squares, hinge",
         ),
-        (lambda: replace(ARCHITECTURE, tuning=RATES), "tuning={'generator_lr': LogUniform(low=0.0001, high=0.01)} is"),
+        (
+            lambda: replace(ARCHITECTURE, tuning=RATES),
+            "tuning={'generator_lr': LogUniform(low=0.0001, high=0.01)} is not possible; allowed: Tuning or None",
+        ),
         (lambda: ARCHITECTURE.tuned(LEARNING_RATES, name="architecture"), "'architecture' cannot be called so when"),
         (lambda: two_rates().tuned(Tuning(fields=RATES)), "varies 'generator_lr', which its tuning searches over"),
         (lambda: at_a_profiles_seeds(1_000_000), "seeds from 1000000 overlap its verdicts', from 1000000"),

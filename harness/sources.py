@@ -1,6 +1,7 @@
 """Where pictures come from: data sets by name, those that torchvision downloads, and folders of a person's own."""
 
 import gzip
+import os
 import re
 import socket
 import tempfile
@@ -138,7 +139,7 @@ def find_source(name: str, resolution: int) -> Source:
     if name.startswith(HUB):
         return _packed([name], lambda downloads, folder: unpack_hub(name, downloads, folder), resolution)
     if name not in DATASETS:
-        if Path(name).expanduser().exists():
+        if os.path.exists(os.path.expanduser(name)):
             raise UserError(f"unknown dataset {name!r}; for the pictures there, give folder:{name}")
         raise unknown_name("dataset", name, [*DATASETS, "folder:PATH", "hf:NAME"])
     load = DATASETS[name]

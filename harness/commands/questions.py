@@ -230,7 +230,7 @@ def score(
                 reference_moments=reference_moments,
             )
         words = shlex.join(["report", name, "--profile", profile, "--store", str(store), "--protocol", protocol_id])
-        terminal.tell(f"`{terminal.program()} {words}` goes by it")
+        typer.echo(f"`{terminal.program()} {words}` goes by it")  # in one piece, to be copied
         if not complete:
             raise typer.Exit(1)
 

@@ -69,15 +69,11 @@ def scoring_contexts(
             )
         kept = store.layout.extractors
         name = extractor_name or default_extractor(data)
-        took = seconds_to_learn(data, kept)
-        if took and (extractor_weights is None or name != "classifier"):
-            at = f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
-            what = "scores" if name == "classifier" else "follows the curves on"
-            say(
-                f"training the classifier that {what} {at} (once){f', about {duration(took)}' * (took >= WORTH_SAYING)}"
-            )
+        learning = seconds_to_learn(data, kept)
         if name != CLASSIFIER:
             say(f"preparing {name}, by whose features {spec.dataset} is scored")
+        elif learning and extractor_weights is None:
+            say(f"training the classifier that scores {_shape(spec)} (once){_if_long(learning)}")
         extractor = prepare_extractor(name, data, store.cache, extractor_weights, kept, study.own_code)
         if sentence := proof_in_words(extractor.proof()):
             say(f"{spec.dataset}: {sentence[0].lower()}{sentence[1:]}")
@@ -87,12 +83,14 @@ def scoring_contexts(
         reference, wanted = store.read_reference(protocol.protocol_id), {**extractor.proof(), **golden}
         if not reference:
             images = protocol.num_generated + protocol.num_reference
-            about = _so_long(extractor, images)
+            about = _if_long(feature_seconds(extractor.name, images))
             say(f"scoring the real images of {spec.dataset} by {extractor.name} (once per protocol){about}")
             reference = prepare_reference(protocol, extractor, data, store.cache)
             store.write_reference(protocol, {**reference, **wanted})
         elif not wanted.keys() <= reference.keys():  # written before reports asked for it
             store.write_reference(protocol, {**wanted, **reference})
+        if name != CLASSIFIER and learning:
+            say(f"training the classifier that follows the curves on {_shape(spec)} (once){_if_long(learning)}")
         online = prepare_online_extractor(extractor, data, store.cache, kept)
         if online is None and data.num_classes is not None:
             say(f"no FID in the curves on {spec.dataset}: its classes cannot be learned from its pictures")
@@ -108,10 +106,13 @@ def scoring_contexts(
     return contexts
 
 
-def _so_long(extractor: Extractor, images: int) -> str:
-    """How long the features of so many images take, where that is long."""
-    takes = feature_seconds(extractor.name, images)
-    return f", about {duration(takes)}" if takes >= WORTH_SAYING else ""
+def _shape(spec: TrialSpec) -> str:
+    return f"{spec.dataset} at {spec.resolution}×{spec.resolution}×{spec.channels}"
+
+
+def _if_long(seconds: float) -> str:
+    """How long something takes, where that is long."""
+    return f", about {duration(seconds)}" if seconds >= WORTH_SAYING else ""
 
 
 def _protocol(
@@ -128,7 +129,7 @@ def _protocol(
     protocol of their own.
     """
     protocol = make_protocol(extractor, data, num_generated=num_generated, moments=moments)
-    if about := _so_long(extractor, 3 * GOLDEN_IMAGES_PRETRAINED):
+    if about := _if_long(feature_seconds(extractor.name, 3 * GOLDEN_IMAGES_PRETRAINED)):
         say(f"seeing whether {extractor.name} measures here as it should{about}, unless it was seen before")
     golden = golden_scores(extractor, protocol, data, store.cache)
     recorded = recorded_golden(extractor, store.read_reference(protocol.protocol_id))

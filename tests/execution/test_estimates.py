@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.execution.contexts import scoring_contexts
 from harness.execution.estimates import feature_seconds
 from harness.execution.plan import Plan, describe, make_plan
 from harness.storage.store import Store
 from studies import STUDIES
+from studies.noise import NOISE
 from tests.data.test_inspection import put_digits
 
 
@@ -49,3 +51,26 @@ def test_plans_know_that_classifiers_learn_first(tmp_path: Path) -> None:
     lines = describe(make_plan(replace(study, profiles=tuple(large)), "smoke", 1, store), 1, tmp_path)
     assert sum(learning in line and "64×64" in line for line in lines) == 1
     assert not any(learning in line for line in describe(plan_by(store, ""), 1, tmp_path)), "that of digits ships"
+
+
+@pytest.mark.parametrize(
+    ("extractor", "said"),
+    [
+        ("classifier", "training the classifier that scores "),
+        ("imagenet-lite0", "training the classifier that follows "),
+    ],
+)
+def test_the_last_line_is_what_goes_on(
+    extractor: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_digits(tmp_path / "pictures")
+    store, lines = Store(tmp_path / "store", create=True), list[str]()
+    specs = make_plan(NOISE, f"smoke@folder:{tmp_path / 'pictures'}", 1, store).specs.values()
+
+    def learn(*_: object) -> None:
+        assert lines[-1].startswith(f"training the classifier {said}")
+        raise InterruptedError
+
+    monkeypatch.setattr("harness.scoring.yardstick.train_classifier", learn)
+    with pytest.raises(InterruptedError):
+        scoring_contexts(NOISE, specs, extractor, 40, store, lines.append)

@@ -56,8 +56,8 @@ def test_plans_know_that_classifiers_learn_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extractor", "said"),
     [
-        ("classifier", "training the classifier that scores "),
-        ("imagenet-lite0", "training the classifier that follows "),
+        ("classifier", "that scores "),
+        ("imagenet-lite0", "that follows the curves on "),
     ],
 )
 def test_the_last_line_is_what_goes_on(

@@ -32,15 +32,15 @@ def left_behind(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> d
     }
 
 
-def further_seeds(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> int:
-    """How many seeds an arm a plan had with finished trials, beyond those of today's runs."""
+def seeds_before(store: Store, plan: Mapping[str, Any], runs: Iterable[Run]) -> int:
+    """How many seeds an arm it takes to have all finished trials of a plan; 0 where today's runs have as many."""
     last = max((run.seed for run in runs), default=-1)
     beyond = {
         cell["seed"]
         for cell in plan.get("cells", [])
         if cell["seed"] > last and store.status(cell["trial_id"]) in ("ok", "diverged")
     }
-    return len(beyond)
+    return max(beyond, default=-1) + 1
 
 
 def scored_otherwise(store: Store, plan: Mapping[str, Any], code: UserCode | None) -> dict[str, int]:

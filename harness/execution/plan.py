@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from architectures import GanPair
-from harness.analysis.earlier import further_seeds, left_behind, scored_otherwise
+from harness.analysis.earlier import left_behind, scored_otherwise, seeds_before
 from harness.analysis.results import untrained_arm
 from harness.analysis.wording import agreeing, count, duration
 from harness.data import prepare
@@ -61,7 +61,7 @@ class Plan:
     core_seconds: Estimate  # of one trial of each arm
     bytes_of: Mapping[str, int]  # arm -> what one of its trials takes on disk, at most
     left_behind: int  # finished trials of the last plan whose places others now take, made from other code or settings
-    further_seeds: int  # an arm, that the last plan had finished and this one leaves out
+    seeds_before: int  # an arm, of which the last plan has finished trials, where this one has fewer; else 0
     other_file: str  # which declared the study when it ran here last, where another file does now; "" if none
     moved_from: str  # profile at which it ran last on the same pictures, where these lay in another folder; "" if none
     scored_otherwise: dict[str, int]  # own extractor -> scores of the last plan that it would give otherwise today
@@ -247,7 +247,7 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         core_seconds=estimate(runs, weights, profile, store, [*own[:1], *(n for n in named if n not in own)]),
         bytes_of=bytes_of,
         left_behind=len(left_behind(store, last, runs)) if store is not None and last else 0,
-        further_seeds=further_seeds(store, last, runs) if store is not None and last else 0,
+        seeds_before=seeds_before(store, last, runs) if store is not None and last else 0,
         other_file=file if file != design.file else "",
         moved_from=moved_from,
         scored_otherwise={} if store is None else scored_otherwise(store, last, study.own_code),
@@ -334,11 +334,11 @@ def what_changes(plan: Plan) -> list[str]:
             f"{count(number, 'finished trial')} {agreeing(number, 'was', 'were')} made from an earlier version of this "
             f"study's code, data or settings: kept, and no longer used"
         )
-    if more := plan.further_seeds:
-        seeds = len({run.seed for run in plan.runs})
+    if before := plan.seeds_before:
+        now = len({run.seed for run in plan.runs})
         lines.append(
-            f"the last run had {count(more, 'further seed')} an arm: kept, and left out of the report from now on; "
-            f"`--seeds {seeds + more}` takes {agreeing(more, 'it', 'them')} in again"
+            f"the last run had {before} seeds an arm: those beyond {now} are kept, and left out of the report from now "
+            f"on; `--seeds {before}` takes them in again"
         )
     for name, scores in plan.scored_otherwise.items():
         lines.append(

@@ -56,7 +56,7 @@ def run_until_answered(
         say(f"{name} was {damage}")
     if "@" in design.profile.name:  # pictures may have been moved since the last run, whose seeds are gone on from
         first = make_plan(with_chosen(study, profile_name, store), profile_name, None, store)
-        go_on(replace(first, further_seeds=0), store, say)  # further seeds are what it is about to add
+        go_on(replace(first, seeds_before=0), store, say)  # it is about to take them in
     seeds = _seeds_so_far(design, store)
     while True:
         plan = make_plan(with_chosen(study, profile_name, store), profile_name, seeds, store)

@@ -267,13 +267,13 @@ def test_seeds_that_are_left_out_are_told(tmp_path) -> None:
     three = make_plan(NOISE, "smoke", 3, store)
     cells = [{"arm": run.arm, "seed": run.seed, "trial_id": run.spec.trial_id} for run in three.runs]
     store.write_plan("noise", "smoke", {"protocol_id": "0" * 12, "cells": cells})
-    assert make_plan(NOISE, "smoke", None, store).further_seeds == 0, "none of them was finished"
+    assert make_plan(NOISE, "smoke", None, store).seeds_before == 0, "none of them was finished"
     last = next(run for run in three.runs if run.seed == 2)
     store.write(TrialResult(spec=last.spec, status="ok", cost={"seconds": 1.0}, provenance={}))
     told: list[str] = []
     go_on(make_plan(NOISE, "smoke", None, store), store, told.append)
     assert told == [
-        "the last run had 1 further seed an arm: kept, and left out of the report from now on; `--seeds 3` takes it in "
-        "again"
+        "the last run had 3 seeds an arm: those beyond 2 are kept, and left out of the report from now on; `--seeds 3` "
+        "takes them in again"
     ]
-    assert make_plan(NOISE, "smoke", 3, store).further_seeds == 0
+    assert make_plan(NOISE, "smoke", 3, store).seeds_before == 0

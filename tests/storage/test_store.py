@@ -128,8 +128,9 @@ def test_refusals_name_store_and_remedy(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="exists and is not a store"):
-        Store(foreign, create=True)
+    for create in (False, True):
+        with pytest.raises(UserError, match="exists and is not a store"):
+            Store(foreign, create=create)
     assert everything(foreign) == {"thesis.tex": b"precious"}
     old = tmp_path / "old"
     Store(old, create=True)
@@ -142,8 +143,9 @@ def test_refusals_name_store_and_remedy(tmp_path: Path) -> None:
         Store(old)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UserError, match="exists and is not a store"):
-        Store(file, create=True)
+    for create in (False, True):
+        with pytest.raises(UserError, match="exists and is not a store"):
+            Store(file, create=create)
 
 
 @pytest.mark.skipif(

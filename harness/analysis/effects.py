@@ -207,9 +207,12 @@ def level_effects(
 
 def arm_values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """A metric of an arm's finished trials by seed, in the seeds' order; +inf where a level of FID was not reached."""
-    mine = ((rows.arm == arm) & (rows.status == "ok")).to_numpy(bool, na_value=False)
-    found = rows[metric][mine].to_numpy(float) if metric in rows else np.full(mine.sum(), math.nan)
-    return pd.Series(found, pd.Index(rows.seed[mine], name="seed"), name=metric).dropna().sort_index()
+    mine = (rows.arm.to_numpy() == arm) & (rows.status.to_numpy() == "ok")
+    found = rows[metric].to_numpy(float) if metric in rows else np.full(len(rows), math.nan)
+    seeds = rows.seed.to_numpy()
+    places = np.flatnonzero(mine & ~np.isnan(found))
+    places = places[seeds[places].argsort()]
+    return pd.Series(found[places], pd.Index(seeds[places], name="seed"), name=metric)
 
 
 def arm_mean(found: pd.Series, metric: str) -> Estimate:

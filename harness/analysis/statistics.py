@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -76,8 +76,9 @@ def failure_rate(failures: int, trials: int) -> Estimate:
     """Share of failures with the exact interval of Clopper and Pearson (1934)."""
     if trials == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
-    interval = stats.binomtest(failures, trials).proportion_ci(CONFIDENCE, method="exact")
-    return Estimate(failures / trials, float(interval.low), float(interval.high), trials)
+    low = special.betaincinv(failures, trials - failures + 1, (1 - CONFIDENCE) / 2) if failures else 0
+    high = special.betaincinv(failures + 1, trials - failures, (1 + CONFIDENCE) / 2) if failures < trials else 1
+    return Estimate(failures / trials, float(low), float(high), trials)
 
 
 def seed_correlation(treated: ArrayLike, baseline: ArrayLike) -> float:
@@ -227,7 +228,7 @@ def location(x: ArrayLike, *, anytime: bool = False) -> Estimate:
     if anytime and x.size >= FEWEST_FOR_AN_INTERVAL:
         low, high = _anytime_bound(x, 1 - CONFIDENCE), -_anytime_bound(-x, 1 - CONFIDENCE)
         return Estimate(middle, low, high, x.size)
-    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, x.size, 0.5))
+    rank = int((special.bdtr(np.arange(x.size), x.size, 0.5) < (1 - CONFIDENCE) / 2).sum())
     if rank == 0:
         return Estimate(middle, np.nan, np.nan, x.size)
     return Estimate(middle, float(ordered[rank - 1]), float(ordered[-rank]), x.size)
@@ -298,10 +299,10 @@ def seeds_needed(
             return None
         shift = np.sqrt(n) * y.mean() / spread
         if anytime:
-            t = shift - stats.norm.ppf(power)
+            t = shift - special.ndtri(power)
             reached = (t > 0) & (_t_log_e(n, t**2 / (n - 1)) >= -np.log(alpha))
         else:
-            reached = 1 - special.nctdtr(n - 1, shift, stats.t.isf(alpha / 2, n - 1)) >= power
+            reached = 1 - special.nctdtr(n - 1, shift, -special.stdtrit(n - 1, alpha / 2)) >= power
         reached &= _signs_reach(n, special.ndtr(y.mean() / spread), TYPICAL, anytime) >= power
     return int(n[reached.argmax()]) if reached.any() else None
 
@@ -315,7 +316,7 @@ _EFFECT_VARIANCE = 1.0  # g of the t process: between 1 and 4 hardly matters for
 @lru_cache
 def _t_quantile(freedom: int) -> float:
     """Standard errors that an interval of Student's t reaches on either side."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _moments(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -346,7 +347,7 @@ def _if_typical(p: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 def _sign_bounds(x: np.ndarray, found: Estimate) -> Estimate:
     """The interval, made to hold what signs do not refuse at TYPICAL; below 5 differences they can refuse nothing."""
-    rank = int(stats.binom.ppf(TYPICAL / 2, x.size, 0.5))
+    rank = int((special.bdtr(np.arange(x.size), x.size, 0.5) < TYPICAL / 2).sum())
     y = np.sort(x)
     return replace(found, low=min(found.low, y[rank - 1]), high=max(found.high, y[-rank])) if rank else found
 
@@ -359,7 +360,7 @@ def _signs_reach(n: np.ndarray, share: float, alpha: float, anytime: bool) -> np
     else:
         enough = 2 * _sign_p(counts, n) <= alpha
     least = np.where((enough & (counts <= n)).any(0), (enough & (counts <= n)).argmax(0), n + 1)
-    return stats.binom.sf(least - 1, n, share)
+    return special.bdtrc(least - 1, n, share)
 
 
 def _sign_process(above: np.ndarray, decided: np.ndarray) -> np.ndarray:
@@ -433,9 +434,7 @@ def _anytime_sign_bound(x: np.ndarray) -> float:
 
 def _anytime_bound(x: np.ndarray, alpha: float) -> float:
     """The largest margin above which `anytime_p_greater` shows x to lie, by ever finer grids."""
-    finite = x[np.isfinite(x)]
-    if not finite.size:
-        finite = np.zeros(1)
+    finite = x[np.isfinite(x)] if np.isfinite(x).any() else np.zeros(1)
     reach = np.ptp(finite) + np.abs(finite).max() + 1
     low, high = finite.min() - reach, finite.max() + reach
     if anytime_p_greater(x, low) > alpha:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 _MOST_PERMUTED = 8
 
@@ -26,14 +26,14 @@ def page_p_rising(scores: ArrayLike) -> np.ndarray:
     k, n = scores.shape[-2:]
     if n == 0:
         return np.ones(scores.shape[:-2])
-    ranks = np.rint(2 * stats.rankdata(scores, axis=-2)).astype(int)  # doubled, so that mid-ranks are whole
+    ranks = np.rint(2 * _ranks(scores)).astype(int)  # doubled, so that mid-ranks are whole
     statistic = np.tensordot(np.arange(1, k + 1), ranks, axes=(0, -2)).sum(-1)
     found = np.empty(statistic.shape)
     for at in np.ndindex(statistic.shape):
         seeds = np.sort(ranks[at], axis=0).T
         if k > _MOST_PERMUTED:
             mean, variance = _page_moments(seeds)
-            found[at] = stats.norm.sf((statistic[at] - mean) / math.sqrt(variance)) if variance else 1.0
+            found[at] = special.ndtr((mean - statistic[at]) / math.sqrt(variance)) if variance else 1.0
         else:
             tail = _page_tail(tuple(sorted(map(tuple, seeds.tolist()))))
             found[at] = tail[statistic[at]]
@@ -51,9 +51,15 @@ def order_differences(scores: ArrayLike) -> np.ndarray:
     weights = np.arange(scores.shape[-2]) - (scores.shape[-2] - 1) / 2
     finite = np.isfinite(scores).all(-2)
     linear = np.tensordot(weights, np.where(np.isfinite(scores), scores, 0), axes=(0, -2))
-    ranked = np.sign(np.tensordot(weights, stats.rankdata(scores, axis=-2), axes=(0, -2)))
+    ranked = np.sign(np.tensordot(weights, _ranks(scores), axes=(0, -2)))
     extreme = np.where(ranked == 0, 0.0, np.copysign(np.inf, ranked))
     return np.where(np.isnan(scores).any(-2), np.nan, np.where(finite, linear, extreme))
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """Mid-ranks from 1 along the levels of (..., k, n) scores."""
+    mine, others = scores[..., :, None, :], scores[..., None, :, :]
+    return (mine > others).sum(-2) + ((mine == others).sum(-2) + 1) / 2
 
 
 def _page_moments(seeds: np.ndarray) -> tuple[float, float]:

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness.analysis.wording import number
+from harness.lean import lean_seaborn
+
+sns = lean_seaborn()
 
 STYLE = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("notebook", font_scale=0.95),
+    "image.cmap": "gray",  # seaborn's own is among what is not imported
     "figure.dpi": 130,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -295,7 +295,7 @@ def fid_over_training(evidence: Evidence, question: Question, curves: pd.DataFra
             (both[0], "kimg", "kimg (1,000 real images)"),
             (both[1], "seconds", "training seconds by the clock"),
         ):
-            _lines(axes, evidence, question, found, x, "fid_online")
+            _lines(axes, evidence, question, _over_seeds(found, x, ["fid_online"])["fid_online"])
             axes.set_xlabel(label)
             few_numbers(axes)
             axes.set_title(f"by {'images seen' if x == 'kimg' else 'time'}", fontsize=11)
@@ -323,6 +323,7 @@ def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Fig
         )
         if column in curves and curves[column].notna().any()
     ]
+    over_seeds = _over_seeds(curves, "kimg", [column for column, _ in panels])
     with mpl.rc_context(STYLE):
         lines = math.ceil(len(panels) / 2)
         figure = new_figure(WIDTH, 2.5 * lines + 0.8)
@@ -330,7 +331,7 @@ def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Fig
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (column, title)) in enumerate(zip(grid.flat, panels, strict=False)):
-            _lines(axes, evidence, question, curves, "kimg", column)
+            _lines(axes, evidence, question, over_seeds[column])
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("kimg (1,000 real images)" if i >= len(panels) - 2 else "")
             axes.xaxis.set_tick_params(labelbottom=True)
@@ -369,10 +370,14 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _lines(axes: Axes, evidence: Evidence, question: Question, found: pd.DataFrame, x: str, y: str) -> None:
+def _over_seeds(curves: pd.DataFrame, x: str, columns: list[str]) -> pd.DataFrame:
+    """(level, x) -> of each column its median, min and max over seeds."""
+    return curves.groupby(["level", x])[columns].agg(["median", "min", "max"])
+
+
+def _lines(axes: Axes, evidence: Evidence, question: Question, over_seeds: pd.DataFrame) -> None:
     """A line a level through the median over seeds; the band spans all of them."""
-    arms = level_arms(evidence.design, question)
-    over_seeds = found.dropna(subset=[y]).groupby(["level", x])[y].agg(["median", "min", "max"])
+    arms, over_seeds = level_arms(evidence.design, question), over_seeds.dropna()
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(arms)))  # without its yellow end
     dashes = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 1, 1, 2)))
     for i, label in enumerate(arms):

@@ -18,12 +18,18 @@ PATIENCE = 60.0
 
 
 def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
-    """What these functions return, each called in this process or in a fork of it.
+    """What these functions return, each called in this process or in a fork of it: see `at_work`."""
+    with at_work(makers, processes) as made:
+        return made()
 
-    Forks only compute: what they return is pickled. Whatever none of them delivers is made here, so that an exception
-    is raised as if there were no forks.
+
+@contextlib.contextmanager
+def at_work(makers: Sequence[Callable[[], T]], processes: int) -> Iterator[Callable[[], list[T]]]:
+    """Forks that call these functions while the block does something else; it asks for what they return when it is due.
+
+    Forks only compute: what they return is pickled. Whatever none of them has begun when it is asked for, or does not
+    deliver, is made here, so that an exception is raised as if there were no forks.
     """
-    found: dict[int, T] = {}
     claims, entry = os.pipe()
     os.write(entry, b"".join(i.to_bytes(2) for i in range(len(makers))))  # each process takes the next
     os.close(entry)
@@ -32,14 +38,17 @@ def in_parallel(makers: Sequence[Callable[[], T]], processes: int) -> list[T]:
         stack.enter_context(garbage.passing_over_the_old())  # figures come and go, modules stay
         forks = list[Connection]()
         with contextlib.suppress(OSError):  # no room for a further process: those that are there do all
-            for _ in range(min(processes, len(makers)) - 1):
+            for _ in range(min(processes - 1, len(makers))):
                 forks.append(stack.enter_context(_fork(makers, claims)))
-        for i in _claimed(claims):
-            found[i] = makers[i]()
-        for fork in forks:
-            with contextlib.suppress(EOFError, OSError):  # it was killed
-                while fork.poll(PATIENCE) and (delivered := fork.recv()) is not None:
-                    found[delivered[0]] = delivered[1]
+        yield lambda: _collected(makers, claims, forks)
+
+
+def _collected(makers: Sequence[Callable[[], T]], claims: int, forks: Sequence[Connection]) -> list[T]:
+    found = {i: makers[i]() for i in _claimed(claims)}
+    for fork in forks:
+        with contextlib.suppress(EOFError, OSError):  # it was killed
+            while fork.poll(PATIENCE) and (delivered := fork.recv()) is not None:
+                found[delivered[0]] = delivered[1]
     return [found[i] if i in found else maker() for i, maker in enumerate(makers)]
 
 

@@ -9,7 +9,7 @@ import jinja2
 import nbformat
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from nbformat import v4
+from nbformat import NotebookNode, from_dict, v4
 
 from harness.errors import UserError
 from harness.files import staged_folder
@@ -127,15 +127,20 @@ def _cell(text: str) -> Markup:
     return Markup(shown)
 
 
-def to_notebook(page: Page) -> nbformat.NotebookNode:
+def to_notebook(page: Page) -> NotebookNode:
     """The notebook in reports/ that makes the page, with this page's parameters and each section's outputs."""
     notebook = nbformat.read(NOTEBOOKS / page.notebook, as_version=4)
     parameters, load, _ = notebook.cells
     parameters.source = "\n".join(f"{name} = {value!r}" for name, value in page.parameters.items())
     code = [parameters, load]
     for i, section in enumerate(page.sections):
-        shown = [v4.new_output("display_data", data, metadata=more) for data, more in outputs([section])]
-        code.append(v4.new_code_cell(f"page.show({section.name!r})", id=f"section-{i}", outputs=shown))
+        # nbformat's own functions for outputs check each by the schema, which `writes` does for all of them.
+        shown = [
+            NotebookNode(output_type="display_data", data=NotebookNode(data), metadata=from_dict(more))
+            for data, more in outputs([section])
+        ]
+        code.append(v4.new_code_cell(f"page.show({section.name!r})", id=f"section-{i}"))
+        code[-1].outputs = shown
     for count, cell in enumerate(code, start=1):
         cell.execution_count = count
     notebook.cells = [v4.new_markdown_cell(page.head, id="head"), *code]

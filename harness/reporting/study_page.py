@@ -1,7 +1,7 @@
 """The page of one study: its answers, then each question with effects, samples, scores, training and memorization."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pandas as pd
@@ -15,8 +15,8 @@ from harness.analysis.wording import count, number, p_value
 from harness.metrics import METRICS
 from harness.questions import Question
 from harness.reporting import figures, provenance, tables
-from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written, flat
-from harness.reporting.parallel import in_parallel
+from harness.reporting.blocks import Block, Fold, Page, Picture, Section, Written
+from harness.reporting.parallel import at_work
 from harness.reporting.tuning_section import tuning_section, tuning_tables
 from harness.study import Profile
 
@@ -29,10 +29,13 @@ def study_page(evidence: Evidence, protocol: str | None = None, processes: int =
         protocol: What the evidence was loaded by, which its notebook asks for again.
         processes: How many draw its figures at once; 1 draws each when it is first asked for.
     """
-    design, answers, written = evidence.design, evidence.answers, study_tables(evidence)
+    design = evidence.design
+    drawing = [partial(_picture, evidence, q, kind, processes > 1) for q in design.questions for kind in _KINDS]
+    with at_work(drawing, processes) as drawn:
+        answers, written = evidence.answers, study_tables(evidence)
+        pictures = {picture.name: picture for picture in drawn() if picture}
     named = f"Study **{design.name}**, profile **{design.profile.name}**"
     reach = scope(design.profile, evidence.num_seeds)
-    make = _question if processes == 1 else _drawn_question
     said = [tally(answers), *verdicts(evidence, linked=True), *by_metrics(evidence)]
     said += [*_published(written), *warnings(evidence), HOW_TO_READ]
     return Page(
@@ -41,7 +44,7 @@ def study_page(evidence: Evidence, protocol: str | None = None, processes: int =
         lead=" ".join(part for part in (f"{named}:", reach, design.note, *_by(evidence)) if part),
         sections=[
             Section("answers", "Answers", said),
-            *in_parallel([partial(make, evidence, q, written[q.key]) for q in design.questions], processes),
+            *(_question(evidence, question, written[question.key], pictures) for question in design.questions),
             *tuning_section(evidence, written),
             Section("arms", "Every arm", _arms(evidence, written)),
             Section("provenance", "How these numbers were made", [provenance.provenance(evidence)]),
@@ -82,55 +85,86 @@ def study_tables(evidence: Evidence) -> dict[str, Written]:
     }
 
 
-def _question(evidence: Evidence, question: Question, table: Written) -> Section:
+def _question(evidence: Evidence, question: Question, table: Written, pictures: Mapping[str, Picture]) -> Section:
     """One question: its hypothesis and answers, effects and samples; the rest folded below them."""
-    design, metric = evidence.design, METRICS[question.metric]
-    arms = set(level_arms(design, question).values())
-    # The same arms are shown once.
-    first = next(q for q in design.questions if arms <= set(level_arms(design, q).values()))
-    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in level_arms(design, question).values()}
+    metric = METRICS[question.metric]
+    arms, first = level_arms(evidence.design, question).values(), _shown_at(evidence, question)
+    found = {arm: arm_values(evidence.rows, arm, question.metric) for arm in arms}
     lacking = [f"`{arm}`" for arm, values in found.items() if values.empty]
 
-    def picture(figure: Figure | None, kind: str, shows: str) -> list[Block]:
-        return [] if figure is None else [Picture(f"{question.key}-{kind}", f"{question.text} {shows}", figure)]
+    def picture(kind: str) -> list[Block]:
+        name = f"{question.key}-{kind}"
+        return [pictures[name]] if name in pictures else []
 
-    effects = picture(
-        figures.effects(evidence, question), "effects", "Effect of each level against the baseline, every seed"
-    )
     blocks: list[Block] = [
         f"**Expected:** {question.hypothesis}",
         "\n".join(f"- {answer.sentence}" for answer in evidence.answers if answer.question == question.key),
         *[f"No scored trial yet of: {', '.join(lacking)}."] * bool(lacking),
         *[TREND] * (question.kind == "trend"),
         "[↑ all answers](#answers)",
-        *(effects or [_no_effect(question, pd.concat(found.values()))]),
+        *(picture("effects") or [_no_effect(question, pd.concat(found.values()))]),
     ]
     if first is question:
-        blocks += picture(figures.samples(evidence, question), "samples", "Generated samples at each level")
+        blocks += picture("samples")
     else:
         blocks.append(f"*Samples and curves of these arms stand under “{first.text}”*")
     scores = [table.shown, *notes(tables.why_no_interval(table=table.numbers)), *_pairing(table.numbers)]
-    if math.isfinite(real := tables.of_real_images(evidence, question.metric, arms)):
+    if math.isfinite(real := tables.of_real_images(evidence, question.metric, set(arms))):
         scores.append(f"*Real images, scored the same way: {metric.label} {number(real)}.*")
-    scores += picture(figures.levels(evidence, question), "levels", f"{metric.label} at each level, every seed")
-    blocks.append(Fold("Scores at each level", scores))
-    if first is not question:
-        return Section(question.key, question.text, blocks)
-    curves = figures.curves(evidence, question)
-    fid, balance = (draw(evidence, question, curves) for draw in (figures.fid_over_training, figures.balance))
-    training = picture(fid, "training", "Online FID against images seen and seconds")
-    training += [ONLINE] * bool(training)
-    training += picture(balance, "balance", "Losses, D's answers and accuracy")
-    if training:
+    blocks.append(Fold("Scores at each level", [*scores, *picture("levels")]))
+    if training := [*picture("training"), *[ONLINE] * bool(picture("training")), *picture("balance")]:
         blocks.append(Fold("Training: FID against images and seconds, balance of G and D", training))
-    if trials := figures.same_seed(evidence, question):
-        pairs = {arm: memorization.of_trial(evidence.store, trial.trial_id) for arm, trial in trials.items()}
-        kept = {arm: pair for arm, pair in pairs.items() if pair is not None}
-        figure = figures.nearest_images(evidence, question, kept)
-        nearest = picture(figure, "neighbours", "Samples above their nearest training images")
+    if first is question and figures.same_seed(evidence, question):
         title = "Memorization: the training images nearest to samples"
-        blocks.append(Fold(title, [NEAREST if nearest else NO_TRAINING_IMAGES, *nearest]))
+        blocks.append(Fold(title, [NEAREST, *nearest] if (nearest := picture("neighbours")) else [NO_TRAINING_IMAGES]))
     return Section(question.key, question.text, blocks)
+
+
+def _shown_at(evidence: Evidence, question: Question) -> Question:
+    """The first question that has all of this one's arms: their samples and curves are shown once, there."""
+    arms = set(level_arms(evidence.design, question).values())
+    return next(q for q in evidence.design.questions if arms <= set(level_arms(evidence.design, q).values()))
+
+
+def _training(evidence: Evidence, question: Question) -> Figure | None:
+    return figures.fid_over_training(evidence, question, figures.curves(evidence, question))
+
+
+def _balance(evidence: Evidence, question: Question) -> Figure | None:
+    return figures.balance(evidence, question, figures.curves(evidence, question))
+
+
+def _neighbours(evidence: Evidence, question: Question) -> Figure | None:
+    trials = figures.same_seed(evidence, question)
+    pairs = {arm: memorization.of_trial(evidence.store, trial.trial_id) for arm, trial in trials.items()}
+    kept = {arm: pair for arm, pair in pairs.items() if pair is not None}
+    return figures.nearest_images(evidence, question, kept)
+
+
+_KINDS: dict[str, tuple[Callable[[Evidence, Question], Figure | None], str]] = {
+    "effects": (figures.effects, "Effect of each level against the baseline, every seed"),
+    "samples": (figures.samples, "Generated samples at each level"),
+    "levels": (figures.levels, "{metric} at each level, every seed"),
+    "training": (_training, "Online FID against images seen and seconds"),
+    "balance": (_balance, "Losses, D's answers and accuracy"),
+    "neighbours": (_neighbours, "Samples above their nearest training images"),
+}
+"""A question's pictures, by the end of their names: what makes each, and what it shows, for those who cannot see it."""
+_ONCE = {"samples", "training", "balance", "neighbours"}
+"""Those that are about arms alone, and stand under the first question that has these arms."""
+
+
+def _picture(evidence: Evidence, question: Question, kind: str, draw: bool) -> Picture | None:
+    """A question's picture, drawn now or when it is first asked for; None where there is nothing to show."""
+    if kind in _ONCE and _shown_at(evidence, question) is not question:
+        return None
+    make, shows = _KINDS[kind]
+    if (figure := make(evidence, question)) is None:
+        return None
+    metric = METRICS[question.metric].label
+    picture = Picture(f"{question.key}-{kind}", f"{question.text} {shows.format(metric=metric)}", figure)
+    _ = draw and picture.png
+    return picture
 
 
 def _published(written: Mapping[str, Written]) -> list[Block]:
@@ -140,14 +174,6 @@ def _published(written: Mapping[str, Written]) -> list[Block]:
     table = written["published"]
     told = dict.fromkeys(zip(table.numbers.source, table.numbers.protocol, strict=True))
     return [PUBLISHED, table.shown, *notes([f"Published: {source}. Its protocol: {how}." for source, how in told])]
-
-
-def _drawn_question(evidence: Evidence, question: Question, table: Written) -> Section:
-    """The same, with its figures drawn."""
-    section = _question(evidence, question, table)
-    for part in flat([section]):
-        _ = isinstance(part, Picture) and part.png  # which is drawn when it is first asked for
-    return section
 
 
 def _no_effect(question: Question, reached: pd.Series) -> str:

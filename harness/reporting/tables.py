@@ -92,11 +92,12 @@ def arm_row(rows: pd.DataFrame, arm: str, metric: str = "fid") -> dict[str, floa
         metric: The one that comes first.
     """
     mine = rows[rows.arm == arm]
+    done = scored(mine)
     ended, diverged = int((mine.status != "failed").sum()), int((mine.status == "diverged").sum())
     rate = failure_rate(diverged, ended)
     row: dict[str, float | int | str] = {
         "arm": arm,
-        "n": len(scored(mine)),
+        "n": len(done),
         "ended": ended,
         "diverged": diverged,
         "diverged_low": rate.low,
@@ -108,7 +109,7 @@ def arm_row(rows: pd.DataFrame, arm: str, metric: str = "fid") -> dict[str, floa
         row |= _columns(name, arm_mean(found, name))
         if never := int(np.isinf(found).sum()):
             row[f"{name}_not_reached"] = never
-    row["seconds"] = float(scored(mine).seconds.mean())
+    row["seconds"] = float(done.seconds.mean())
     return row
 
 

@@ -5,8 +5,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from harness.lean import lean_fid
 from harness.scoring.extractors import Extractor
-from harness.scoring.lean import lean_fid
 from harness.scoring.sampling import to_uint8
 
 FrechetInceptionDistance = lean_fid()

@@ -118,6 +118,12 @@ def test_failure_rate_is_exact(failures: int, n: int, low: float, high: float) -
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
 
 
+def test_failure_rate_is_that_of_scipy() -> None:
+    for failures, n in ((f, trials) for trials in range(1, 21) for f in range(trials + 1)):
+        found, expected = failure_rate(failures, n), stats.binomtest(failures, n).proportion_ci(method="exact")
+        assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-11)
+
+
 def test_failure_rate_of_nothing_is_unknown() -> None:
     assert math.isnan(failure_rate(0, 0).mean)
 

@@ -1,4 +1,4 @@
-"""What a worker loads: every library in it costs each process of a run seconds and memory."""
+"""What workers, pages and the program load, and when: each library costs seconds and memory in every process."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ print(*sorted(name for name in {heavy} if name in sys.modules))
 """
 FIDS = """
 import warnings, torch
-from harness.scoring.lean import lean_fid
+from harness.lean import lean_fid
 from torchvision.ops import RoIAlign  # all of torchvision is there
 lean = lean_fid()
 import torchmetrics
@@ -48,6 +48,31 @@ for kind in (lean, usual):
     found.append(float(metric.compute()))
 assert found[0] == found[1] > 0, found
 """
+STYLE = """
+import sys
+from harness.lean import lean_seaborn
+lean = lean_seaborn()
+assert not any(name.startswith(("seaborn", "scipy.stats")) for name in sys.modules), "more than the style"
+import seaborn
+assert lean is not seaborn.rcmod and lean.axes_style("whitegrid") == seaborn.axes_style("whitegrid")
+assert lean.plotting_context("notebook", 0.95) == seaborn.plotting_context("notebook", 0.95)
+assert seaborn.kdeplot([1.0, 2.0, 4.0]).lines, "the library is whole"
+assert lean_seaborn() is seaborn.rcmod
+"""
+PAGE = """
+import sys
+from studies.__main__ import main
+assert "numpy" not in sys.modules, "before signals are taken over, and threads limited"
+sys.argv = ["studies", "list"]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+import harness.reporting.study_page, harness.reporting.report, harness.analysis.evidence
+from threadpoolctl import threadpool_info
+assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {1}, threadpool_info()
+assert not {"seaborn", "scipy.stats", "torch"} & set(sys.modules)
+"""
 
 
 def test_a_worker_loads_no_compiler_and_no_plots() -> None:
@@ -60,5 +85,11 @@ def test_a_worker_loads_no_compiler_and_no_plots() -> None:
 @pytest.mark.parametrize("before", ["", "import torchmetrics"], ids=["alone", "beside the whole library"])
 def test_the_lean_fid_is_the_librarys(before: str) -> None:
     code = FIDS if not before else f"{before}\n{FIDS.replace('lean is not usual', 'lean is usual')}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", [STYLE, PAGE], ids=["style", "page"])
+def test_a_page_loads_only_what_it_uses(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

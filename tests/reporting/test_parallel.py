@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from harness.reporting.parallel import in_parallel
+from harness.reporting.parallel import at_work, in_parallel
 
 
 def slow(number: int) -> tuple[int, int]:
@@ -21,6 +21,14 @@ def test_forks_share_the_work_in_order() -> None:
     assert [number for number, _ in found] == list(range(6))
     assert len({process for _, process in found}) > 1
     assert {process for _, process in in_parallel([partial(slow, 0)] * 2, 1)} == {os.getpid()}
+
+
+def test_forks_work_while_the_block_does() -> None:
+    with at_work([partial(slow, i) for i in range(4)], 2) as made:
+        time.sleep(2)  # long enough for the fork to make all of them
+        found = made()
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+    assert os.getpid() not in {process for _, process in found}
 
 
 def test_there_may_be_many_parts() -> None:

@@ -1,8 +1,9 @@
 """Imports of large libraries without what they load and nobody here uses: a second and 100 MB of every process.
 
 torch's compiler is the largest of it: torchvision imports it for one function, and torch's own optimizers for a word to
-it. torchmetrics imports all of itself, matplotlib and scipy's signal processing for one class. Where a library has
-changed so that this does not work any more, it is imported as it is.
+it. torchmetrics imports all of itself, matplotlib and scipy's signal processing for one class; seaborn all of its plots
+and scipy's statistics for its style. Where a library has changed so that this does not work any more, it is imported as
+it is.
 """
 
 import contextlib
@@ -37,14 +38,30 @@ def lean_fid() -> Any:
     if path in sys.modules:
         return sys.modules[path].FrechetInceptionDistance
     with contextlib.suppress(ImportError, AttributeError), _standing_in({}, drop="torchmetrics"):
-        for package in ("torchmetrics", "torchmetrics.utilities", "torchmetrics.image"):
-            spec = find_spec(package)
-            assert spec is not None
-            sys.modules[package] = module_from_spec(spec)  # which finds its modules, and was not executed
+        _not_executed("torchmetrics", "torchmetrics.utilities", "torchmetrics.image")
         vars(sys.modules["torchmetrics"])["_logger"] = logging.getLogger("torchmetrics")
         vars(importlib.import_module("torchmetrics.utilities.imports"))["_MATPLOTLIB_AVAILABLE"] = False
         return importlib.import_module(path).FrechetInceptionDistance
     return importlib.import_module(path).FrechetInceptionDistance
+
+
+def lean_seaborn() -> Any:
+    """The module of seaborn's style, `seaborn.rcmod`; the library stays as if it had not been imported."""
+    path = "seaborn.rcmod"
+    if path in sys.modules:
+        return sys.modules[path]
+    with contextlib.suppress(ImportError, AttributeError), _standing_in({}, drop="seaborn"):
+        _not_executed("seaborn")
+        return importlib.import_module(path)
+    return importlib.import_module(path)
+
+
+def _not_executed(*packages: str) -> None:
+    """Packages that find their modules, and import nothing by themselves."""
+    for package in packages:
+        spec = find_spec(package)
+        assert spec is not None
+        sys.modules[package] = module_from_spec(spec)
 
 
 @contextlib.contextmanager

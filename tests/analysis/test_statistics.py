@@ -374,6 +374,15 @@ def test_pages_test_with_many_levels_is_scipys_approximation() -> None:
     assert page_p_rising(scores) == pytest.approx(2 * expected)
 
 
+def test_pages_test_takes_mid_ranks_of_ties() -> None:
+    scores = np.array([[3.0, 2.0, 2.0], [1.0, INF, 2.0], [3.0, INF, 3.0]])
+    ranks = stats.rankdata(scores, axis=0).T
+    orders = [list(itertools.permutations(seed)) for seed in ranks]
+    under_null = [np.dot([1, 2, 3], np.sum(one, axis=0)) for one in itertools.product(*orders)]
+    share = np.mean(np.array(under_null) >= np.dot([1, 2, 3], ranks.sum(0)))
+    assert page_p_rising(scores) == pytest.approx(2 * share)
+
+
 def test_pages_test_by_hand_with_ties() -> None:
     assert page_p_rising([[1.0], [2.0], [3.0]]) == pytest.approx(2 / 6)
     assert page_p_rising([[1.0], [INF], [INF]]) == pytest.approx(2 / 3)  # the low one is first in a third of orders

@@ -74,6 +74,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def seconds_left(elapsed: float, ended: int, running: int, waiting: int) -> float:
+    """How long a run goes on at its pace so far, by which the trials that run are half done."""
+    return elapsed / (ended + running / 2) * (waiting + running / 2)
+
+
 def decimals_of(x: float) -> int:
     """Decimals for about three digits."""
     size = abs(x)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import terminal
-from harness.analysis.wording import duration
+from harness.analysis.wording import duration, seconds_left
 
 WIDEST = 100
 """Columns of the live view, at most: a longer bar tells no more."""
@@ -98,7 +98,8 @@ class Progress:
             return "last one"
         if ended == 0 or not self._began:  # of a trial whose worker died first, it is not known that it began
             return "time left unknown until a trial ends" if self.running or ended else "starting the workers"
-        return f"about {duration((time.monotonic() - self._began) / ended * left)} left"
+        elapsed, running = time.monotonic() - self._began, len(self.running)
+        return f"about {duration(seconds_left(elapsed, ended, running, left - running))} left"
 
     def _ended(self) -> int:
         return self.already_done + self.done + self.diverged + self.failed

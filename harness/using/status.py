@@ -5,14 +5,14 @@ said is right a moment later, however a run ended.
 """
 
 import contextlib
-import statistics
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.analysis.results import untrained_arm
-from harness.analysis.wording import count, duration
+from harness.analysis.wording import count, duration, seconds_left
 from harness.errors import UserError
 from harness.questions import located
 from harness.storage.locks import holders
@@ -102,14 +102,11 @@ class Watcher:
 
     def _of(self, plan: Mapping[str, Any], locked: set[str]) -> Progress:
         cells: dict[str, dict[int, State]] = {}
-        failures, took, left = [], dict[str, list[float]](), list[tuple[str, State]]()
+        failures, states, took = [], dict[str, State](), dict[str, float]()
         for cell in _cells(plan):
             state, seconds, error = self._state(cell, locked)
             cells.setdefault(cell["arm"], {})[cell["seed"]] = state
-            if state in ENDED:
-                took.setdefault(cell["arm"], []).append(seconds)
-            else:
-                left.append((cell["arm"], state))
+            states[cell["trial_id"]], took[cell["trial_id"]] = state, seconds
             if state == "failed":
                 failures.append(f"{cell['arm']}, seed {cell['seed']}: {error}")
         return Progress(
@@ -117,8 +114,20 @@ class Watcher:
             profile=plan["profile"],
             cells=cells,
             failures=failures,
-            seconds_left=_seconds_left(took, left),
+            seconds_left=self._seconds_left(plan, states, took),
         )
+
+    def _seconds_left(
+        self, plan: Mapping[str, Any], states: Mapping[str, State], took: Mapping[str, float]
+    ) -> float | None:
+        """By the pace of the trials that have ended since the run wrote its plan: what the run itself shows."""
+        running = sum(state == "running" for state in states.values())
+        planned = self.store.layout.plan(plan["study"], plan["profile"]).stat().st_mtime
+        ends = {i: self.store.trial_folder(i).stat().st_mtime for i, state in states.items() if state in ENDED}
+        began = [end - took[i] for i, end in ends.items() if end > planned]
+        if not running or not began:
+            return None
+        return seconds_left(time.time() - min(began), len(began), running, len(states) - len(ends) - running)
 
     def _state(self, cell: Mapping[str, Any], locked: set[str]) -> tuple[State, float, str]:
         """(state, seconds that it took, why it failed)."""
@@ -185,17 +194,3 @@ def _cells(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"arm": untrained_arm(name), "seed": 0, "trial_id": trial_id, "protocols": [own]}
         for name, trial_id in ceilings.items()
     ]
-
-
-def _seconds_left(took: Mapping[str, Sequence[float]], left: Sequence[tuple[str, State]]) -> float | None:
-    """By what like trials took, with as many at once as run now; a running one is taken to be half done."""
-    running = sum(state == "running" for _, state in left)
-    known = [seconds for arm in took.values() for seconds in arm if seconds]
-    if not running or not known:
-        return None
-    usual = statistics.mean(known)
-    takes = [
-        (statistics.mean(took[arm]) if took.get(arm) else usual) * (0.5 if state == "running" else 1.0)
-        for arm, state in left
-    ]
-    return sum(takes) / running

@@ -75,6 +75,8 @@ def test_pace_counts_from_the_first_trial(clock: Clock) -> None:
     clock.now += 10
     shown.finished("a", "ok", 1.0, 10.0)
     assert shown.eta() == "about 30 s left"
+    shown.started("b")  # which is half done: half a trial is left, and two that wait
+    assert shown.eta() == "about 17 s left"
     dead = make(io.StringIO())
     dead.finished("a", "failed", None, 0.0, "its worker died before it began")
     assert dead.eta() == "time left unknown until a trial ends"

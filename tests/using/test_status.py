@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +78,14 @@ def test_running_trials_are_those_that_are_locked(half_done: tuple[Store, list[s
         assert watcher.at_work == process.pid
         assert dict(now.cells["b"]) == {0: "running", 1: "waiting", 2: "waiting"}
         assert now.cells["a"][2] == "running", "a failed trial that is tried again"
-        assert now.seconds_left == pytest.approx((4 + 4 + 8 + 8) / 2)
-        assert now.headline == "tiny (smoke): 2 of 6 trials done, 2 running, 1 diverged, 2 waiting; about 12 s left"
+        assert now.seconds_left is None, "both ended before the plan was written: of another run"
+        for i, trial_id in enumerate(ids[:2]):  # of 8 s each, side by side, of which the second ended 5 s ago
+            ended = time.time() - 5 - i
+            os.utime(store.trial_folder(trial_id), (ended, ended))
+        os.utime(store.layout.plan("tiny", "smoke"), (0, time.time() - 100))
+        (now,) = Watcher(store=store).look()
+        assert now.seconds_left == pytest.approx(14 / (2 + 1) * (2 + 1), abs=1)
+        assert now.headline.startswith("tiny (smoke): 2 of 6 trials done, 2 running, 1 diverged, 2 waiting; about 1")
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         (after,) = watcher.look()

@@ -56,7 +56,7 @@ class Factor(metaclass=Declared):
     """What varies in a question. `levels` are in their natural order, the baseline's own among them.
 
     Raises:
-        UserError: two levels with one label.
+        UserError: fewer than two levels, or two with one label.
     """
 
     label: str  # with its symbol and unit, as on an axis
@@ -72,6 +72,11 @@ class Factor(metaclass=Declared):
 
     def __post_init__(self) -> None:
         labels = [level.label for level in self.levels]
+        if len(labels) < 2:
+            raise UserError(
+                f"factor {self.label!r} has {len(labels) or 'no'} level{'s' * (not labels)}, and nothing varies; "
+                f"allowed: at least two, the baseline's own among them"
+            )
         for label in labels:
             if labels.count(label) > 1:
                 raise UserError(f"factor {self.label!r} has two levels labelled {label!r}; labels must differ")
@@ -272,6 +277,9 @@ class Profile(metaclass=Declared):
     """How much to spend: data, budget, seeds and scoring, the same for every arm of a study.
 
     A profile may ask the same questions of other networks, at levels that suit them: `baselines` and `factors`.
+
+    Raises:
+        UserError: a name that would not be read as it is typed after `--profile`.
     """
 
     name: str  # smoke, laptop, paper; "paper@folder:faces" is paper on other data
@@ -284,6 +292,12 @@ class Profile(metaclass=Declared):
     extractor: str = ""  # one of harness.scoring.extractors; "" for what suits the data, see its `default_extractor`
     core_seconds_per_trial: float  # a guess for `plan` where trials run on a GPU, until the store holds like ones
     beside: tuple[str, ...] = ()  # profiles that change one thing, such as the budget; the summary shows their verdicts
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*(@.+)?", self.name):
+            raise UserError(
+                f"profile name {self.name!r} is not possible; allowed: letters, digits, hyphens, underscores, points"
+            )
 
     def fitted(
         self, shape: Mapping[str, int], stages: int, baselines: Mapping[str, Changes], dataset: str

@@ -55,8 +55,8 @@ class Study(metaclass=Declared):
     """Baselines, the questions asked of them, and the profiles they can be asked at.
 
     Raises:
-        UserError: two questions with one key, a baseline or a spec field that is not there, or a question
-            whose levels do not hold the baseline's own value (found by `Design.arms`).
+        UserError: two questions with one key, two profiles of one name, a baseline or a spec field that is not
+            there, or a question whose levels do not hold the baseline's own value (found by `Design.arms`).
     """
 
     name: str
@@ -79,9 +79,10 @@ class Study(metaclass=Declared):
                 f"study name {self.name!r} cannot name files; allowed: letters, digits, hyphens, underscores"
             )
         keys = [q.key for q in self.questions]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise UserError(f"study {self.name!r} has two questions with key {key!r}; keys must differ")
+        for kind, names in (("questions with key", keys), ("profiles named", [p.name for p in self.profiles])):
+            for name in names:
+                if names.count(name) > 1:
+                    raise UserError(f"study {self.name!r} has two {kind} {name!r}; these must differ")
         for question in self.questions:
             if question.baseline not in self.baselines:
                 raise unknown_name(f"baseline of question {question.key!r}:", question.baseline, self.baselines)

@@ -49,6 +49,9 @@ LONGEST_ARM = 44
 FEWEST_SAMPLES = 20
 """Two for each of the ten splits of the inception score."""
 
+MOST_SAMPLES = 1_000_000
+"""Twenty times what papers take; precision and recall compare all of them with each other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -384,9 +387,10 @@ def announce(
 
 
 def require_samples(number: int) -> None:
-    """Refuse to score by fewer samples than the scores are defined for."""
-    if number < FEWEST_SAMPLES:
-        raise UserError(f"num_generated={number} is out of range; allowed: at least {FEWEST_SAMPLES}")
+    """Refuse to score by fewer samples than the scores are defined for, or by more than anybody waits for."""
+    if not FEWEST_SAMPLES <= number <= MOST_SAMPLES:
+        allowed = f"{FEWEST_SAMPLES} to {MOST_SAMPLES:,}"
+        raise UserError(f"num_generated={number} is out of range; allowed: {allowed}")
 
 
 def _last_plan(store: Store, study: str, profile: str) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def test_an_untrained_generator_has_no_budget(store: Store, context: TrialContex
     ("options", "message"),
     [
         ({"extractor": "inceptoin-v3"}, "unknown extractor 'inceptoin-v3' (did you mean 'inception-v3'?)"),
-        ({"num_generated": 3}, "num_generated=3 is out of range; allowed: at least 20"),
+        ({"num_generated": 3}, "num_generated=3 is out of range; allowed: 20 to 1,000,000"),
         ({"workers": 0}, "workers=0 is out of range"),
     ],
 )

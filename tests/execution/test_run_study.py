@@ -102,7 +102,7 @@ def test_a_plan_without_a_store_downloads_nothing(tmp_path, monkeypatch) -> None
         ({"changes": {"resolution": 2000}}, "arm 'dc': resolution=2000 is out of range; allowed: from 4 to 1024"),
         ({"changes": {"resolution": "abc"}}, "arm 'dc': resolution='abc' must be of type int"),
         ({"changes": {"dataset": "folder:"}}, "'folder:' names no folder"),
-        ({"num_generated": 1}, "num_generated=1 is out of range; allowed: at least 20"),
+        ({"num_generated": 1}, "num_generated=1 is out of range; allowed: 20 to 1,000,000"),
         ({"seeds": 0}, "seeds=0 is out of range"),
     ],
 )

@@ -85,6 +85,14 @@ def study(*questions: Trend) -> Study:
 def test_bad_declarations_are_refused() -> None:
     with pytest.raises(UserError, match="two questions with key 'k'"):
         study(question(), question())
+    with pytest.raises(UserError, match="two profiles named 'laptop'"):
+        replace(study(question()), profiles=(LAPTOP, LAPTOP))
+    for name in ("", "two words", "a/b", "@faces"):
+        with pytest.raises(UserError, match=f"profile name {name!r} is not possible"):
+            replace(LAPTOP, name=name)
+    for values, told in (((1.0,), "has 1 level, and nothing varies"), ((), "has no levels")):
+        with pytest.raises(UserError, match=told):
+            Factor.of_field("latent_std", values, label="σ")
     with pytest.raises(UserError, match="unknown baseline of question 'k': 'cd'; valid: dc, fc"):
         study(question(baseline="cd"))
     with pytest.raises(UserError, match="no level that is its baseline"):
@@ -248,6 +256,7 @@ def test_a_baseline_at_seeds_of_its_own() -> None:
 
 
 def one_factor(*levels: Level, **changes) -> Study:
+    levels = levels or (Level(label="other", changes={"latent_std": 2.0}),)
     factor = Factor(label="x", levels=(Level(label="own"), *levels))
     words = {"key": "k", "text": "?", "hypothesis": "!", "factor": factor, "expected": "equal"}
     baselines = {"dc": NOISE.baselines["dc"]}

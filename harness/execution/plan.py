@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -210,7 +211,9 @@ def make_plan(study: Study, profile_name: str, seeds: Seeds, store: Store | None
         def fingerprint(dataset: str, resolution: int, channels: int) -> str:
             if store is None and is_downloaded(dataset):
                 return "0" * 16  # nothing to look up, and nowhere to keep a download
-            data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
+            told_below = warnings.catch_warnings(action="ignore") if store is None else nullcontext()
+            with told_below:
+                data = prepare(dataset, resolution=resolution, channels=channels, cache=cache)
             for name in (profile.extractor, *extractors_named(design.questions)):
                 require_labels(name, data)
             num_images[data.fingerprint] = len(data.images("train"))

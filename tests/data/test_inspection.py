@@ -167,3 +167,13 @@ def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     done = studies("plan", "noise", "--store", "caf\udce9", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: the argument caf\\xe9 has a name that is not UTF-8; rename that file or folder\n"
+
+
+def test_a_plan_tells_unread_files_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    put_digits(tmp_path / "digits")
+    (tmp_path / "digits" / "class 0" / "broken.png").write_bytes(b"no picture")
+    words = ["plan", "noise", "--profile", f"smoke@folder:{tmp_path / 'digits'}", "--store", str(tmp_path / "none")]
+    cli.app(words, obj=CATALOG, standalone_mode=False)
+    assert "not read: class 0/broken.png" in capsys.readouterr().out and not recwarn.list

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness import terminal
-from harness.analysis.wording import count
+from harness.analysis.wording import count, duration
 from harness.commands.shared import (
     DEFAULT_PROFILE,
     DEFAULT_STORE,
@@ -86,6 +86,7 @@ def plan(
     at_least_one("workers", workers)
     workers = workers or default_workers() or 1
     opened, downloads = existing(store), cache_folder(Layout(store).cache, "downloads")
+    searching = 0.0
     if study.tuning is not None:
         search, wanted = first_round(study, profile, seeds)
         searched = make_plan(search, profile, wanted, opened)
@@ -93,9 +94,13 @@ def plan(
             terminal.tell(line)
         if searched.pending():
             terminal.tell("until this search is done, the arms below are as it chose them last, or as declared:")
+            searching = searched.seconds_left(workers) + sum(searched.beforehand.values())
         study = with_chosen(study, profile, opened)
-    for line in describe(make_plan(study, profile, seeds, opened), workers, downloads):
+    planned = make_plan(study, profile, seeds, opened)
+    for line in describe(planned, workers, downloads):
         terminal.tell(line)
+    if searching:
+        terminal.tell(f"search and verdicts together: about {duration(searching + planned.seconds_left(workers))}")
 
 
 def run(

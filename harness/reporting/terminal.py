@@ -22,6 +22,7 @@ from harness.analysis.verdicts import Answer, Verdict
 from harness.analysis.wording import count
 from harness.reporting import provenance
 from harness.reporting.tables import by_metrics, effect_of, formatted, overview_table, why_no_interval
+from harness.reporting.tuning_section import tuning_tables
 
 MOST_WARNINGS = 5
 """Sentences of warning at the end of a run; all are on the page."""
@@ -57,7 +58,8 @@ def study_for_terminal(evidence: Evidence, *, width: int, lines: int, full: bool
         scores = scores.drop(columns=[c for c in scores if c.startswith(("KID", "precision", "recall"))])
         sentences = [f"- {answer.sentence}" for answer in answers]
         claims, found = _claims(evidence, set(range(len(answers)))), [*why_no_interval(answers), *found]
-        return [*title, *claims, _table(scores), *(f"\n{line}" for line in (*sentences, *found)), ""]
+        tuning = [part for table in tuning_tables(evidence).values() for part in ("", _table(table.shown))]
+        return [*title, *claims, _table(scores), *tuning, *(f"\n{line}" for line in (*sentences, *found)), ""]
     settled_first = sorted(range(len(answers)), key=lambda i: answers[i].verdict == "unresolved")
     for n in range(len(answers), 0, -1):
         shown = set(settled_first[:n])

@@ -1,11 +1,15 @@
 """Searches: what is run, what is chosen, and that an interrupted one comes to the same."""
 
+import io
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from harness import cli
 from harness.analysis.evidence import load_evidence
 from harness.analysis.tuned import chosen, failed_for_good, found
 from harness.errors import UserError
@@ -15,12 +19,14 @@ from harness.execution.plan import make_plan
 from harness.execution.search import run_tuned, with_chosen
 from harness.reporting.provenance import warnings
 from harness.reporting.study_page import study_page
+from harness.reporting.terminal import study_for_terminal
 from harness.spec import TrialSpec
 from harness.storage.result import TrialResult
 from harness.storage.store import Store
 from harness.study import Choice, LogUniform, Study, Tuning
 from studies.aa import AA
 from studies.architecture import ARCHITECTURE
+from studies.catalog import CATALOG
 from tests.published import PROTOCOL, REAL
 
 RATES = {"generator_lr": LogUniform(1e-4, 1e-2)}
@@ -134,6 +140,15 @@ def test_what_diverged_is_not_chosen(store: Store, monkeypatch: pytest.MonkeyPat
     )
 
 
+def test_a_plan_adds_search_and_verdicts_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "architecture-tuned", "--profile", "smoke", "--workers", "3", "--store", str(tmp_path / "none")]
+    cli.app(words, obj=CATALOG, standalone_mode=False)
+    told = capsys.readouterr().out
+    search, verdicts = map(int, re.findall(r"about (\d+) s with 3 trials at once", told))
+    assert told.splitlines()[-1].startswith("search and verdicts together: about ")
+    assert abs(int(told.split()[-2]) - search - verdicts) <= 1
+
+
 def test_equal_arms_search_at_seeds_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study = replace(AA, profiles=AA.profiles[:1]).tuned(Tuning(fields=RATES))
     run(study, store, monkeypatch)
@@ -154,8 +169,13 @@ def test_the_page_shows_search_and_untuned_verdicts(store: Store, monkeypatch: p
     assert "tuning" in [section.name for section in page.sections]
     plain = replace(study, name="small", tuning=None, untuned="")
     run(plain, store, monkeypatch, seeds=6)
-    beside = study_page(load_evidence(store, study, "smoke")).tables["untuned"].numbers
+    evidence = load_evidence(store, study, "smoke")
+    beside = study_page(evidence).tables["untuned"].numbers
     assert len(beside) == 1 and beside.effect[0] != beside.effect_untuned[0]
+    console = Console(file=io.StringIO(), width=200)
+    with console.capture() as capture:
+        console.print(*study_for_terminal(evidence, width=200, lines=99, full=True), sep="\n")
+    assert "kept as declared" in capture.get() and "effect, without tuning [95%]" in capture.get()
 
 
 def test_optuna_draws_by_earlier_scores(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def run_tuned(
         UserError: a candidate is refused, Optuna is asked for and not installed, trials of the first search failed,
             another run changed the search meanwhile, or what `run_study` raises.
     """
-    common = (store, workers, say, cluster)
+    common = (store, workers, _once(say) if study.tuning else say, cluster)
     if study.tuning is not None:
         design = study.at(profile_name)
         for candidates in _rounds(design, study.tuning, seeds, store):
@@ -74,6 +74,18 @@ def run_tuned(
         study = with_chosen(study, profile_name, store)
         _require_whole(study.name, [(len(study.chosen.get(a, ())), n) for a, n in design.seeds_of(seeds).items()])
     return run_study(study, profile_name, seeds, *common, sequential=sequential, extractor_weights=extractor_weights)
+
+
+def _once(say: Say) -> Say:
+    """Says each line once: the rounds of a search and its study are scored by the same networks."""
+    said = set[str]()
+
+    def say_new(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return say_new
 
 
 def _tell_failures(found: Mapping[str, Mapping[int, Sequence[Candidate]]], say: Say) -> bool:

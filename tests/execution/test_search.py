@@ -149,6 +149,18 @@ def test_a_plan_adds_search_and_verdicts_up(tmp_path: Path, capsys: pytest.Captu
     assert abs(int(told.split()[-2]) - search - verdicts) <= 1
 
 
+def test_rounds_say_the_same_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, made_up = list[str](), MadeUp()
+
+    def saying(*words, **more) -> bool:
+        words[5]("how good the classifier is")
+        return made_up(*words, **more)
+
+    monkeypatch.setattr(searching, "run_study", saying)
+    run_tuned(tuned(searcher="optuna", trials=6), "smoke", 3, store, 1, told.append)
+    assert told.count("how good the classifier is") == 1
+
+
 def test_equal_arms_search_at_seeds_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     study = replace(AA, profiles=AA.profiles[:1]).tuned(Tuning(fields=RATES))
     run(study, store, monkeypatch)

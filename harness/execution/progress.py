@@ -3,7 +3,7 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -120,11 +120,11 @@ class Progress:
             for trial_id, since in self.running.items()
         ]
         arms = [arm for arm in dict.fromkeys([*(arm for arm, _ in self.arms.values()), *self.fids]) if arm in self.fids]
-        means = [(arm, str(len(self.fids[arm])), f"{_mean(self.fids[arm]):.1f}") for arm in arms]
+        means = [(arm, str(len(self.fids[arm])), f"{statistics.fmean(self.fids[arm]):.1f}") for arm in arms]
         lines = [title, self._bar(), *_table(running, width, room, style="dim")]
         room -= len(running)
         if means and room > 2:  # below an empty line and a heading
-            lines += ["", *_table(means, width, room - 2, heading=("arm", "seeds", "mean FID (geom.)"), what=" arms")]
+            lines += ["", *_table(means, width, room - 2, heading=("arm", "seeds", "mean FID"), what=" arms")]
         return lines[: max(height, 1)]
 
     def _bar(self) -> Table:
@@ -188,8 +188,3 @@ class _Frame:
                 yield from line
                 yield Segment.line()
         self.drawn = drawn
-
-
-def _mean(fids: Sequence[float]) -> float:
-    """The geometric one, since FIDs are compared as ratios."""
-    return statistics.geometric_mean(fids) if min(fids) > 0 else 0.0

@@ -137,6 +137,9 @@ def test_what_measures_otherwise_is_told() -> None:
     told = deviation({**recorded, "golden_fid_noisy": 50.001}, recorded)
     assert told == "FID of the noisy golden images is 50.001 here, and 50 on record"
     assert deviation({**recorded, "golden_kid_real": 1e-6}, recorded).startswith("KID of the real golden images")
+    easy = {**recorded, "golden_kid_noisy": -0.020061448}  # of 400 shapes, measured twice by one machine
+    assert not deviation({**easy, "golden_kid_noisy": -0.020061475}, easy)
+    assert deviation({**easy, "golden_kid_noisy": -0.0200617}, easy).startswith("KID of the noisy golden images")
     assert deviation({}, recorded) and deviation({**recorded, "golden_fid_real": float("nan")}, recorded)
 
 

@@ -18,16 +18,32 @@ class Declared(type):
         """Make one.
 
         Raises:
-            UserError: a word that is no field, or a value of another type than its field's.
+            UserError: a word that is no field, a value of another type than its field's, or a field that is missing.
         """
         kinds = _kinds(cls)
         for name in words:
             if name not in kinds:
                 raise unknown_name(f"field of {cls.__name__}", name, kinds)
-        for name, value in {**dict(zip(kinds, values, strict=False)), **words}.items():
+        given = {**dict(zip(kinds, values, strict=False)), **words}
+        for name, value in given.items():
             for place, found, allowed in _wrong(name, value, kinds[name]):
                 raise UserError(f"{cls.__name__}: {place}={found!r:.60} is not possible; allowed: {allowed}")
+        if lacking := [name for name in _required(cls) if name not in given]:
+            raise UserError(f"{cls.__name__}({_named(given)}) lacks {', '.join(lacking)}")
         return super().__call__(*values, **words)
+
+
+def _named(given: Mapping[str, Any]) -> str:
+    """By what its writer knows a declaration, where that is said."""
+    return next((f"{name}={given[name]!r}" for name in ("name", "key", "label") if name in given), "...")
+
+
+@lru_cache
+def _required(cls: type) -> list[str]:
+    """The fields without which there is none."""
+    nothing = dataclasses.MISSING
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # cls is a dataclass
+    return [f.name for f in fields if f.init and f.default is nothing and f.default_factory is nothing]
 
 
 @lru_cache

@@ -294,9 +294,11 @@ class Profile(metaclass=Declared):
     beside: tuple[str, ...] = ()  # profiles that change one thing, such as the budget; the summary shows their verdicts
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*(@.+)?", self.name):
+        plain = self.name.partition("@")[0]
+        if not plain.strip() or not plain.isprintable() or plain.startswith("-"):
             raise UserError(
-                f"profile name {self.name!r} is not possible; allowed: letters, digits, hyphens, underscores, points"
+                f"profile name {self.name!r} cannot be typed after --profile; allowed: a word such as 'laptop', which "
+                f"does not begin with - or @"
             )
 
     def fitted(

@@ -207,7 +207,7 @@ def level_effects(
 
 def arm_values(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     """A metric of an arm's finished trials by seed, in the seeds' order; +inf where a level of FID was not reached."""
-    mine = (rows.arm.to_numpy() == arm) & (rows.status.to_numpy() == "ok")
+    mine = (rows.arm.to_numpy() == arm) & (rows.status.to_numpy(object, na_value=None) == "ok")
     found = rows[metric].to_numpy(float) if metric in rows else np.full(len(rows), math.nan)
     seeds = rows.seed.to_numpy()
     places = np.flatnonzero(mine & ~np.isnan(found))

@@ -21,8 +21,13 @@ def page_p_rising(scores: ArrayLike) -> np.ndarray:
     Returns:
         (...) one-sided p values, doubled and at most 1; exact, given the ties, up to 8 levels, and by Page's normal
         approximation beyond.
+
+    Raises:
+        ValueError: a score is NaN.
     """
     scores = np.asarray(scores, dtype=float)
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN, which has no rank")
     k, n = scores.shape[-2:]
     if n == 0:
         return np.ones(scores.shape[:-2])

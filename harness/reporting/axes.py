@@ -85,7 +85,7 @@ def room_above(axes: Axes, y: float, share: float) -> None:
 
 def robust_limits(axes: Axes, shown: pd.Series) -> None:
     """Limits that a few extreme points cannot stretch."""
-    low, high = shown.quantile([0.005, 0.995])
+    low, high = shown[np.isfinite(shown)].quantile([0.005, 0.995])
     if high > low:
         axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
 

@@ -310,8 +310,6 @@ def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Fig
 
     None without curves.
     """
-    if curves.empty:
-        return None
     panels = [
         (column, title)
         for column, title in (
@@ -323,6 +321,8 @@ def balance(evidence: Evidence, question: Question, curves: pd.DataFrame) -> Fig
         )
         if column in curves and curves[column].notna().any()
     ]
+    if not panels:
+        return None
     over_seeds = _over_seeds(curves, "kimg", [column for column, _ in panels])
     with mpl.rc_context(STYLE):
         lines = math.ceil(len(panels) / 2)
@@ -377,7 +377,7 @@ def _over_seeds(curves: pd.DataFrame, x: str, columns: list[str]) -> pd.DataFram
 
 def _lines(axes: Axes, evidence: Evidence, question: Question, over_seeds: pd.DataFrame) -> None:
     """A line a level through the median over seeds; the band spans all of them."""
-    arms, over_seeds = level_arms(evidence.design, question), over_seeds.dropna()
+    arms, over_seeds = level_arms(evidence.design, question), over_seeds[over_seeds["min"].notna()]
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(arms)))  # without its yellow end
     dashes = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 1, 1, 2)))
     for i, label in enumerate(arms):

@@ -61,20 +61,20 @@ def _claimed(claims: int) -> Iterator[int]:
 def _fork(makers: Sequence[Callable[[], Any]], claims: int) -> Iterator[Connection]:
     """A fork that makes what it claims; its end of a pipe, through which (number, result) come, and None in the end."""
     ours, theirs = get_context("fork").Pipe(duplex=False)
-    process = get_context("fork").Process(target=_make, args=(makers, claims, theirs), daemon=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that may hold locks: see PATIENCE
-        process.start()
-    theirs.close()
-    try:
-        yield ours
-    finally:
-        ours.close()
-        process.kill()
-        process.join()
+    with ours:
+        with theirs, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that may hold locks: see PATIENCE
+            process = get_context("fork").Process(target=_make, args=(makers, claims, theirs, ours), daemon=True)
+            process.start()
+        try:
+            yield ours
+        finally:
+            process.kill()
+            process.join()
 
 
-def _make(makers: Sequence[Callable[[], Any]], claims: int, pipe: Connection) -> None:
+def _make(makers: Sequence[Callable[[], Any]], claims: int, pipe: Connection, others_end: Connection) -> None:
+    others_end.close()  # else whoever waits here for room in the pipe would wait for ever, once the parent is killed
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # the parent tidies up
     made = list[tuple[int, Any]]()

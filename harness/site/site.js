@@ -40,7 +40,8 @@ const KINDS = {
     },
     key: cell => cell[0], text: () => "", right: true,
   },
-  trial: { show: cell => link(cell, `trials/${cell}.html`), key: words, text: words },
+  trial: {
+    show: cell => element("a", { href: `trials/${cell}.html`, className: "whole" }, cell), key: words, text: words },
   link: { show: cell => link(cell[0], cell[1]), key: cell => cell[0], text: cell => cell[0] },
   studies: {
     show: codes => element("span", {}, ...codes.flatMap((code, i) => [
@@ -272,10 +273,11 @@ SITE.arms = (place, table) => {
     const { columns, rows, sort } = now;
     const i = sort >= 0 && SITE.figures[columns[sort].score] ? sort : columns.findIndex(c => c.score);
     const shown = rows.filter(row => row[i][0] !== null).slice(0, MOST_SHOWN), seen = new Map();
+    const several = name => shown.filter(row => row[0] === name).length > 1;
     const values = shown.map(row => {
-      const at = KINDS.studies.text(row[1]), times = seen.get(row[0]) || 0;
-      seen.set(row[0], times + 1);
-      return { arm: row[0] + "\u200b".repeat(times), study: at, seeds: row[2], page: SITE.studies[row[1][0]][1],
+      const at = KINDS.studies.text(row[1]), name = several(row[0]) ? `${row[0]}: ${at}` : row[0], times = seen.get(name) || 0;
+      seen.set(name, times + 1);
+      return { arm: name + "\u200b".repeat(times), study: at, seeds: row[2], page: SITE.studies[row[1][0]][1],
         mean: row[i][0], low: row[i][2] ?? row[i][0], high: row[i][3] ?? row[i][0], shown: row[i][1] };
     });
     if (!values.length) return null;

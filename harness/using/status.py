@@ -5,10 +5,13 @@ said is right a moment later, however a run ended.
 """
 
 import contextlib
+import math
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.analysis.results import untrained_arm
@@ -120,14 +123,23 @@ class Watcher:
     def _seconds_left(
         self, plan: Mapping[str, Any], states: Mapping[str, State], took: Mapping[str, float]
     ) -> float | None:
-        """By the pace of the trials that have ended since the run wrote its plan: what the run itself shows."""
+        """As the run itself tells it: by its pace since it wrote its plan, until a trial has ended by what others took.
+
+        Clocks of other machines and trials that were copied here may lie: an end in the future is none of this run.
+        """
         running = sum(state == "running" for state in states.values())
-        planned = self.store.layout.plan(plan["study"], plan["profile"]).stat().st_mtime
-        ends = {i: self.store.trial_folder(i).stat().st_mtime for i, state in states.items() if state in ENDED}
-        began = [end - took[i] for i, end in ends.items() if end > planned]
-        if not running or not began:
+        if not running:
             return None
-        return seconds_left(time.time() - min(began), len(began), running, len(states) - len(ends) - running)
+        now, planned = time.time(), _written(self.store.layout.plan(plan["study"], plan["profile"]))
+        ends = {i: _written(self.store.trial_folder(i)) for i, state in states.items() if state in (*ENDED, "failed")}
+        ended = [i for i, end in ends.items() if planned < end <= now]
+        over = {i for i, state in states.items() if state in ENDED or i in ended}
+        waiting = len(states) - len(over) - running
+        if ended:
+            began = max(planned, min(ends[i] - took[i] for i in ended))
+            return seconds_left(now - began, len(ended), running, waiting)
+        known = [took[i] for i in over if took[i]]
+        return statistics.mean(known) * (waiting + running / 2) / running if known else None
 
     def _state(self, cell: Mapping[str, Any], locked: set[str]) -> tuple[State, float, str]:
         """(state, seconds that it took, why it failed)."""
@@ -151,6 +163,14 @@ class Watcher:
 
     def _is_scored(self, trial_id: str, protocols: Iterable[str]) -> bool:
         return all(self.store.is_done(trial_id, protocol) for protocol in protocols)
+
+
+def _written(path: Path) -> float:
+    """When a file or folder was written; infinitely late where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def lines(progress: Progress, width: int, *, full: bool = True) -> list[str]:

@@ -15,6 +15,7 @@ from harness.errors import UserError, unknown_name
 from harness.spec import FOLDER, ScoreProtocol, TrialSpec
 from harness.storage.samples import from_png
 from harness.storage.store import Store
+from harness.tuning import SEARCH
 
 if TYPE_CHECKING:
     from harness.using.generator import TrainedGenerator
@@ -216,8 +217,11 @@ def places(store: Store) -> dict[str, list[Place]]:
 
 
 def command(place: Place, seeds: int) -> str:
-    """What runs a place's study again, with so many seeds, for a shell anywhere: without any path of this machine."""
-    study = Path(place.file).name if place.file else place.study
+    """What runs a place's study again, with so many seeds, for a shell anywhere: without any path of this machine.
+
+    A search runs with the study that it is of.
+    """
+    study = Path(place.file).name if place.file else place.study.removesuffix(SEARCH)
     profile = place.profile.partition(FOLDER)[0] + FOLDER + "PATH" if FOLDER in place.profile else place.profile
     return shlex.join(["gan-ablation", "run", study, "--profile", profile, "--seeds", str(seeds)])
 

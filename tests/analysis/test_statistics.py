@@ -388,6 +388,8 @@ def test_pages_test_by_hand_with_ties() -> None:
     assert page_p_rising([[1.0], [INF], [INF]]) == pytest.approx(2 / 3)  # the low one is first in a third of orders
     assert page_p_rising([[INF], [INF], [INF]]) == 1
     assert page_p_rising(np.empty((3, 0))) == 1
+    with pytest.raises(ValueError, match="NaN, which has no rank"):
+        page_p_rising([[1.0], [NAN], [3.0]])
 
 
 def test_order_differences_by_hand() -> None:

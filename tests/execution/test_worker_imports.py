@@ -63,6 +63,8 @@ PAGE = """
 import sys
 from studies.__main__ import main
 assert "numpy" not in sys.modules, "before signals are taken over, and threads limited"
+import studies
+assert "find" in dir(studies) and not hasattr(studies, "_private") and "numpy" not in sys.modules
 sys.argv = ["studies", "list"]
 try:
     main()
@@ -72,6 +74,7 @@ import harness.reporting.study_page, harness.reporting.report, harness.analysis.
 from threadpoolctl import threadpool_info
 assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {1}, threadpool_info()
 assert not {"seaborn", "scipy.stats", "torch"} & set(sys.modules)
+assert studies.noise.NOISE is studies.find("noise") and not hasattr(studies, "nonsense")
 """
 
 

@@ -259,6 +259,9 @@ def test_training_has_a_line_a_level(evidence: Evidence, rows: pd.DataFrame) -> 
     assert line.get_xdata().tolist() == curves.kimg.tolist()
 
 
+PANELS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+
+
 def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.DataFrame) -> None:
     question = evidence.design.question("latent-std-dc")
     figure = figures.balance(evidence, question, figures.curves(evidence, question))
@@ -266,6 +269,15 @@ def test_lines_are_medians_and_bands_all_seeds(evidence: Evidence, rows: pd.Data
     curves = np.stack([evidence.store.read_curves(t).d_loss for t in rows[rows.arm == "dc"].trial_id])
     line = next(line for line in figure.axes[0].lines if line.get_label() == "1")
     assert np.allclose(line.get_ydata(), np.median(curves, 0))
+    lost = figures.curves(evidence, question)
+    at = lost.kimg == line.get_xdata()[3]
+    lost.loc[at, "d_loss"] = np.where(lost.seed[at] % 2, np.inf, -np.inf)  # whose median is not a number
+    lost.loc[at, "g_loss"] = np.nan
+    without = figures.balance(evidence, question, lost)
+    assert without is not None
+    d, g = (next(line for line in axes.lines if line.get_label() == "1").get_xdata() for axes in without.axes[:2])
+    assert len(d) == len(g) + 1, "a gap in the line, and no point where nothing was measured"
+    assert figures.balance(evidence, question, lost.assign(**dict.fromkeys(PANELS, np.nan))) is None
     band = figure.axes[0].patches[2].get_xy()[:, 1]
     assert band.min() == pytest.approx(curves.min()) and band.max() == pytest.approx(curves.max())
 

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +84,26 @@ def test_an_error_in_a_fork_is_raised_here() -> None:
     assert in_parallel([failing] * 4, 2) == [None] * 4
     with pytest.raises(ValueError, match="everywhere"):
         in_parallel([partial(slow, 0), partial(slow, 1), always], 2)
+
+
+ORPHAN = """
+import os, signal, time
+from harness.reporting.parallel import at_work
+
+def large():
+    print(os.getpid(), flush=True)
+    return bytes(1_000_000)
+
+with at_work([large], 2):
+    time.sleep(1)  # the fork has made it, and waits for room in its pipe
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_forks_end_with_a_killed_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{int(done.stdout)}").exists():
+        assert time.monotonic() < deadline, "the fork waits for a reader that is gone"
+        time.sleep(0.1)

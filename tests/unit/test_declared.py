@@ -34,6 +34,12 @@ TWO = Factor(label="f", levels=(Level(label="1"), Level(label="2", changes={"lat
         (lambda: Factor(label="f", levels=Level(label="1")), "Factor: levels=Level(label='1'"),
         (lambda: Level(label=1), "Level: label=1 is not possible; allowed: text"),
         (lambda: Level(label="1", changes={"kimg": [1]}), "changes['kimg']=[1] is not possible; allowed: float or int"),
+        (
+            lambda: Profile(name="p", description="d", changes={}),
+            "Profile(name='p') lacks seeds, num_generated, core_seconds_per_trial",
+        ),
+        (lambda: Factor(label="f"), "Factor(label='f') lacks levels"),
+        (lambda: Contrast("k"), "Contrast(key='k') lacks baseline, factor, text, hypothesis, expected"),
         (lambda: Profile(kimgs=3), "unknown field of Profile 'kimgs'"),
         (lambda: Profile(name="p", seeds=True), "Profile: seeds=True is not possible; allowed: a whole number"),
         (lambda: Profile(name="p", core_seconds_per_trial="x"), "core_seconds_per_trial='x' is not possible; allowed:"),

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -87,9 +88,11 @@ def test_bad_declarations_are_refused() -> None:
         study(question(), question())
     with pytest.raises(UserError, match="two profiles named 'laptop'"):
         replace(study(question()), profiles=(LAPTOP, LAPTOP))
-    for name in ("", "two words", "a/b", "@faces"):
-        with pytest.raises(UserError, match=f"profile name {name!r} is not possible"):
+    for name in ("", " ", "-laptop", "@faces", "two\nlines"):
+        with pytest.raises(UserError, match=re.escape(f"profile name {name!r} cannot be typed")):
             replace(LAPTOP, name=name)
+    for name in ("prüfung", "laptop (gpu)", "_x", "laptop@folder:/tmp/two\nlines"):  # stores have such
+        assert replace(LAPTOP, name=name).name == name
     for values, told in (((1.0,), "has 1 level, and nothing varies"), ((), "has no levels")):
         with pytest.raises(UserError, match=told):
             Factor.of_field("latent_std", values, label="σ")

@@ -67,7 +67,7 @@ def half_done(tmp_path: Path, digits, context) -> tuple[Store, list[str]]:
     return store, [cell["trial_id"] for cell in cells]
 
 
-def test_running_trials_are_those_that_are_locked(half_done: tuple[Store, list[str]]) -> None:
+def test_running_trials_are_those_that_are_locked(half_done: tuple[Store, list[str]], tmp_path: Path) -> None:
     store, ids = half_done
     watcher = Watcher(store=store)
     (before,) = watcher.look()
@@ -78,7 +78,15 @@ def test_running_trials_are_those_that_are_locked(half_done: tuple[Store, list[s
         assert watcher.at_work == process.pid
         assert dict(now.cells["b"]) == {0: "running", 1: "waiting", 2: "waiting"}
         assert now.cells["a"][2] == "running", "a failed trial that is tried again"
-        assert now.seconds_left is None, "both ended before the plan was written: of another run"
+        assert now.seconds_left == 8 * (2 + 2 / 2) / 2, "none has ended since the plan was written: as others took"
+        watcher = Watcher(store=store)
+        watcher.look()
+        ahead = time.time() + 3600
+        os.utime(store.trial_folder(ids[0]), (ahead, ahead))
+        store.trial_folder(ids[1]).rename(tmp_path / "quarantined")
+        (now,) = watcher.look()
+        assert now.seconds_left == 8 * (2 + 2 / 2) / 2, "of a clock that is ahead, and of a folder that is gone"
+        (tmp_path / "quarantined").rename(store.trial_folder(ids[1]))
         for i, trial_id in enumerate(ids[:2]):  # of 8 s each, side by side, of which the second ended 5 s ago
             ended = time.time() - 5 - i
             os.utime(store.trial_folder(trial_id), (ended, ended))

@@ -19,6 +19,7 @@ from harness.storage.samples import GRID
 from harness.storage.store import Store
 from harness.training.loop import build_networks
 from harness.training.stored import read_weights
+from harness.using.trial import Place, command
 from tests.using.conftest import small
 
 
@@ -203,3 +204,9 @@ def test_importing_the_harness_is_cheap() -> None:
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="it offers columns, load"):
         _ = harness.lode
+
+
+def test_a_search_is_run_by_its_study() -> None:
+    place = Place(study="small-tuned-search", profile="smoke", arm="fc / 0", seed=0, protocol_id="", file="")
+    assert command(place, 2) == "gan-ablation run small-tuned --profile smoke --seeds 2"
+    assert command(place._replace(study="noise"), 6) == "gan-ablation run noise --profile smoke --seeds 6"

@@ -97,9 +97,11 @@ class Design:
         """
         arms = {level.label: self._arm(question.baseline, level) for level in question.factor.levels}
         if question.baseline not in (arm.name for arm in arms.values()):
+            varied = {name for level in question.factor.levels for name in level.changes}
+            own = {name: self.baselines[question.baseline].get(name) for name in sorted(varied)}
             raise UserError(
                 f"question {question.key!r} of study {self.name!r} has no level that is its baseline "
-                f"{question.baseline!r}; add the baseline's own value to the factor's levels"
+                f"{question.baseline!r}; add the baseline's own value ({own}) to the factor's levels"
             )
         return arms
 

@@ -121,9 +121,7 @@ class Study(metaclass=Declared):
         if self.tuning is not None:
             raise UserError(f"study {self.name!r} is tuned already; call tuned() of the study without a tuning")
         if name == self.name:
-            raise UserError(
-                f"study {name!r} cannot be called so when it is tuned, too; leave name= out, or name another"
-            )
+            raise UserError(f"study {name!r} cannot be called so when it is tuned, too; leave name= out")
         title = f"{self.title}{'' if self.title.endswith(('.', '?', '!')) else '.'} Each arm tuned"
         return replace(self, name=name or f"{self.name}-tuned", title=title, tuning=tuning, untuned=self.name)
 

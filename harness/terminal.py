@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 import textwrap
 import time
@@ -40,8 +41,15 @@ def outlive_readers() -> None:
 def say(line: str) -> None:
     """Tell the person one line, beside the results: on stderr. A terminal that is too narrow gets several."""
     if sys.stderr.isatty():
-        line = textwrap.fill(line, width(sys.stderr), break_long_words=False, break_on_hyphens=False)
+        line = _wrapped(line, width(sys.stderr))
     print(line, file=sys.stderr, flush=True)
+
+
+def _wrapped(line: str, columns: int, indent: str = "") -> str:
+    """In lines that end between words, and not between a number and its unit."""
+    glued = re.sub(r"(?<=\d) (?=(s|min|h|days|kimg|MiB)\b)", "\u00a0", line)
+    lines = textwrap.fill(glued, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\u00a0", " ")
 
 
 def saying(items: Iterable[Item], so_far: Callable[[int], str]) -> Iterator[Item]:
@@ -62,9 +70,7 @@ def saying(items: Iterable[Item], so_far: Callable[[int], str]) -> Iterator[Item
 def tell(line: str, indent: str = "    ") -> None:
     """Print one line of results on stdout. A terminal that is too narrow gets several, the others further in."""
     if sys.stdout.isatty():
-        line = textwrap.fill(
-            line, width(sys.stdout), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        )
+        line = _wrapped(line, width(sys.stdout), indent)
     print(line)
 
 

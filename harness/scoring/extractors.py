@@ -215,8 +215,14 @@ def require_labels(name: str, data: PreparedData) -> None:
         raise UserError(
             f"{data.dataset} has no labels for the extractor {name!r} to learn from"
             f"{f' ({data.arrangement})' if data.arrangement else ''}; put its images into one sub-folder a class, at "
-            f"least two, or take another extractor: {', '.join(name for name in EXTRACTORS if name != CLASSIFIER)}"
+            f"least two, or {another_extractor()}"
         )
+
+
+def another_extractor() -> str:
+    """What to do where a data set's classifier is of no use, in words."""
+    others = ", ".join(name for name in EXTRACTORS if name != CLASSIFIER)
+    return f'take another extractor by the profile\'s extractor="...": {others}'
 
 
 def package_weights(name: str) -> Path:

@@ -44,6 +44,7 @@ from harness.scoring.extractors import (
     PRETRAINED,
     WEIGHTS_OPTION,
     Extractor,
+    another_extractor,
     prepare_pretrained,
     require_labels,
 )
@@ -125,8 +126,8 @@ def prepare_extractor(
             f"the classifier that would score {data.dataset} gets {extractor.accuracy:.1%} of {extractor.num_unseen:,} "
             f"pictures right that it has not seen; {bar:.1%} are the least (always guessing one class: "
             f"{extractor.chance:.1%}), so its scores would mean nothing; see that each folder holds one kind of "
-            f"picture (`{terminal.program()} inspect {shlex.quote(data.dataset)}`), add pictures, or take another "
-            f"extractor: {', '.join(other for other in EXTRACTORS if other != CLASSIFIER)}"
+            f"picture (`{terminal.program()} inspect {shlex.quote(data.dataset)}`), add pictures, or "
+            f"{another_extractor()}"
         )
     return extractor
 

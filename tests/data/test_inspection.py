@@ -1,6 +1,5 @@
 """What people are told of a data set before they use it."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +46,8 @@ def test_a_classifier_that_learned_nothing_is_refused(noise: tuple[PreparedData,
     wrong = r"gets \d\d\.\d% of 240 pictures right that it has not seen; 50\.\d% are the least \(always guessing"
     with pytest.raises(UserError, match=wrong) as caught:
         prepare_extractor("classifier", data, cache)
-    assert "or take another extractor: imagenet-lite0" in str(caught.value) and "\n" not in str(caught.value)
+    assert 'another extractor by the profile\'s extractor="...": imagenet-lite0' in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert f"`python -m studies inspect '{data.dataset}'`" in str(caught.value), "its folder's name has a space"
     found = prepare_classifier(data, cache)
     guesses = found.load()(torch.from_numpy(np.array(data.images("reference"))))[1].argmax(1).numpy()
@@ -77,14 +77,11 @@ def test_plan_refuses_what_the_classifier_cannot_use(tmp_path: Path, shape: str)
         profile = replace(usual, name="asked", extractor=extractor)
         return make_plan(replace(NOISE, profiles=(profile,)), "asked", 1, None)
 
-    with (
-        pytest.warns(UserWarning) if shape == "shards" else nullcontext(),
-        pytest.raises(UserError, match=r"no labels for .* \(no classes: .*put its images into one sub-folder a cl"),
-    ):
+    with pytest.raises(UserError, match=r"no labels for .* \(no classes: .*put its images into one sub-folder a cl"):
         plan("classifier")
     for extractor in ("", "imagenet-lite0", "inception-v3"):
-        with pytest.warns(UserWarning) if shape == "shards" else nullcontext():
-            made = plan(extractor)
+        made = plan(extractor)
+    assert ("look like shards" in " ".join(made.data_lines)) == (shape == "shards"), made.data_lines
     assert "600 pictures, no classes; 240 train, 240 reference, 120 extractor" in " ".join(made.data_lines)
 
 

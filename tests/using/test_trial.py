@@ -209,4 +209,4 @@ def test_importing_the_harness_is_cheap() -> None:
 def test_a_search_is_run_by_its_study() -> None:
     place = Place(study="small-tuned-search", profile="smoke", arm="fc / 0", seed=0, protocol_id="", file="")
     assert command(place, 2) == "gan-ablation run small-tuned --profile smoke --seeds 2"
-    assert command(place._replace(study="noise"), 6) == "gan-ablation run noise --profile smoke --seeds 6"
+    assert command(Place(*("noise", *place[1:])), 6) == "gan-ablation run noise --profile smoke --seeds 6"

@@ -174,8 +174,7 @@ def _empty_table(columns: Iterable[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         words = column in ("arm", "claim", "verdict")
-        longest = max(map(len, column.split()), default=0)
-        table.add_column(column, justify="left" if words else "right", overflow="fold", min_width=longest)
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     return table
 
 

@@ -47,7 +47,7 @@ def unknown_name(kind: str, name: object, valid: Iterable[object], besides: str 
     names = [str(v) for v in valid]
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    allowed = ", ".join([*names, *[besides] * bool(besides)]) or "none, as there is none"
+    allowed = ", ".join([*names, *[besides] * bool(besides)]) or "none"
     return UserError(f"unknown {kind} {str(name)!r}{hint}; valid: {allowed}")
 
 

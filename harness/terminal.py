@@ -22,6 +22,9 @@ PLAIN_WIDTH = 100
 """Columns where the output goes to a file or a pipe, and COLUMNS does not say otherwise."""
 SCREEN = 24
 """Lines of a terminal at the least; what fits them fits every screen."""
+GLUE = "\ue000"
+"""Stands for a space at which no line may end: no text has this character."""
+
 SILENT = 5.0, 30.0
 """Seconds after which the person is told how far something has come, first and then again."""
 
@@ -47,9 +50,9 @@ def say(line: str) -> None:
 
 def _wrapped(line: str, columns: int, indent: str = "") -> str:
     """In lines that end between words, and not between a number and its unit."""
-    glued = re.sub(r"(?<=\d) (?=(s|min|h|days|kimg|MiB)\b)", "\u00a0", line)
+    glued = re.sub(r"(?<=\d) (?=(s|min|h|days|kimg|MiB)\b)", GLUE, line)
     lines = textwrap.fill(glued, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return lines.replace("\u00a0", " ")
+    return lines.replace(GLUE, " ")
 
 
 def saying(items: Iterable[Item], so_far: Callable[[int], str]) -> Iterator[Item]:

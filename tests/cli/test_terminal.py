@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import interrupts
+from harness import interrupts, terminal
 from harness.storage.store import Store
 from tests.cli.emulator import COLOUR, ROOT, Emulator
 from tests.faults.conftest import whole_trials
@@ -81,7 +81,7 @@ def test_a_signal_while_importing_ends_quietly(number: signal.Signals) -> None:
 def test_further_signals_do_not_disturb_tidying_up(number: signal.Signals, tmp_path: Path) -> None:
     code = """
 import sys, time
-from harness import interrupts
+from harness import interrupts, terminal
 interrupts.take_over()
 with interrupts.interruptible():
     try:
@@ -211,3 +211,13 @@ def test_nobody_reads_and_the_work_is_done(shared: Path) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "FID ↓" in done.stdout and "- Exploratory, as a claim needs" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("small.html") and "verdicts.csv" in done.stdout
+
+
+def test_a_number_and_its_unit_stay_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(terminal, "width", lambda stream: 20)
+    terminal.tell("2 at once, about 49 s", indent="")
+    terminal.tell("no\u00a0break, 49 sheep more", indent="")
+    assert capsys.readouterr().out.splitlines() == ["2 at once, about", "49 s", "no\u00a0break, 49 sheep", "more"]

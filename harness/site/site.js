@@ -219,7 +219,8 @@ class Table {
 /* Figures are Vega-Lite's, which is loaded when the page stands. */
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-function theme() {
+const NARROW = 500;  // a figure of so few pixels has its legends above, not beside
+function theme(width) {
   const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const [ink, soft, line] = ["--ink", "--soft", "--line"].map(colour);
   const category = dark.matches ? ["#6fb7e6", "#f0945a", "#c3a0e4"] : ["#005a8f", "#c04f00", "#6b3f8f"];
@@ -229,7 +230,7 @@ function theme() {
     mark: { color: category[0] },
     axis: { ...text, gridColor: line, domainColor: soft, tickColor: soft, labelLimit: Math.min(420, 0.4 * innerWidth),
       labelOverlap: "greedy", labelSeparation: 6 },
-    legend: { ...text, symbolOpacity: 1, orient: innerWidth < 500 ? "top" : "right" }, title: { color: ink, fontSize: 13, anchor: "start" },
+    legend: { ...text, symbolOpacity: 1, orient: width < NARROW ? "top" : "right" }, title: { color: ink, fontSize: 13, anchor: "start" },
     range: { category },
     rule: { color: soft }, point: { size: 80 }, line: { strokeWidth: 1.8 },
   };
@@ -254,7 +255,7 @@ function figure(place, make) {
     drawn = null;
     place.hidden = !spec;
     if (!spec) return;
-    drawn = await vegaEmbed(place.querySelector(".chart"), { ...spec, config: theme() },
+    drawn = await vegaEmbed(place.querySelector(".chart"), { ...spec, config: theme(width) },
       { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false }, downloadFileName: place.id });
     place.querySelector("summary")?.setAttribute("aria-label", "Save the figure");
     place.dataset.drawn = "yes";
@@ -300,8 +301,8 @@ SITE.curves = place => {
     if (!spec.vconcat.length) return null;
     spec.params = spec.params.map(param => ({ ...param,
       views: spec.vconcat.flatMap(part => part.layer.map(layer => layer.name)).filter(n => n.startsWith(PARTS[param.name])) }));
-    for (const part of spec.vconcat) part.width = Math.max(180, Math.min(760, width - (width < 500 ? 80 : 210)));
-    if (width < 500) for (const part of spec.vconcat) part.height = 150;
+    for (const part of spec.vconcat) part.width = Math.max(180, Math.min(760, width - (width < NARROW ? 80 : 210)));
+    if (width < NARROW) for (const part of spec.vconcat) part.height = 150;
     return { ...spec, datasets: { curves: values } };
   });
   const fold = document.getElementById("curves-table");

@@ -152,6 +152,9 @@ def levels(evidence: Evidence, question: Question) -> Figure | None:
             log_axis(axes.yaxis, lowest / 1.5, max(axes.get_ylim()[1], 1.25 * finite.max()))
         elif metric.scale == "ratio":
             axes.set_ylim(bottom=0)
+        else:  # no further below the least that there can be than marks need
+            low, high = axes.get_ylim()
+            axes.set_ylim(bottom=max(low, metric.limits[0] - 0.05 * (high - low)))
         notes = bool(axes.texts)
         real_images(axes, reference.get(name, math.nan))
         if notes:

@@ -191,6 +191,14 @@ def test_real_images_far_above_do_not_flatten(evidence: Evidence, rows: pd.DataF
         assert figure.axes[0].get_ylim()[1] < 3 * poor.recall.max()
 
 
+def test_an_axis_ends_where_the_metric_does(evidence: Evidence, rows: pd.DataFrame) -> None:
+    question = dataclasses.replace(evidence.design.question("latent-std-fc"), metric="recall")
+    figure = figures.levels(asked(evidence, question, rows.assign(recall=0.0)), question)
+    assert figure is not None
+    low, high = figure.axes[0].get_ylim()
+    assert 0 > low > -0.1 * high, "no recall below 0"
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("metric", ["precision", "recall"])
 def test_real_images_above_notes_stay_inside(evidence: Evidence, rows: pd.DataFrame, metric: str) -> None:

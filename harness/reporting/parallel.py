@@ -29,6 +29,13 @@ def at_work(makers: Sequence[Callable[[], T]], processes: int) -> Iterator[Calla
 
     Forks only compute: what they return is pickled. Whatever none of them has begun when it is asked for, or does not
     deliver, is made here, so that an exception is raised as if there were no forks.
+
+    Args:
+        makers: The functions, in the order in which they are begun.
+        processes: How many call them at once, this one among them; 1 for no fork.
+
+    Yields:
+        What gives all that they return, in their order. It is called once, within the block.
     """
     claims, entry = os.pipe()
     os.write(entry, b"".join(i.to_bytes(2) for i in range(len(makers))))  # each process takes the next

@@ -26,9 +26,16 @@ def test_forks_share_the_work_in_order() -> None:
     assert {process for _, process in in_parallel([partial(slow, 0)] * 2, 1)} == {os.getpid()}
 
 
-def test_forks_work_while_the_block_does() -> None:
-    with at_work([partial(slow, i) for i in range(4)], 2) as made:
-        time.sleep(2)  # long enough for the fork to make all of them
+def test_forks_work_while_the_block_does(tmp_path: Path) -> None:
+    def noted(number: int) -> tuple[int, int]:
+        (tmp_path / str(number)).touch()
+        return number, os.getpid()
+
+    with at_work([partial(noted, i) for i in range(4)], 2) as made:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 4:
+            assert time.monotonic() < deadline, "nothing is made before it is asked for"
+            time.sleep(0.05)
         found = made()
     assert [number for number, _ in found] == [0, 1, 2, 3]
     assert os.getpid() not in {process for _, process in found}
